@@ -1,0 +1,264 @@
+//! Arguments as typed.
+
+use crate::config::{LatentSource, Preset};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+/// Trains a CVAE-GAN on each identity set of a manifest and writes synthesized, labelled faces.
+///
+/// Without a subcommand: validates the manifest, trains unless a model for this data and configuration is in the cache,
+/// synthesizes, writes a Parquet dataset and prints a summary.
+///
+/// Exit codes: 0 done; 1 done, some rows were rejected and are listed; 2 usage, configuration or manifest (do not
+/// retry); 70 training diverged or internal error; 75 transient input/output (retry); 130 stopped, run again to resume.
+#[derive(Parser)]
+#[command(name = "augment", version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    #[command(flatten)]
+    pub run: RunArgs,
+    #[command(flatten)]
+    pub global: GlobalArgs,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Train the model of each identity set, without synthesizing.
+    Train(TrainArgs),
+    /// Synthesize from a trained model, or make stored images again from their rows.
+    Synthesize(SynthesizeArgs),
+    /// Show what a manifest or a written dataset holds.
+    Inspect(InspectArgs),
+    /// Draw the demonstration manifest: procedural faces, no photograph.
+    Demo(DemoArgs),
+    /// Print the resolved configuration as TOML.
+    Config(ConfigCommandArgs),
+    /// Print shell completions.
+    Completions {
+        /// Shell to complete for.
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page.
+    Man,
+}
+
+/// `augment --manifest ...`
+#[derive(Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    pub input: InputArgs,
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Folder or file of a trained model to use instead of training; `hf://owner/name@COMMIT` for a hub model.
+    #[arg(long, value_name = "MODEL", help_heading = "Input")]
+    pub model: Option<String>,
+    #[command(flatten)]
+    pub synthesis: SynthesisArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// Which images to read.
+#[derive(Args)]
+pub struct InputArgs {
+    /// Parquet file, folder or quoted glob; `hf://datasets/owner/name@COMMIT/path.parquet` for the hub.
+    #[arg(long, env = "AUGMENT_MANIFEST", value_name = "PATH", required = true, help_heading = "Input")]
+    pub manifest: Option<String>,
+    /// Rows to use: a value of the column `split`, or `all` [default: `train` if there is one, else all].
+    #[arg(long, env = "AUGMENT_SPLIT", value_name = "NAME", help_heading = "Input")]
+    pub split: Option<String>,
+    /// Name of the identity column.
+    #[arg(long, value_name = "NAME", default_value = "identity", help_heading = "Input")]
+    pub identity_column: String,
+    /// Name of the column with encoded images.
+    #[arg(long, value_name = "NAME", default_value = "image", help_heading = "Input")]
+    pub image_column: String,
+    /// Name of the column with image paths, used where there is no image column.
+    #[arg(long, value_name = "NAME", default_value = "image_uri", help_heading = "Input")]
+    pub uri_column: String,
+    /// Largest share of rows that may be rejected, in [0, 1].
+    #[arg(long, env = "AUGMENT_MAX_BAD", value_name = "SHARE", default_value_t = 0.001, help_heading = "Input")]
+    pub max_bad: f64,
+}
+
+/// How to train.
+#[derive(Args)]
+pub struct ConfigArgs {
+    /// TOML file laid over the preset (see `augment config`).
+    #[arg(long, env = "AUGMENT_CONFIG", value_name = "FILE", help_heading = "Configuration")]
+    pub config: Option<PathBuf>,
+    /// Starting point of the configuration [default: tiny for images under 48 px, else base].
+    #[arg(long, env = "AUGMENT_PRESET", help_heading = "Configuration")]
+    pub preset: Option<Preset>,
+    /// Side of the images that the networks see, in pixels [default: the preset's].
+    #[arg(long, env = "AUGMENT_IMAGE_SIZE", value_name = "PX", help_heading = "Configuration")]
+    pub image_size: Option<usize>,
+    /// Length of the training, in thousands of images shown [default: the preset's].
+    #[arg(long, env = "AUGMENT_DURATION_KIMG", value_name = "KIMG", help_heading = "Configuration")]
+    pub duration_kimg: Option<f64>,
+    /// Root of all random streams [default: 0].
+    #[arg(long, env = "AUGMENT_SEED", value_name = "N", help_heading = "Configuration")]
+    pub seed: Option<u64>,
+    /// Draw identities evenly while training, for long tails.
+    #[arg(long, help_heading = "Configuration")]
+    pub balanced: bool,
+    /// Any other key of the configuration, e.g. `train.kl_weight=1`; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE", help_heading = "Configuration")]
+    pub set: Vec<String>,
+}
+
+/// What to synthesize.
+#[derive(Args, Clone)]
+pub struct SynthesisArgs {
+    /// Images per identity.
+    #[arg(long, env = "AUGMENT_PER_ID", value_name = "N", default_value_t = 50, help_heading = "Synthesis")]
+    pub per_id: usize,
+    /// Instead, fill every identity up to N images, real ones counted.
+    #[arg(long, value_name = "N", conflicts_with = "per_id", help_heading = "Synthesis")]
+    pub balance_to: Option<usize>,
+    /// Also make M identities that do not exist, from mixed labels.
+    #[arg(long, value_name = "M", default_value_t = 0, help_heading = "Synthesis")]
+    pub new_identities: usize,
+    /// Identities mixed into each new one.
+    #[arg(long, value_name = "N", default_value_t = 3, help_heading = "Synthesis")]
+    pub mix: usize,
+    /// Distribution of z [default: the configuration's].
+    #[arg(long, help_heading = "Synthesis")]
+    pub latent: Option<LatentSource>,
+    /// Factor on the deviation of z [default: the configuration's].
+    #[arg(long, value_name = "FACTOR", help_heading = "Synthesis")]
+    pub truncation: Option<f64>,
+}
+
+/// Layout of the output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Hugging Face Parquet shards.
+    Parquet,
+    /// One folder a label, with metadata.csv.
+    Imagefolder,
+}
+
+/// Encoding of synthesized images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Encoding {
+    /// JPEG of quality 95.
+    Jpeg,
+    /// PNG.
+    Png,
+}
+
+/// Where and how to write.
+#[derive(Args, Clone)]
+pub struct OutputArgs {
+    /// Output folder [default: the manifest's name with `-augmented`, in the current folder].
+    #[arg(long, env = "AUGMENT_OUT", value_name = "DIR", help_heading = "Output")]
+    pub out: Option<PathBuf>,
+    /// Layout of the dataset.
+    #[arg(long, value_enum, default_value_t = Format::Parquet, help_heading = "Output")]
+    pub format: Format,
+    /// Encoding of synthesized images.
+    #[arg(long, value_enum, default_value_t = Encoding::Jpeg, help_heading = "Output")]
+    pub encoding: Encoding,
+    /// Also write the real images (synthetic = false), as they are in the manifest.
+    #[arg(long, help_heading = "Output")]
+    pub include_real: bool,
+    /// Rows a Parquet shard.
+    #[arg(long, value_name = "N", default_value_t = NonZeroUsize::new(10_000).unwrap_or(NonZeroUsize::MIN), help_heading = "Output")]
+    pub shard_rows: NonZeroUsize,
+}
+
+/// How to run.
+#[derive(Args, Clone)]
+pub struct GlobalArgs {
+    /// Worker threads; results do not depend on it [default: all cores].
+    #[arg(long, env = "AUGMENT_THREADS", value_name = "N", global = true, help_heading = "Running")]
+    pub threads: Option<NonZeroUsize>,
+    /// `cpu`, or `cuda:N` in a build with the feature `cuda`.
+    #[arg(long, env = "AUGMENT_DEVICE", default_value = "cpu", global = true, help_heading = "Running")]
+    pub device: String,
+    /// Folder of trained models [default: ~/.cache/augment].
+    #[arg(long, env = "AUGMENT_CACHE", value_name = "DIR", global = true, help_heading = "Running")]
+    pub cache: Option<PathBuf>,
+    /// Print one versioned JSON object to stdout instead of text.
+    #[arg(long, global = true, help_heading = "Running")]
+    pub json: bool,
+    /// Validate everything and print the plan, then stop.
+    #[arg(long, global = true, help_heading = "Running")]
+    pub dry_run: bool,
+    /// No progress on stderr.
+    #[arg(short, long, global = true, help_heading = "Running")]
+    pub quiet: bool,
+}
+
+/// `augment train`
+#[derive(Args)]
+pub struct TrainArgs {
+    #[command(flatten)]
+    pub input: InputArgs,
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Folder of the model, its checkpoint, metrics and sample grids [default: in the cache].
+    #[arg(long, env = "AUGMENT_OUT", value_name = "DIR", help_heading = "Output")]
+    pub out: Option<PathBuf>,
+}
+
+/// `augment synthesize`
+#[derive(Args)]
+pub struct SynthesizeArgs {
+    /// Folder or file of a trained model; `hf://owner/name@COMMIT` for a hub model.
+    #[arg(long, value_name = "MODEL", help_heading = "Input")]
+    pub model: String,
+    /// Make the images of this dataset (file or folder) again from their rows and compare the bytes.
+    #[arg(long, value_name = "PATH", help_heading = "Input")]
+    pub regenerate: Option<PathBuf>,
+    /// With --regenerate: only this image, written to --out.
+    #[arg(long, value_name = "ID", requires = "regenerate", help_heading = "Input")]
+    pub sample_id: Option<String>,
+    /// Root of the synthesis' random streams [default: the model's].
+    #[arg(long, env = "AUGMENT_SEED", value_name = "N", help_heading = "Synthesis")]
+    pub seed: Option<u64>,
+    #[command(flatten)]
+    pub synthesis: SynthesisArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// `augment inspect`
+#[derive(Args)]
+pub struct InspectArgs {
+    #[command(flatten)]
+    pub input: InputArgs,
+    /// Identities to list.
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub top: usize,
+}
+
+/// `augment demo`
+#[derive(Args)]
+pub struct DemoArgs {
+    /// File to write.
+    #[arg(long, value_name = "FILE", default_value = "manifests/demo.parquet")]
+    pub out: PathBuf,
+    /// Number of identities.
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    pub identities: usize,
+    /// Images of each identity.
+    #[arg(long, value_name = "N", default_value_t = 30)]
+    pub per_id: usize,
+    /// Side of the images, in pixels.
+    #[arg(long, value_name = "PX", default_value_t = 32)]
+    pub image_size: usize,
+    /// Root of the random streams.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+}
+
+/// `augment config`
+#[derive(Args)]
+pub struct ConfigCommandArgs {
+    #[command(flatten)]
+    pub config: ConfigArgs,
+}

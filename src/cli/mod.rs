@@ -1,0 +1,99 @@
+//! The command line: arguments as typed, then a validated plan, then the library. The only code that prints.
+
+mod args;
+mod config;
+mod plan;
+mod terminal;
+mod train;
+
+use crate::error::Error;
+use args::{Cli, Command};
+use clap::{CommandFactory, Parser};
+use std::io::Write;
+use std::process::ExitCode;
+use terminal::Terminal;
+
+/// Exit code after rejects were listed.
+const DONE_WITH_REJECTS: u8 = 1;
+
+/// What a command leaves behind.
+pub(crate) struct Outcome {
+    /// Human-readable lines for stdout.
+    pub text: String,
+    /// The same as one versioned object.
+    pub json: serde_json::Value,
+    /// Some manifest rows were refused.
+    pub rejects: bool,
+}
+
+impl Outcome {
+    /// An outcome without rejects.
+    pub fn new(text: String, json: serde_json::Value) -> Self {
+        Self { text, json, rejects: false }
+    }
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => {
+            let _ = e.print();
+            return ExitCode::from(u8::try_from(e.exit_code()).unwrap_or(2));
+        }
+    };
+    // A panic is reported as an error below, without the usual trace.
+    std::panic::set_hook(Box::new(|_| {}));
+    let json = cli.global.json;
+    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| dispatch(cli))).unwrap_or_else(|cause| {
+        let cause = cause.downcast_ref::<String>().map(String::as_str).or(cause.downcast_ref::<&str>().copied());
+        Err(Error::Tensor(candle_core::Error::Msg(format!(
+            "internal error: {}; please report it with the command you ran",
+            cause.unwrap_or("unknown")
+        ))))
+    });
+    match outcome {
+        Ok(outcome) => {
+            let text = if json { format!("{}\n", outcome.json) } else { outcome.text };
+            // A closed pipe (`| head`) is not an error.
+            let _ = std::io::stdout().lock().write_all(text.as_bytes());
+            ExitCode::from(if outcome.rejects { DONE_WITH_REJECTS } else { 0 })
+        }
+        Err(e) => {
+            let _ = writeln!(std::io::stderr(), "error: {}", printable(&e.to_string()));
+            ExitCode::from(e.exit_code())
+        }
+    }
+}
+
+/// Control characters of untrusted text made visible.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
+}
+
+fn dispatch(cli: Cli) -> crate::error::Result<Outcome> {
+    let global = cli.global;
+    if let Some(n) = global.threads {
+        // Fails only if the pool exists already, and nothing has used it yet.
+        let _ = rayon::ThreadPoolBuilder::new().num_threads(n.get()).build_global();
+    }
+    let mut terminal = Terminal::new(global.quiet);
+    match cli.command {
+        None => unreachable!(),
+        Some(Command::Train(args)) => train::run(&args, &global, &mut terminal),
+        Some(Command::Synthesize(_)|Command::Inspect(_)|Command::Demo(_)) => unreachable!(),
+        Some(Command::Config(args)) => config::run(&args),
+        Some(Command::Completions { shell }) => {
+            let mut out = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "augment", &mut out);
+            let text = String::from_utf8_lossy(&out).into_owned();
+            Ok(Outcome::new(text.clone(), serde_json::json!({ "version": 1, "completions": text })))
+        }
+        Some(Command::Man) => {
+            let mut out = Vec::new();
+            clap_mangen::Man::new(Cli::command()).render(&mut out).map_err(|e| Error::io("stdout", e))?;
+            let text = String::from_utf8_lossy(&out).into_owned();
+            Ok(Outcome::new(text.clone(), serde_json::json!({ "version": 1, "man": text })))
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! The validated plan of a run: an opened manifest, a resolved configuration, a device and the folders to use.
+
+use super::args::{ConfigArgs, GlobalArgs, InputArgs};
+use super::terminal::Terminal;
+use crate::config::{Preset, RunConfig};
+use crate::dataset::{Census, IdentityDataset, Selection};
+use crate::error::{Error, Result};
+use crate::manifest::rejects::{self, Reject};
+use crate::manifest::{Columns, Manifest};
+use crate::progress::Progress;
+use candle_core::Device;
+use std::path::{Path, PathBuf};
+
+/// Images under this side are trained with the preset `tiny` unless one is named.
+const TINY_BELOW: usize = 48;
+
+/// An opened manifest and the rows of it to use.
+pub struct Source {
+    pub spec: String,
+    pub manifest: Manifest,
+    pub census: Census,
+    /// Rows of this split only.
+    pub split: Option<String>,
+    pub max_bad: f64,
+}
+
+impl Source {
+    /// Opens the manifest that `args` name and chooses the split.
+    pub fn open(args: &InputArgs, global_cache: &Path) -> Result<Self> {
+        let spec = args.manifest.clone().ok_or_else(|| Error::Usage("--manifest is missing".into()))?;
+        if !(0.0..=1.0).contains(&args.max_bad) {
+            return Err(Error::Usage(format!("--max-bad {} is not a share in [0, 1]", args.max_bad)));
+        }
+        let columns = Columns {
+            identity: args.identity_column.clone(),
+            image: args.image_column.clone(),
+            image_uri: args.uri_column.clone(),
+        };
+        let local = crate::hub::localize_manifest(&spec, global_cache)?;
+        let manifest = Manifest::open(&local, &columns)?;
+        let census = Census::take(&manifest)?;
+        let splits = census.splits();
+        let split = match args.split.as_deref() {
+            Some("all") => None,
+            Some(name) if splits.contains(name) => Some(name.to_owned()),
+            Some(name) => {
+                let have = splits.iter().copied().collect::<Vec<_>>().join(", ");
+                return Err(Error::Manifest(format!("{spec}: no row has split `{name}`; there are: {have}, all")));
+            }
+            None => splits.contains("train").then(|| "train".to_owned()),
+        };
+        Ok(Self { spec, manifest, census, split, max_bad: args.max_bad })
+    }
+
+    /// Identity sets that have rows, in order.
+    pub fn sets(&self) -> Vec<String> {
+        self.census.sets(self.split.as_deref()).into_iter().collect()
+    }
+
+    /// The rows of `set`.
+    pub fn selection(&self, set: &str) -> Selection {
+        Selection { split: self.split.clone(), identity_set: Some(set.to_owned()) }
+    }
+
+    /// Decodes the images of `set`; writes the rejected rows to `rejects_to` and fails if they are too many.
+    pub fn load(
+        &self,
+        set: &str,
+        image_size: usize,
+        rejects_to: &Path,
+        terminal: &mut Terminal,
+    ) -> Result<(IdentityDataset, Vec<Reject>)> {
+        let selection = self.selection(set);
+        terminal.start("read", self.rows_of(set) as u64, "images");
+        let (dataset, rejected) =
+            IdentityDataset::load(&self.manifest, &selection, image_size, |n| terminal.at(n as u64))?;
+        terminal.finish();
+        if let Some(first) = rejected.first() {
+            rejects::write(rejects_to, &rejected)?;
+            let rows = dataset.len() + rejected.len();
+            if rejected.len() as f64 > self.max_bad * rows as f64 {
+                return Err(Error::TooManyRejects {
+                    rejected: rejected.len(),
+                    rows,
+                    max_bad: self.max_bad,
+                    first: first.to_string(),
+                    list: rejects_to.display().to_string(),
+                });
+            }
+            terminal.note(&format!("{} rows rejected, listed in {}", rejected.len(), rejects_to.display()));
+        }
+        if dataset.is_empty() {
+            return Err(Error::Manifest(format!("{}: no usable image in identity set `{set}`", self.spec)));
+        }
+        Ok((dataset, rejected))
+    }
+
+    /// Images of `set` in the chosen split.
+    pub fn rows_of(&self, set: &str) -> usize {
+        let chosen = |s: &str| self.split.as_deref().is_none_or(|want| want == s);
+        self.census.images.iter().filter(|((s, split, _), _)| s == set && chosen(split)).map(|(_, n)| n).sum()
+    }
+}
+
+/// Resolves the configuration: flags (and environment), then the file, then the preset; `source` decides the preset if
+/// nothing names one.
+pub fn resolve_config(args: &ConfigArgs, source: Option<&Source>) -> Result<RunConfig> {
+    let fallback = match source {
+        Some(source) if args.preset.is_none() => match typical_side(&source.manifest)? {
+            Some(side) if side < TINY_BELOW => Preset::Tiny,
+            _ => Preset::Base,
+        },
+        _ => Preset::Base,
+    };
+    let mut config = match &args.config {
+        Some(path) => RunConfig::from_file(path, args.preset, fallback)?,
+        None => RunConfig::preset(args.preset.unwrap_or(fallback)),
+    };
+    if let Some(size) = args.image_size {
+        config = config.with_image_size(size)?;
+    }
+    for set in &args.set {
+        config = config.with(set)?;
+    }
+    if let Some(kimg) = args.duration_kimg {
+        config.train.duration_kimg = kimg;
+    }
+    if let Some(seed) = args.seed {
+        config.seed = seed;
+    }
+    config.train.balanced |= args.balanced;
+    config.validate()?;
+    Ok(config)
+}
+
+/// Median shorter side of the first images that can be decoded, in pixels.
+fn typical_side(manifest: &Manifest) -> Result<Option<usize>> {
+    let mut sides = manifest.first_images(64, |bytes| {
+        crate::dataset::decode::decode(bytes).ok().map(|i| i.width().min(i.height()) as usize)
+    })?;
+    sides.sort_unstable();
+    Ok(sides.get(sides.len() / 2).copied())
+}
+
+/// The device that `--device` names.
+pub fn device(global: &GlobalArgs) -> Result<Device> {
+    let name = global.device.as_str();
+    if name == "cpu" {
+        return Ok(Device::Cpu);
+    }
+    let number = match name {
+        "cuda" => Some(0),
+        _ => name.strip_prefix("cuda:").and_then(|n| n.parse().ok()),
+    };
+    match number {
+        None => Err(Error::Usage(format!("--device {name}: expected cpu or cuda:N"))),
+        Some(_) if !cfg!(feature = "cuda") => Err(Error::Usage(format!(
+            "--device {name}: this build has no GPU support; build it with --features cuda (see docs)"
+        ))),
+        Some(n) => Device::new_cuda(n).map_err(|e| Error::Usage(format!("--device {name}: {e}"))),
+    }
+}
+
+/// Folder of cached models and downloads.
+pub fn cache_dir(global: &GlobalArgs) -> Result<PathBuf> {
+    if let Some(dir) = &global.cache {
+        return Ok(dir.clone());
+    }
+    let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let base = base.or_else(|| std::env::home_dir().map(|h| h.join(".cache")));
+    base.map(|b| b.join("augment"))
+        .ok_or_else(|| Error::Usage("no home folder for the model cache; name one with --cache".into()))
+}
+
+/// Folder of the model for `dataset` and `config` in the cache.
+pub fn model_dir(cache: &Path, dataset: &IdentityDataset, config: &RunConfig) -> Result<PathBuf> {
+    let key = blake3::hash(format!("{}{}", dataset.hash(), config.training_hash()?).as_bytes());
+    Ok(cache.join("models").join(&key.to_hex()[..32]))
+}

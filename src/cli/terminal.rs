@@ -1,0 +1,150 @@
+//! Progress for people: bars on a terminal, otherwise a line every 10 s or 5 %, and metrics.jsonl.
+
+use crate::progress::Progress;
+use crate::train::step::StepLosses;
+use indicatif::{ProgressBar, ProgressStyle};
+use std::fs::File;
+use std::io::{IsTerminal, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+struct Stage {
+    name: String,
+    unit: String,
+    total: u64,
+    /// Item count when the stage began (a resumed training does not begin at 0).
+    first: Option<u64>,
+    began: Instant,
+    reported: (u64, Instant),
+    bar: Option<ProgressBar>,
+    detail: String,
+}
+
+/// Prints to stderr what the library reports.
+pub struct Terminal {
+    quiet: bool,
+    stop: Arc<AtomicBool>,
+    stage: Option<Stage>,
+    metrics: Option<File>,
+}
+
+impl Terminal {
+    /// Also listens for interruption: the first asks for an orderly stop, the second ends the process.
+    pub fn new(quiet: bool) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let flag = stop.clone();
+        // Without a handler an interruption just ends the process, which is safe too.
+        let _ = ctrlc::set_handler(move || {
+            if flag.swap(true, Ordering::Relaxed) {
+                std::process::exit(130);
+            }
+        });
+        Self { quiet, stop, stage: None, metrics: None }
+    }
+
+    /// Appends the losses of training steps to `path` from now on.
+    pub fn log_metrics(&mut self, path: &Path) -> crate::error::Result<()> {
+        let file = File::options().create(true).append(true).open(path);
+        self.metrics = Some(file.map_err(|e| crate::error::Error::io(path, e))?);
+        Ok(())
+    }
+
+    fn line(&self, text: &str) {
+        if self.quiet {
+            return;
+        }
+        match self.stage.as_ref().and_then(|s| s.bar.as_ref()) {
+            Some(bar) => bar.println(text),
+            None => {
+                let _ = writeln!(std::io::stderr(), "{text}");
+            }
+        }
+    }
+}
+
+impl Progress for Terminal {
+    fn start(&mut self, name: &str, total: u64, unit: &str) {
+        let bar = (!self.quiet && std::io::stderr().is_terminal()).then(|| {
+            let template = format!("{{prefix:>10}} {{bar:30}} {{pos}}/{{len}} {unit} {{per_sec}} eta {{eta}} {{msg}}");
+            let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
+            ProgressBar::new(total).with_style(style).with_prefix(name.to_owned())
+        });
+        let now = Instant::now();
+        self.stage = Some(Stage {
+            name: name.into(),
+            unit: unit.into(),
+            total,
+            first: None,
+            began: now,
+            reported: (0, now),
+            bar,
+            detail: String::new(),
+        });
+    }
+
+    fn at(&mut self, done: u64) {
+        let Some(stage) = &mut self.stage else { return };
+        let first = *stage.first.get_or_insert(done);
+        if let Some(bar) = &stage.bar {
+            if done == first && done > 0 {
+                bar.reset_eta();
+            }
+            bar.set_position(done);
+            bar.set_message(stage.detail.clone());
+            return;
+        }
+        let (last, when) = stage.reported;
+        let due = when.elapsed() >= Duration::from_secs(10) || (done - last.min(done)) * 20 >= stage.total.max(1);
+        if !due && done < stage.total {
+            return;
+        }
+        stage.reported = (done, Instant::now());
+        let rate = (done - first) as f64 / stage.began.elapsed().as_secs_f64().max(1e-3);
+        let eta = stage.total.saturating_sub(done) as f64 / rate.max(1e-9);
+        let text = format!(
+            "{}: {done}/{} {} {rate:.1}/s eta {eta:.0} s {}",
+            stage.name, stage.total, stage.unit, stage.detail
+        );
+        self.line(text.trim_end());
+    }
+
+    fn finish(&mut self) {
+        if let Some(Stage { bar: Some(bar), .. }) = self.stage.take() {
+            bar.finish();
+        }
+    }
+
+    fn note(&mut self, message: &str) {
+        self.line(message);
+    }
+
+    fn train_step(&mut self, step: u64, images: u64, l: &StepLosses) {
+        if let Some(stage) = &mut self.stage {
+            stage.detail = format!(
+                "kl {:.1} pix {:.0} d {:.0} c {:.0} gd {:.0} gc {:.0} D {:.2} C {:.2} top1 {:.2}/{:.2}",
+                l.loss_kl,
+                l.loss_pixel,
+                l.loss_pair_d,
+                l.loss_pair_c,
+                l.loss_gd,
+                l.loss_gc,
+                l.loss_d,
+                l.loss_c,
+                l.top1_real,
+                l.top1_fake
+            );
+        }
+        if let Some(file) = &mut self.metrics {
+            let seconds = self.stage.as_ref().map_or(0.0, |s| s.began.elapsed().as_secs_f64());
+            let line = serde_json::json!({ "step": step, "images": images, "seconds": seconds, "losses": l });
+            // Metrics are a convenience: a full disk shows itself at the next checkpoint.
+            let _ = writeln!(file, "{line}");
+        }
+    }
+
+    fn stop_requested(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,79 @@
+//! `augment train`: the model of each identity set.
+
+use super::args::{GlobalArgs, TrainArgs};
+use super::plan::{self, Source};
+use super::terminal::Terminal;
+use super::Outcome;
+use crate::config::RunConfig;
+use crate::dataset::IdentityDataset;
+use crate::error::Result;
+use crate::progress::Progress;
+use crate::store;
+use crate::train::{self, TrainedModel};
+use candle_core::Device;
+use std::path::{Path, PathBuf};
+
+/// Trains every identity set that the arguments select.
+pub fn run(args: &TrainArgs, global: &GlobalArgs, terminal: &mut Terminal) -> Result<Outcome> {
+    let cache = plan::cache_dir(global)?;
+    let source = Source::open(&args.input, &cache)?;
+    let config = plan::resolve_config(&args.config, Some(&source))?;
+    let device = plan::device(global)?;
+    if global.dry_run {
+        unreachable!();
+    }
+    let sets = source.sets();
+    let mut models = Vec::new();
+    let mut rejected = 0;
+    for set in &sets {
+        let out = match &args.out {
+            Some(dir) if sets.len() == 1 => Some(dir.clone()),
+            Some(dir) => Some(dir.join(set_folder(set))),
+            None => None,
+        };
+        let staging = out.clone().unwrap_or_else(|| cache.clone());
+        store::create_dir(&staging)?;
+        let (dataset, rejects) =
+            source.load(set, config.image_size, &staging.join("rejects.parquet"), terminal)?;
+        rejected += rejects.len();
+        let dir = match out {
+            Some(dir) => dir,
+            None => plan::model_dir(&cache, &dataset, &config)?,
+        };
+        let model = train_one(&dataset, &config, &dir, &device, terminal)?;
+        models.push(serde_json::json!({
+            "identity_set": set, "folder": dir, "model_hash": model.hash, "identities": dataset.identities().len(),
+            "images": dataset.len(), "steps": model.header.step,
+        }));
+    }
+    let text = models.iter().map(|m| format!("model of `{}` in {}\n", m["identity_set"], m["folder"])).collect();
+    let mut outcome = Outcome::new(text, serde_json::json!({ "version": 1, "models": models, "rejected": rejected }));
+    outcome.rejects = rejected > 0;
+    Ok(outcome)
+}
+
+/// Trains in `dir`, with metrics beside the checkpoint.
+pub fn train_one(
+    dataset: &IdentityDataset,
+    config: &RunConfig,
+    dir: &Path,
+    device: &Device,
+    terminal: &mut Terminal,
+) -> Result<TrainedModel> {
+    store::create_dir(dir)?;
+    terminal.note(&format!(
+        "training on {} images of {} identities at {} px, in {}",
+        dataset.len(),
+        dataset.identities().len(),
+        config.image_size,
+        dir.display()
+    ));
+    terminal.log_metrics(&dir.join("metrics.jsonl"))?;
+    train::fit(dataset, config, dir, device, terminal)
+}
+
+/// A folder name for an identity set, whatever characters it has.
+pub fn set_folder(set: &str) -> PathBuf {
+    let plain: String = set.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_')).take(40).collect();
+    PathBuf::from(format!("{plain}-{}", &blake3::hash(set.as_bytes()).to_hex()[..8]))
+}

@@ -1,0 +1,107 @@
+//! One error type for all stages, with the exit code that each kind of failure has.
+
+use std::path::{Path, PathBuf};
+
+/// Result of anything in this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What can go wrong; every message says where and, if it helps, what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Wrong use of the command line.
+    #[error("{0}")]
+    Usage(String),
+    /// A configuration key or value.
+    #[error("configuration: {0}")]
+    Config(String),
+    /// The manifest as a whole, or one of its columns or rows.
+    #[error("manifest: {0}")]
+    Manifest(String),
+    /// More rows were rejected than `--max-bad` allows.
+    #[error(
+        "{rejected} of {rows} manifest rows were rejected, more than --max-bad {max_bad} allows; first: {first}; all are listed in {list}"
+    )]
+    TooManyRejects {
+        /// Rows refused.
+        rejected: usize,
+        /// Rows read.
+        rows: usize,
+        /// The largest share allowed.
+        max_bad: f64,
+        /// Reason of the first.
+        first: String,
+        /// Path of the list.
+        list: String,
+    },
+    /// Model weights that are missing, damaged or made for something else.
+    #[error("model: {0}")]
+    Model(String),
+    /// Training left the finite numbers.
+    #[error("training stopped at step {step}: {what} is not finite; {advice}")]
+    Diverged {
+        /// The step that failed, counted from 0.
+        step: u64,
+        /// Name of the loss or tensor.
+        what: String,
+        /// Where the last good state is and what to try.
+        advice: String,
+    },
+    /// The run was asked to stop; it can be resumed.
+    #[error("stopped at step {step}; run the same command again to go on")]
+    Interrupted {
+        /// Completed steps.
+        step: u64,
+    },
+    /// A file or folder.
+    #[error("{path}: {source}")]
+    Io {
+        /// What was being read or written.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// A remote store; worth a retry.
+    #[error("hub: {0}")]
+    Hub(String),
+    /// A remote store said no; a retry will not help.
+    #[error("hub: {0}")]
+    HubRefused(String),
+    /// A tensor operation: a defect of this program or too little memory.
+    #[error("tensor operation: {0}")]
+    Tensor(#[from] candle_core::Error),
+}
+
+impl Error {
+    /// An I/O error at `path`.
+    pub fn io(path: impl AsRef<Path>, source: std::io::Error) -> Self {
+        Self::Io { path: path.as_ref().to_owned(), source }
+    }
+
+    /// True if the same command may succeed later without a change.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Io { source, .. } => !matches!(
+                source.kind(),
+                std::io::ErrorKind::NotFound
+                    | std::io::ErrorKind::PermissionDenied
+                    | std::io::ErrorKind::AlreadyExists
+                    | std::io::ErrorKind::InvalidData
+                    | std::io::ErrorKind::NotADirectory
+                    | std::io::ErrorKind::IsADirectory
+            ),
+            Self::Hub(_) => true,
+            _ => false,
+        }
+    }
+
+    /// 2 for usage, configuration and data (never retry), 75 for transient I/O, 130 when stopped, 70 for defects and
+    /// diverged training.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            _ if self.is_retryable() => 75,
+            Self::Interrupted { .. } => 130,
+            Self::Diverged { .. } | Self::Tensor(_) => 70,
+            _ => 2,
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! Manifests and models from the Hugging Face hub: the only code that opens a network connection, and only for `hf://`.
+//!
+//! Every address is pinned by a 40-digit commit. `HF_ENDPOINT` and `HF_TOKEN` are read here and passed on explicitly;
+//! with `HF_HUB_OFFLINE=1` only files that are in the cache already are used.
+
+use crate::error::{Error, Result};
+use std::path::{Path, PathBuf};
+
+/// Kind of a hub repository.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Dataset,
+    Model,
+}
+
+/// A file of a hub repository at a commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct HubFile {
+    kind: Kind,
+    owner: String,
+    name: String,
+    commit: String,
+    path: String,
+}
+
+impl HubFile {
+    /// Parses `hf://datasets/owner/name@COMMIT/path` or `hf://owner/name@COMMIT[/path]`.
+    fn parse(uri: &str, default_path: Option<&str>) -> Result<Self> {
+        let error = |m: &str| {
+            Error::Usage(format!(
+                "{uri}: {m}; expected hf://datasets/owner/name@COMMIT/file.parquet or hf://owner/name@COMMIT"
+            ))
+        };
+        let rest = uri.strip_prefix("hf://").ok_or_else(|| error("not a hub address"))?;
+        let (kind, rest) = match rest.strip_prefix("datasets/") {
+            Some(rest) => (Kind::Dataset, rest),
+            None => (Kind::Model, rest),
+        };
+        let (owner, rest) = rest.split_once('/').ok_or_else(|| error("no repository name"))?;
+        let (name, rest) = rest.split_once('@').ok_or_else(|| error("no commit"))?;
+        let (commit, path) = match rest.split_once('/') {
+            Some((commit, path)) => (commit, path),
+            None => (rest, default_path.ok_or_else(|| error("no file path"))?),
+        };
+        if commit.len() != 40 || !commit.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Err(error("the commit must be 40 hexadecimal digits, so that the same files are read every time"));
+        }
+        let safe = |s: &str| {
+            !s.is_empty() && s != "." && s != ".." && s.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+        };
+        if !safe(owner) || !safe(name) || !path.split('/').all(safe) {
+            return Err(error("names may hold letters, digits, `-`, `_` and `.` only"));
+        }
+        let [owner, name, commit, path] = [owner, name, commit, path].map(str::to_owned);
+        Ok(Self { kind, owner, name, commit, path })
+    }
+
+    /// Where a download of this file lies under the cache folder.
+    fn cached(&self, cache: &Path) -> PathBuf {
+        let kind = match self.kind {
+            Kind::Dataset => "datasets",
+            Kind::Model => "models",
+        };
+        let repo = format!("{kind}--{}--{}", self.owner, self.name);
+        cache.join(repo).join("snapshots").join(&self.commit).join(&self.path)
+    }
+
+    /// The local copy, downloaded if need be.
+    fn fetch(&self, cache: &Path) -> Result<PathBuf> {
+        let cached = self.cached(cache);
+        if cached.exists() {
+            return Ok(cached);
+        }
+        if std::env::var("HF_HUB_OFFLINE").is_ok_and(|v| !v.is_empty() && v != "0") {
+            return Err(Error::HubRefused(format!("{self} is not in the cache and HF_HUB_OFFLINE is set")));
+        }
+        self.download(cache)?;
+        // The server names the commit that it sent: only the one asked for counts.
+        if cached.exists() {
+            Ok(cached)
+        } else {
+            Err(Error::HubRefused(format!("{self}: the server answered with another commit")))
+        }
+    }
+
+    #[cfg(feature = "hub")]
+    fn download(&self, cache: &Path) -> Result<()> {
+        use hf_hub::HFError;
+        let endpoint = std::env::var("HF_ENDPOINT").unwrap_or_else(|_| "https://huggingface.co".to_owned());
+        // A header that cannot be sent keeps the client from looking for a token elsewhere.
+        let token = std::env::var("HF_TOKEN").ok().filter(|t| !t.is_empty()).unwrap_or_else(|| "\n".to_owned());
+        let failed = |e: HFError| match e {
+            HFError::EntryNotFound { .. } | HFError::RepoNotFound { .. } => {
+                Error::HubRefused(format!("{self}: no such file at {endpoint}"))
+            }
+            HFError::AuthRequired { .. } | HFError::Forbidden { .. } => {
+                Error::HubRefused(format!("{self}: access denied by {endpoint}; set HF_TOKEN"))
+            }
+            HFError::MalformedResponse { .. } => Error::HubRefused(format!("{self}: {endpoint} is not a hub: {e}")),
+            e => Error::Hub(format!("{self}: {e}")),
+        };
+        let client = hf_hub::HFClient::builder()
+            .endpoint(&endpoint)
+            .cache_dir(cache)
+            .retry_max_attempts(2)
+            .token(token)
+            .build_sync()
+            .map_err(failed)?;
+        match self.kind {
+            Kind::Dataset => {
+                let repo = client.dataset(&self.owner, &self.name);
+                repo.download_file().filename(&self.path).revision(&self.commit).send()
+            }
+            Kind::Model => {
+                let repo = client.model(&self.owner, &self.name);
+                repo.download_file().filename(&self.path).revision(&self.commit).send()
+            }
+        }
+        .map_err(failed)?;
+        Ok(())
+    }
+
+    #[cfg(not(feature = "hub"))]
+    fn download(&self, _cache: &Path) -> Result<()> {
+        Err(Error::Usage(format!("{self}: this build has no hub support; build it with --features hub")))
+    }
+}
+
+impl std::fmt::Display for HubFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        let kind = if self.kind == Kind::Dataset { "datasets/" } else { "" };
+        write!(f, "hf://{kind}{}/{}@{}/{}", self.owner, self.name, self.commit, self.path)
+    }
+}
+
+/// The local path of a manifest: `spec` itself, or the download of an `hf://` address.
+pub fn localize_manifest(spec: &str, cache: &Path) -> Result<String> {
+    if !spec.starts_with("hf://") {
+        return Ok(spec.to_owned());
+    }
+    let file = HubFile::parse(spec, None)?;
+    if file.kind != Kind::Dataset {
+        return Err(Error::Usage(format!("{spec}: a manifest comes from hf://datasets/..")));
+    }
+    Ok(file.fetch(&cache.join("hub"))?.display().to_string())
+}
+
+/// The local path of a model: `spec` itself, or the download of an `hf://` address.
+pub fn localize_model(spec: &str, cache: &Path) -> Result<PathBuf> {
+    if !spec.starts_with("hf://") {
+        return Ok(PathBuf::from(spec));
+    }
+    HubFile::parse(spec, Some(crate::train::trained::MODEL_FILE))?.fetch(&cache.join("hub"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+
+    #[test]
+    fn addresses_are_pinned_and_plain() {
+        let f = HubFile::parse(&format!("hf://datasets/o/n@{COMMIT}/a/b.parquet"), None).unwrap();
+        assert_eq!((f.kind, f.owner.as_str(), f.path.as_str()), (Kind::Dataset, "o", "a/b.parquet"));
+        assert_eq!(HubFile::parse(&format!("hf://o/n@{COMMIT}"), Some("m")).unwrap().path, "m");
+        for bad in ["hf://datasets/o/n@main/a", "hf://o", "hf://datasets/o/n@0123/a"] {
+            assert!(HubFile::parse(bad, None).is_err(), "{bad}");
+        }
+        for bad in ["../x", "a//b", "/x", "a?b"] {
+            assert!(HubFile::parse(&format!("hf://datasets/o/n@{COMMIT}/{bad}"), None).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! Data augmentation for face recognition: trains a CVAE-GAN per identity set and synthesizes labelled faces.
+//!
+//! Data flows one way; a stage knows the types of earlier stages only:
+//!
+//! ```text
+//! manifest -> dataset -> model/train -> synthesize -> sink
+//! (Parquet)   (pixels)   (CVAE-GAN)     (images)      (Parquet shards, folders)
+//! ```
+//!
+//! Progress and metrics are events ([`progress::Progress`]); only `cli` prints.
+
+pub mod cli;
+pub mod config;
+pub mod dataset;
+pub mod error;
+pub mod hub;
+pub mod manifest;
+pub mod model;
+pub mod ops;
+pub mod progress;
+pub mod seeds;
+pub mod store;
+pub mod train;

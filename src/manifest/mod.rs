@@ -1,0 +1,167 @@
+//! The identity manifest: Parquet files that list labelled source images.
+//!
+//! [`Manifest::open`] finds the files and checks their columns; [`Manifest::read`] streams rows, row group by row
+//! group, without decoding a picture.
+
+mod read;
+pub mod rejects;
+pub mod schema;
+
+pub use read::{ImageSource, Row};
+pub use schema::Columns;
+
+use crate::error::{Error, Result};
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+/// One Parquet file of a manifest.
+#[derive(Clone)]
+pub(crate) struct Part {
+    pub path: PathBuf,
+    pub metadata: ArrowReaderMetadata,
+    pub layout: schema::Layout,
+}
+
+/// An opened manifest.
+pub struct Manifest {
+    parts: Vec<Part>,
+    root: PathBuf,
+    hash: String,
+}
+
+impl Manifest {
+    /// Opens a Parquet file, a folder of them (with `key=value` sub-folders) or a glob pattern, in the order of paths.
+    ///
+    /// # Errors
+    /// No such file, not Parquet, a missing column or one of an unusable type: the message names file and column.
+    pub fn open(spec: &str, columns: &Columns) -> Result<Self> {
+        let (root, paths) = find_files(spec)?;
+        let mut hasher = blake3::Hasher::new();
+        let mut parts = Vec::new();
+        for path in paths {
+            hasher.update(file_hash(&path)?.as_bytes());
+            let metadata = guarded(&path, || {
+                let file = File::open(&path).map_err(|e| Error::io(&path, e))?;
+                ArrowReaderMetadata::load(&file, ArrowReaderOptions::new())
+                    .map_err(|e| Error::Manifest(format!("{}: not a readable Parquet file: {e}", path.display())))
+            })?;
+            let folders = hive_folders(&root, &path);
+            let layout = schema::Layout::find(&path, metadata.schema(), columns, &folders)?;
+            parts.push(Part { path, metadata, layout });
+        }
+        Ok(Self { parts, root, hash: hasher.finalize().to_hex().to_string() })
+    }
+
+    /// blake3 (hex) over the hashes of the files, in order.
+    pub fn hash(&self) -> &str {
+        &self.hash
+    }
+
+    /// Number of rows in all files.
+    pub fn rows(&self) -> usize {
+        self.parts.iter().map(|p| p.metadata.metadata().file_metadata().num_rows().max(0) as usize).sum()
+    }
+
+    /// What `f` makes of the encoded images of the first rows, at most `n` of them.
+    pub fn first_images<T>(&self, n: usize, f: impl Fn(&[u8]) -> Option<T>) -> Result<Vec<T>> {
+        let mut out = Vec::new();
+        if let Some(part) = self.parts.first() {
+            read::read_part(part, &self.root, true, &mut |rows| {
+                for row in rows.into_iter().take(n) {
+                    let bytes = match row.image {
+                        ImageSource::Bytes(bytes) => Some(bytes),
+                        ImageSource::Path(path) => std::fs::read(path).ok(),
+                        _ => None,
+                    };
+                    out.extend(bytes.and_then(|b| f(&b)));
+                }
+                Ok(std::ops::ControlFlow::Break(()))
+            })?;
+        }
+        Ok(out)
+    }
+
+    /// Calls `f` with batches of rows in file order; image bytes are read only if `images`.
+    pub fn read(&self, images: bool, mut f: impl FnMut(Vec<Row>) -> Result<()>) -> Result<()> {
+        for part in &self.parts {
+            read::read_part(part, &self.root, images, &mut |rows| f(rows).map(std::ops::ControlFlow::Continue))?;
+        }
+        Ok(())
+    }
+}
+
+/// blake3 of a file's bytes.
+pub(crate) fn file_hash(path: &Path) -> Result<blake3::Hash> {
+    let mut hasher = blake3::Hasher::new();
+    let file = File::open(path).map_err(|e| Error::io(path, e))?;
+    hasher.update_reader(file).map_err(|e| Error::io(path, e))?;
+    Ok(hasher.finalize())
+}
+
+/// Runs a parser and turns a panic inside it into an error that names `path`.
+pub(crate) fn guarded<T>(path: &Path, f: impl FnOnce() -> Result<T>) -> Result<T> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(f)).unwrap_or_else(|_| {
+        Err(Error::Manifest(format!("{}: the file is damaged (its reader gave up); write it again", path.display())))
+    })
+}
+
+/// The files that `spec` means, sorted, and the folder that image paths are relative to.
+fn find_files(spec: &str) -> Result<(PathBuf, Vec<PathBuf>)> {
+    let path = Path::new(spec);
+    if path.is_dir() {
+        let mut paths = Vec::new();
+        collect_parquet(path, &mut paths)?;
+        paths.sort();
+        if paths.is_empty() {
+            return Err(Error::Manifest(format!("{spec}: the folder holds no .parquet file")));
+        }
+        return Ok((path.to_owned(), paths));
+    }
+    if path.exists() || !spec.contains(['*', '?', '[']) {
+        if !path.exists() {
+            return Err(Error::Manifest(format!("{spec}: no such file; give a Parquet file, a folder or a quoted glob")));
+        }
+        return Ok((path.parent().unwrap_or(Path::new("")).to_owned(), vec![path.to_owned()]));
+    }
+    let pattern = glob::glob(spec).map_err(|e| Error::Manifest(format!("{spec}: {e}")))?;
+    let mut paths = pattern
+        .collect::<std::result::Result<Vec<_>, _>>()
+        .map_err(|e| Error::io(e.path().to_owned(), e.into()))?;
+    paths.sort();
+    if paths.is_empty() {
+        return Err(Error::Manifest(format!("{spec}: no file matches")));
+    }
+    // Relative to the part of the pattern before the first wildcard.
+    let fixed: PathBuf =
+        path.components().take_while(|c| !c.as_os_str().to_string_lossy().contains(['*', '?', '['])).collect();
+    Ok((fixed, paths))
+}
+
+fn collect_parquet(folder: &Path, paths: &mut Vec<PathBuf>) -> Result<()> {
+    for entry in std::fs::read_dir(folder).map_err(|e| Error::io(folder, e))? {
+        let path = entry.map_err(|e| Error::io(folder, e))?.path();
+        let hidden = path.file_name().is_some_and(|n| n.to_string_lossy().starts_with(['.', '_']));
+        if hidden {
+            continue;
+        }
+        if path.is_dir() {
+            collect_parquet(&path, paths)?;
+        } else if path.extension().is_some_and(|e| e == "parquet") {
+            paths.push(path);
+        }
+    }
+    Ok(())
+}
+
+fn hive_folders(root: &Path, path: &Path) -> Vec<(String, String)> {
+    let inner = path.strip_prefix(root).unwrap_or(path);
+    let folders = inner.parent().into_iter().flat_map(Path::components);
+    folders
+        .filter_map(|c| {
+            let c = c.as_os_str().to_str()?;
+            let (key, value) = c.split_once('=')?;
+            Some((key.to_owned(), value.to_owned()))
+        })
+        .collect()
+}

@@ -1,0 +1,226 @@
+//! Streams the rows of one manifest file: projection to the columns we need, batches of a bounded number of rows.
+
+use super::schema::{Field, ImageKind};
+use super::{Part, guarded};
+use crate::error::{Error, Result};
+use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, RecordBatch, StringArray};
+use arrow::compute::cast;
+use arrow::datatypes::DataType;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use std::fs::File;
+use std::ops::ControlFlow;
+use std::path::{Component, Path, PathBuf};
+
+/// Rows read at a time.
+const BATCH_ROWS: usize = 256;
+
+/// The picture of a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ImageSource {
+    /// The encoded file.
+    Bytes(Vec<u8>),
+    /// A file under the manifest's folder.
+    Path(PathBuf),
+    /// Images were not asked for.
+    Skipped,
+    /// Why there is none.
+    Bad(String),
+}
+
+/// One labelled image of a manifest.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// Path of the Parquet file.
+    pub file: String,
+    /// Row in that file, from 0.
+    pub row: usize,
+    /// Position in the row's list of images, 0 without a list.
+    pub item: usize,
+    /// Identity key; `None` if null or empty.
+    pub identity: Option<String>,
+    /// Value of `identity_set`.
+    pub identity_set: Option<String>,
+    /// Value of `split`.
+    pub split: Option<String>,
+    /// The picture.
+    pub image: ImageSource,
+}
+
+/// Reads `part` and hands over its rows in order until `f` breaks.
+pub(super) fn read_part(
+    part: &Part,
+    root: &Path,
+    images: bool,
+    f: &mut impl FnMut(Vec<Row>) -> Result<ControlFlow<()>>,
+) -> Result<()> {
+    let layout = &part.layout;
+    let fields = [Some(&layout.identity), layout.split.as_ref(), layout.identity_set.as_ref()];
+    let mut wanted: Vec<usize> = fields
+        .iter()
+        .filter_map(|f| match f {
+            Some(Field::Column(i)) => Some(*i),
+            _ => None,
+        })
+        .collect();
+    // Lists are always read: their lengths are the numbers of images.
+    let read_images = images || layout.list;
+    if read_images {
+        wanted.push(layout.image);
+    }
+    wanted.sort_unstable();
+    wanted.dedup();
+    let damaged =
+        |e: &dyn std::fmt::Display| Error::Manifest(format!("{}: damaged Parquet data: {e}", part.path.display()));
+    let mut reader = guarded(&part.path, || {
+        let file = File::open(&part.path).map_err(|e| Error::io(&part.path, e))?;
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, part.metadata.clone());
+        let mask = ProjectionMask::roots(builder.parquet_schema(), wanted.iter().copied());
+        builder.with_projection(mask).with_batch_size(BATCH_ROWS).build().map_err(|e| damaged(&e))
+    })?;
+    let mut first_row = 0;
+    loop {
+        let rows = guarded(&part.path, || {
+            let Some(batch) = reader.next() else { return Ok(None) };
+            let batch = batch.map_err(|e| damaged(&e))?;
+            let column = |i: usize| -> Option<ArrayRef> {
+                wanted.iter().position(|w| *w == i).map(|at| batch.column(at).clone())
+            };
+            let text = |field: Option<&Field>| text_values(field, &batch, &column).map_err(|e| damaged(&e));
+            let identity = text(Some(&layout.identity))?;
+            let split = text(layout.split.as_ref())?;
+            let set = text(layout.identity_set.as_ref())?;
+            let pictures = column(layout.image).filter(|_| read_images);
+            let mut rows = Vec::new();
+            for r in 0..batch.num_rows() {
+                let sources = match &pictures {
+                    Some(array) => {
+                        row_images(array, r, layout.list, layout.kind, root, images).map_err(|e| damaged(&e))?
+                    }
+                    None => vec![ImageSource::Skipped],
+                };
+                for (item, image) in sources.into_iter().enumerate() {
+                    rows.push(Row {
+                        file: part.path.display().to_string(),
+                        row: first_row + r,
+                        item,
+                        identity: identity[r].clone().filter(|v| !v.is_empty()),
+                        identity_set: set[r].clone(),
+                        split: split[r].clone(),
+                        image,
+                    });
+                }
+            }
+            Ok(Some((rows, batch.num_rows())))
+        })?;
+        match rows {
+            None => return Ok(()),
+            Some((rows, read)) => {
+                first_row += read;
+                if f(rows)?.is_break() {
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
+
+/// The values of a text field for every row of a batch.
+fn text_values(
+    field: Option<&Field>,
+    batch: &RecordBatch,
+    column: &impl Fn(usize) -> Option<ArrayRef>,
+) -> std::result::Result<Vec<Option<String>>, arrow::error::ArrowError> {
+    match field {
+        None => Ok(vec![None; batch.num_rows()]),
+        Some(Field::Folder(value)) => Ok(vec![Some(value.clone()); batch.num_rows()]),
+        Some(Field::Column(i)) => {
+            let Some(array) = column(*i) else { return Ok(vec![None; batch.num_rows()]) };
+            let array = cast(&array, &DataType::Utf8)?;
+            let strings: &StringArray = array.as_string();
+            Ok(strings.iter().map(|v| v.map(str::to_owned)).collect())
+        }
+    }
+}
+
+/// The images of row `r`.
+fn row_images(
+    array: &ArrayRef,
+    r: usize,
+    list: bool,
+    kind: ImageKind,
+    root: &Path,
+    images: bool,
+) -> std::result::Result<Vec<ImageSource>, arrow::error::ArrowError> {
+    if array.is_null(r) {
+        return Ok(vec![ImageSource::Bad("image is null".into())]);
+    }
+    let items = if list {
+        let items = match array.data_type() {
+            DataType::LargeList(_) => array.as_list::<i64>().value(r),
+            _ => array.as_list::<i32>().value(r),
+        };
+        if items.is_empty() {
+            return Ok(vec![ImageSource::Bad("the list of images is empty".into())]);
+        }
+        items
+    } else {
+        array.slice(r, 1)
+    };
+    if !images {
+        return Ok(vec![ImageSource::Skipped; items.len()]);
+    }
+    if kind == ImageKind::Uri {
+        let items = cast(&items, &DataType::Utf8)?;
+        let strings: &StringArray = items.as_string();
+        return Ok(strings
+            .iter()
+            .map(|uri| match uri {
+                None => ImageSource::Bad("image path is null".into()),
+                Some(uri) => local_path(root, uri).map_or_else(ImageSource::Bad, ImageSource::Path),
+            })
+            .collect());
+    }
+    let bytes = match kind {
+        ImageKind::Struct => {
+            let s = items.as_struct();
+            let Some(bytes) = s.column_by_name("bytes") else {
+                return Ok(vec![ImageSource::Bad("image has no bytes".into()); items.len()]);
+            };
+            bytes.clone()
+        }
+        _ => items,
+    };
+    let bytes = cast(&bytes, &DataType::Binary)?;
+    let bytes: &BinaryArray = bytes.as_binary();
+    Ok(bytes
+        .iter()
+        .map(|b| match b {
+            None => ImageSource::Bad("image bytes are null".into()),
+            Some([]) => ImageSource::Bad("image bytes are empty".into()),
+            Some(b) => ImageSource::Bytes(b.to_vec()),
+        })
+        .collect())
+}
+
+/// A path under `root`; anything that points elsewhere is refused.
+fn local_path(root: &Path, uri: &str) -> std::result::Result<PathBuf, String> {
+    if uri.contains("://") {
+        return Err("image path is a URL; only files below the manifest's folder are read".into());
+    }
+    let path = Path::new(uri);
+    if uri.is_empty() || !path.components().all(|c| matches!(c, Component::Normal(_) | Component::CurDir)) {
+        return Err("image path leaves the manifest's folder".into());
+    }
+    let full = root.join(path);
+    // Symbolic links must not lead out either.
+    let inside = |p: &Path| -> std::io::Result<bool> {
+        let root = if root.as_os_str().is_empty() { Path::new(".") } else { root };
+        Ok(p.canonicalize()?.starts_with(root.canonicalize()?))
+    };
+    match inside(&full) {
+        Ok(true) => Ok(full),
+        Ok(false) => Err("image path leaves the manifest's folder".into()),
+        Err(e) => Err(format!("image file cannot be read: {e}")),
+    }
+}

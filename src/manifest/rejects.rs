@@ -1,0 +1,53 @@
+//! The list of manifest rows that were refused, with reasons, as Parquet.
+
+use crate::error::{Error, Result};
+use crate::store;
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use parquet::arrow::ArrowWriter;
+use std::path::Path;
+use std::sync::Arc;
+
+/// A refused image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reject {
+    /// Path of the manifest file.
+    pub file: String,
+    /// Row in that file, from 0.
+    pub row: usize,
+    /// Position in the row's list of images.
+    pub item: usize,
+    /// What is wrong.
+    pub reason: String,
+    /// Path of the image file, if the row names one.
+    pub path: Option<String>,
+}
+
+impl std::fmt::Display for Reject {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        write!(f, "{} row {}: {}", self.file, self.row, self.reason)
+    }
+}
+
+/// Writes `rejects` to the Parquet file `path` with columns file, row, item, reason, path.
+pub fn write(path: &Path, rejects: &[Reject]) -> Result<()> {
+    let text = |f: &dyn Fn(&Reject) -> Option<String>| -> ArrayRef {
+        Arc::new(rejects.iter().map(f).collect::<StringArray>())
+    };
+    let number = |f: &dyn Fn(&Reject) -> usize| -> ArrayRef {
+        Arc::new(rejects.iter().map(|r| f(r) as i64).collect::<Int64Array>())
+    };
+    let columns: [(&str, ArrayRef, bool); 5] = [
+        ("file", text(&|r| Some(r.file.clone())), false),
+        ("row", number(&|r| r.row), false),
+        ("item", number(&|r| r.item), false),
+        ("reason", text(&|r| Some(r.reason.clone())), false),
+        ("path", text(&|r| r.path.clone()), true),
+    ];
+    let failed = |e: &dyn std::fmt::Display| Error::Manifest(format!("{}: {e}", path.display()));
+    let batch = RecordBatch::try_from_iter_with_nullable(columns).map_err(|e| failed(&e))?;
+    let mut bytes = Vec::new();
+    let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), None).map_err(|e| failed(&e))?;
+    writer.write(&batch).map_err(|e| failed(&e))?;
+    writer.close().map_err(|e| failed(&e))?;
+    store::write_atomic(path, &bytes)
+}

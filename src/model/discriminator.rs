@@ -1,0 +1,35 @@
+//! D: tells real images from synthetic ones; not conditioned on the label.
+
+use super::layers::{Bias, Linear, Mode};
+use super::params::Params;
+use super::trunk::Trunk;
+use crate::config::RunConfig;
+use crate::error::Result;
+use crate::ops::Activation;
+use candle_core::Tensor;
+
+/// D(x), DCGAN's.
+pub struct Discriminator {
+    trunk: Trunk,
+    fc: Linear,
+    bias: Bias,
+}
+
+impl Discriminator {
+    /// Declares D.
+    pub fn new(p: &mut Params, config: &RunConfig) -> Result<Self> {
+        let trunk = Trunk::new(p, &config.model.discriminator, config.image_size)?;
+        let fc = Linear::new(p, "fc", trunk.features(), 1)?;
+        Ok(Self { fc, bias: Bias::new(p, "fc", 1, Activation::Identity)?, trunk })
+    }
+
+    /// f_D (the input of the last fully connected layer) and the logit of "real".
+    ///
+    /// # Shapes
+    /// - `x`: `[B, S, S, 3]`; returns `[B, F]`, `[B]`
+    pub fn forward(&self, x: &Tensor, mode: Mode) -> Result<(Tensor, Tensor)> {
+        let features = self.trunk.forward(x, mode)?;
+        let logit = self.bias.forward(&self.fc.forward(&features)?)?.squeeze(1)?;
+        Ok((features, logit))
+    }
+}

@@ -1,0 +1,45 @@
+//! E: the posterior of the latent attributes of an image, given its label.
+
+use super::layers::{Bias, Labels, Linear, Mode, WEIGHT_STD};
+use super::params::{Init, Params};
+use super::trunk::Trunk;
+use crate::config::RunConfig;
+use crate::error::Result;
+use crate::ops::Activation;
+use candle_core::{Tensor, Var};
+
+/// E(x, c). The label joins at the last fully connected layer, as in the paper.
+pub struct Encoder {
+    trunk: Trunk,
+    fc: Linear,
+    label: Var,
+    bias: Bias,
+    latent_dim: usize,
+}
+
+impl Encoder {
+    /// Declares E for `classes` labels.
+    pub fn new(p: &mut Params, config: &RunConfig, classes: usize) -> Result<Self> {
+        let trunk = Trunk::new(p, &config.model.encoder, config.image_size)?;
+        let z = config.model.latent_dim;
+        Ok(Self {
+            fc: Linear::new(p, "fc", trunk.features(), 2 * z)?,
+            label: p.weight("fc.label", &[classes, 2 * z], Init::Normal(0.0, WEIGHT_STD))?,
+            bias: Bias::new(p, "fc", 2 * z, Activation::Identity)?,
+            trunk,
+            latent_dim: z,
+        })
+    }
+
+    /// Mean and log-variance of z.
+    ///
+    /// # Shapes
+    /// - `x`: `[B, S, S, 3]` in [-1, 1]; returns `mu`, `logvar`: `[B, Z]`
+    pub fn forward(&self, x: &Tensor, labels: &Labels, mode: Mode) -> Result<(Tensor, Tensor)> {
+        let h = (self.fc.forward(&self.trunk.forward(x, mode)?)? + labels.gather(&self.label)?)?;
+        let h = self.bias.forward(&h)?;
+        let z = self.latent_dim;
+        // Bounded so that exp(logvar) stays finite whatever a bad step does.
+        Ok((h.narrow(1, 0, z)?.contiguous()?, h.narrow(1, z, z)?.contiguous()?.clamp(-12f32, 8f32)?))
+    }
+}

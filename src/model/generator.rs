@@ -1,0 +1,92 @@
+//! G: an image from latent attributes and a label.
+
+use super::layers::{BatchNorm, Bias, Labels, Linear, Mode, WEIGHT_STD, conv_weight};
+use super::params::{Init, Params};
+use crate::config::{RunConfig, Upsample};
+use crate::error::Result;
+use crate::ops::{self, Activation};
+use candle_core::{Tensor, Var};
+
+enum Output {
+    Hidden(BatchNorm),
+    Image(Bias),
+}
+
+struct Block {
+    weight: Var,
+    kernel: usize,
+    output: Output,
+}
+
+/// G(z, c): fully connected layers on the concatenation of z and the one-hot label, then doubling blocks.
+pub struct Generator {
+    fc: Linear,
+    label: Var,
+    hidden: Option<(BatchNorm, Linear)>,
+    first: BatchNorm,
+    blocks: Vec<Block>,
+    upsample: Upsample,
+    start: (usize, usize),
+}
+
+impl Generator {
+    /// Declares G for `classes` labels.
+    pub fn new(p: &mut Params, config: &RunConfig, classes: usize) -> Result<Self> {
+        let (g, z) = (&config.model.generator, config.model.latent_dim);
+        let conditional = g.conditional_norm.then_some(classes);
+        let start = g.start_side * g.start_side * g.start_channels;
+        let width = if g.hidden > 0 { g.hidden } else { start };
+        let fc = Linear::new(p, "fc", z, width)?;
+        // One row acts like the sum over all of z.
+        let std = WEIGHT_STD * (z as f64).sqrt();
+        let label = p.weight("fc.label", &[classes, width], Init::Normal(0.0, std))?;
+        let hidden = if g.hidden > 0 {
+            Some((BatchNorm::new(p, "fc", width, None, Activation::Relu)?, Linear::new(p, "fc2", width, start)?))
+        } else {
+            None
+        };
+        let first = BatchNorm::new(p, "start", g.start_channels, conditional, Activation::Relu)?;
+        let mut blocks = Vec::new();
+        let mut inputs = g.start_channels;
+        for (i, (&outputs, &kernel)) in g.channels.iter().zip(&g.kernels).enumerate() {
+            let name = format!("block{i}");
+            // A transposed convolution has the weights of the convolution that it is the gradient of.
+            let weight = match g.upsample {
+                Upsample::Transposed => conv_weight(p, &name, kernel, outputs, inputs)?,
+                Upsample::Nearest => conv_weight(p, &name, kernel, inputs, outputs)?,
+            };
+            let output = if i + 1 == g.channels.len() {
+                Output::Image(Bias::new(p, &name, outputs, Activation::Tanh)?)
+            } else {
+                Output::Hidden(BatchNorm::new(p, &name, outputs, conditional, Activation::Relu)?)
+            };
+            blocks.push(Block { weight, kernel, output });
+            inputs = outputs;
+        }
+        Ok(Self { fc, label, hidden, first, blocks, upsample: g.upsample, start: (g.start_side, g.start_channels) })
+    }
+
+    /// # Shapes
+    /// - `z`: `[B, Z]`; returns `[B, S, S, 3]` in [-1, 1]
+    pub fn forward(&self, z: &Tensor, labels: &Labels, mode: Mode) -> Result<Tensor> {
+        let mut x = (self.fc.forward(z)? + labels.gather(&self.label)?)?;
+        if let Some((norm, fc2)) = &self.hidden {
+            x = fc2.forward(&norm.forward(&x, None, mode)?)?;
+        }
+        let (side, channels) = self.start;
+        x = self.first.forward(&x.reshape((z.dim(0)?, side, side, channels))?, Some(labels), mode)?;
+        for block in &self.blocks {
+            x = match self.upsample {
+                Upsample::Transposed => ops::conv_transpose2d(&x, block.weight.as_tensor(), 2, block.kernel / 2 - 1)?,
+                Upsample::Nearest => {
+                    ops::conv2d(&ops::upsample_nearest2x(&x)?, block.weight.as_tensor(), 1, block.kernel / 2)?
+                }
+            };
+            x = match &block.output {
+                Output::Hidden(norm) => norm.forward(&x, Some(labels), mode)?,
+                Output::Image(bias) => bias.forward(&x)?,
+            };
+        }
+        Ok(x)
+    }
+}

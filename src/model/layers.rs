@@ -1,0 +1,198 @@
+//! Layers that the four networks share. Images are `[B, H, W, C]`.
+
+use super::params::{Init, Params};
+use crate::error::Result;
+use crate::ops::{self, Activation, batch_norm_act, channel_affine_act, norm::EPS};
+use candle_core::{D, Device, Tensor, Var};
+
+/// Which statistics normalisations use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// The batch's, and the running statistics follow them.
+    Train,
+    /// The batch's; the running statistics stay.
+    Batch,
+    /// The running ones: each image's result is independent of the others.
+    Eval,
+}
+
+/// Share of the newest batch in the running statistics.
+const MOMENTUM: f64 = 0.1;
+
+/// Deviation of DCGAN's initial weights.
+pub const WEIGHT_STD: f64 = 0.02;
+
+/// Class labels of a batch: one label an image, or a weighted mix of several.
+#[derive(Clone, Debug)]
+pub struct Labels {
+    /// u32 `[B * M]`
+    ids: Tensor,
+    /// `[B, M, 1]`, absent for plain labels (M = 1)
+    weights: Option<Tensor>,
+}
+
+impl Labels {
+    /// One label an image.
+    pub fn plain(labels: &[u32], device: &Device) -> Result<Self> {
+        Ok(Self { ids: Tensor::from_slice(labels, labels.len(), device)?, weights: None })
+    }
+
+    /// The same number M of (label, weight) pairs an image.
+    pub fn mixed(mixes: &[Vec<(u32, f32)>], device: &Device) -> Result<Self> {
+        let m = mixes.first().map_or(0, Vec::len);
+        if m == 1 && mixes.iter().all(|mix| mix[0].1 == 1.0) {
+            return Self::plain(&mixes.iter().map(|mix| mix[0].0).collect::<Vec<_>>(), device);
+        }
+        let ids: Vec<u32> = mixes.iter().flatten().map(|(id, _)| *id).collect();
+        let weights: Vec<f32> = mixes.iter().flatten().map(|(_, w)| *w).collect();
+        Ok(Self {
+            ids: Tensor::from_slice(&ids, ids.len(), device)?,
+            weights: Some(Tensor::from_vec(weights, (mixes.len(), m, 1), device)?),
+        })
+    }
+
+    /// Rows of `table` that belong to the labels: the product of one-hot rows and `table`, without the one-hot.
+    ///
+    /// # Shapes
+    /// - `table`: `[K, N]`; returns `[B, N]`
+    pub fn gather(&self, table: &Tensor) -> Result<Tensor> {
+        let rows = table.index_select(&self.ids, 0)?;
+        match &self.weights {
+            None => Ok(rows),
+            Some(w) => {
+                let (b, m, _) = w.dims3()?;
+                Ok(rows.reshape((b, m, ()))?.broadcast_mul(w)?.sum(1)?)
+            }
+        }
+    }
+}
+
+/// Fully connected layer without bias or activation: `x W`, as a 1x1 convolution, whose sums have a fixed order.
+#[derive(Clone)]
+pub struct Linear {
+    /// `[1, 1, inputs, outputs]`
+    weight: Var,
+}
+
+impl Linear {
+    /// Declares the weights of `inputs` x `outputs`.
+    pub fn new(p: &mut Params, name: &str, inputs: usize, outputs: usize) -> Result<Self> {
+        Ok(Self { weight: p.weight(&format!("{name}.weight"), &[1, 1, inputs, outputs], Init::Normal(0.0, WEIGHT_STD))? })
+    }
+
+    /// `[B, inputs]` to `[B, outputs]`.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let (b, inputs) = x.dims2()?;
+        Ok(ops::conv2d(&x.reshape((b, 1, 1, inputs))?, self.weight.as_tensor(), 1, 0)?.flatten_from(1)?)
+    }
+}
+
+/// Bias, then an activation.
+#[derive(Clone)]
+pub struct Bias {
+    bias: Var,
+    act: Activation,
+}
+
+impl Bias {
+    /// Declares a bias of `channels` zeros.
+    pub fn new(p: &mut Params, name: &str, channels: usize, act: Activation) -> Result<Self> {
+        Ok(Self { bias: p.weight(&format!("{name}.bias"), &[channels], Init::Constant(0.0))?, act })
+    }
+
+    /// Same shape as `x`.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(ops::norm::bias_act(x, self.bias.as_tensor(), self.act)?)
+    }
+}
+
+/// Batch normalisation, then an activation; with `classes`, scale and shift depend on the label.
+#[derive(Clone)]
+pub struct BatchNorm {
+    gamma: Var,
+    beta: Var,
+    running_mean: Var,
+    running_var: Var,
+    act: Activation,
+}
+
+impl BatchNorm {
+    /// Declares scale and shift `[channels]`, or `[classes, channels]`.
+    pub fn new(
+        p: &mut Params,
+        name: &str,
+        channels: usize,
+        classes: Option<usize>,
+        act: Activation,
+    ) -> Result<Self> {
+        let shape: Vec<usize> = classes.into_iter().chain([channels]).collect();
+        // Labels need different rows from the start to be worth listening to.
+        let shift = if classes.is_some() { Init::Normal(0.0, 0.1) } else { Init::Constant(0.0) };
+        Ok(Self {
+            gamma: p.weight(&format!("{name}.gamma"), &shape, Init::Normal(1.0, WEIGHT_STD))?,
+            beta: p.weight(&format!("{name}.beta"), &shape, shift)?,
+            running_mean: p.buffer(&format!("{name}.running_mean"), &[channels], 0.0)?,
+            running_var: p.buffer(&format!("{name}.running_var"), &[channels], 1.0)?,
+            act,
+        })
+    }
+
+    /// Same shape as `x`; `labels` are needed by conditional normalisation only.
+    pub fn forward(&self, x: &Tensor, labels: Option<&Labels>, mode: Mode) -> Result<Tensor> {
+        let (gamma, beta) = match (labels, self.gamma.rank()) {
+            (Some(labels), 2) => (labels.gather(&self.gamma)?, labels.gather(&self.beta)?),
+            _ => (self.gamma.as_tensor().clone(), self.beta.as_tensor().clone()),
+        };
+        if mode == Mode::Eval {
+            let inv_std = (self.running_var.as_tensor() + EPS)?.sqrt()?.recip()?;
+            let scale = gamma.broadcast_mul(&inv_std)?;
+            let shift = (beta - scale.broadcast_mul(self.running_mean.as_tensor())?)?;
+            return Ok(channel_affine_act(x, &scale, &shift, self.act)?);
+        }
+        let (y, stats) = batch_norm_act(x, &gamma, &beta, self.act)?;
+        if mode == Mode::Train {
+            let n = (x.elem_count() / x.dim(D::Minus1)?) as f64;
+            let unbiased = (stats.var * (n / (n - 1.0).max(1.0)))?;
+            ops::adam::moving_average(&self.running_mean, &stats.mean, 1.0 - MOMENTUM)?;
+            ops::adam::moving_average(&self.running_var, &unbiased, 1.0 - MOMENTUM)?;
+        }
+        Ok(y)
+    }
+}
+
+/// Convolution, batch normalisation, activation.
+#[derive(Clone)]
+pub struct ConvNorm {
+    weight: Var,
+    stride: usize,
+    pad: usize,
+    norm: BatchNorm,
+}
+
+impl ConvNorm {
+    /// Declares a square `kernel` with `pad` such that stride 1 keeps the side (odd kernels).
+    pub fn new(
+        p: &mut Params,
+        name: &str,
+        (inputs, outputs): (usize, usize),
+        (kernel, stride, pad): (usize, usize, usize),
+        act: Activation,
+    ) -> Result<Self> {
+        Ok(Self {
+            weight: conv_weight(p, name, kernel, inputs, outputs)?,
+            stride,
+            pad,
+            norm: BatchNorm::new(p, name, outputs, None, act)?,
+        })
+    }
+
+    /// `[B, H, W, inputs]` to `[B, H', W', outputs]`.
+    pub fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
+        self.norm.forward(&ops::conv2d(x, self.weight.as_tensor(), self.stride, self.pad)?, None, mode)
+    }
+}
+
+/// Declares the weights `[kernel, kernel, inputs, outputs]` of a convolution.
+pub fn conv_weight(p: &mut Params, name: &str, kernel: usize, inputs: usize, outputs: usize) -> Result<Var> {
+    p.weight(&format!("{name}.conv"), &[kernel, kernel, inputs, outputs], Init::Normal(0.0, WEIGHT_STD))
+}

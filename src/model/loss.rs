@@ -1,0 +1,60 @@
+//! The six losses of the CVAE-GAN (Bao et al., ICCV 2017, section 3), each with the paper's symbol.
+//!
+//! Squared distances are summed over the values of an image and averaged over the batch: the paper's weights lambda
+//! carry over only with sums per sample.
+
+use candle_core::{D, Result, Tensor};
+
+/// softplus(x) = ln(1 + exp(x)), without overflow.
+fn softplus(x: &Tensor) -> Result<Tensor> {
+    x.relu()? + (x.abs()?.neg()?.exp()? + 1.0)?.log()?
+}
+
+/// L_D = -log D(x_r) - log(1 - D(x_f)) - log(1 - D(x_p)): three means over their batches. Unit: nats.
+///
+/// # Shapes
+/// - logits of "real": `[B]` each; returns a scalar
+pub fn discriminator(real: &Tensor, reconstructed: &Tensor, sampled: &Tensor) -> Result<Tensor> {
+    let real = softplus(&real.neg()?)?.mean_all()?;
+    (real + softplus(reconstructed)?.mean_all()?)? + softplus(sampled)?.mean_all()?
+}
+
+/// L_C = -log P(c_r | x_r), averaged over B. Unit: nats per image.
+///
+/// # Shapes
+/// - `logits`: `[B, K]`; `labels`: u32 `[B]`; returns a scalar
+pub fn classifier(logits: &Tensor, labels: &Tensor) -> Result<Tensor> {
+    let max = logits.detach().max_keepdim(D::Minus1)?;
+    let shifted = logits.broadcast_sub(&max)?;
+    let log_sum = shifted.exp()?.sum(D::Minus1)?.log()?;
+    let own = shifted.gather(&labels.unsqueeze(1)?, 1)?.squeeze(1)?;
+    (log_sum - own)?.mean_all()
+}
+
+/// L_KL = KL(q(z|x,c) || N(0, I)), summed over Z, averaged over B. Unit: nats per image.
+///
+/// # Shapes
+/// - `mu`, `logvar`: `[B, Z]`; returns a scalar
+pub fn kl_divergence(mu: &Tensor, logvar: &Tensor) -> Result<Tensor> {
+    let per_value = (((mu.sqr()? + logvar.exp()?)? - logvar)? - 1.0)?;
+    (per_value.sum_all()? * 0.5)? / mu.dim(0)? as f64
+}
+
+/// One term of L_G: 1/2 |a - b|^2, summed over all values of an image, averaged over B.
+///
+/// L_G is the sum of this over pixels, f_D and f_C of a real image and its reconstruction.
+///
+/// # Shapes
+/// - `a`, `b`: `[B, ..]`; returns a scalar
+pub fn pairwise(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    ((a - b)?.sqr()?.sum_all()? * 0.5)? / a.dim(0)? as f64
+}
+
+/// L_GD = 1/2 |E f_D(x_r) - E f_D(x_p)|^2, and one class's term of L_GC with f_C: 1/2 the squared distance of rows of
+/// means, summed over all rows.
+///
+/// # Shapes
+/// - `real`, `sampled`: `[F]` or `[P, F]`; returns a scalar
+pub fn mean_matching(real: &Tensor, sampled: &Tensor) -> Result<Tensor> {
+    (real - sampled)?.sqr()?.sum_all()? * 0.5
+}

@@ -1,0 +1,83 @@
+//! Fast CPU kernels behind candle custom operations: convolution, batch normalisation, pooling and Adam.
+//!
+//! Every image tensor in this crate is channels-last, `[B, H, W, C]`: a convolution then is a gather of whole pixel
+//! rows followed by a matrix product, and a normalisation runs over contiguous channels. On a CPU the functions here
+//! run our kernels; on any other device, or with `AUGMENT_OPS=reference`, the same functions compose candle's own
+//! operations, which is also what the kernels are tested against.
+//!
+//! Results do not depend on the number of threads: work is cut into fixed pieces and sums are taken in a fixed order.
+//! This is the only module that contains `unsafe`, all of it in [`matmul`].
+
+pub mod adam;
+pub mod conv;
+pub mod matmul;
+pub mod norm;
+pub mod pool;
+
+use candle_core::{CpuStorage, Layout, Result, Storage, Tensor};
+use std::cell::Cell;
+use std::sync::OnceLock;
+
+pub use conv::{conv_transpose2d, conv2d};
+pub use norm::{Activation, BatchStats, batch_norm_act, channel_affine_act};
+pub use pool::{max_pool2d, upsample_nearest2x};
+
+thread_local! {
+    static FROZEN: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `f` (a backward pass) without computing gradients of convolution weights and normalisation parameters.
+///
+/// The generator descends on features of the discriminator and the classifier: gradients must pass through these
+/// networks, but their own weight gradients would be thrown away, at a third of the cost.
+pub fn frozen_weights<T>(f: impl FnOnce() -> T) -> T {
+    struct Restore(bool);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            FROZEN.with(|c| c.set(self.0));
+        }
+    }
+    let _restore = Restore(FROZEN.with(|c| c.replace(true)));
+    f()
+}
+
+fn weights_frozen() -> bool {
+    FROZEN.with(Cell::get)
+}
+
+/// True where our kernels serve `t`; false where candle's own operations do.
+fn use_kernels(t: &Tensor) -> bool {
+    static REFERENCE: OnceLock<bool> = OnceLock::new();
+    let reference =
+        *REFERENCE.get_or_init(|| std::env::var("AUGMENT_OPS").is_ok_and(|v| v == "reference"));
+    !reference && t.device().is_cpu() && t.dtype() == candle_core::DType::F32
+}
+
+/// The contiguous f32 values of a CPU storage under `layout`.
+fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+    let data = storage.as_slice::<f32>()?;
+    match layout.contiguous_offsets() {
+        Some((start, end)) => Ok(&data[start..end]),
+        None => candle_core::bail!("operation needs contiguous tensors, got {layout:?}"),
+    }
+}
+
+/// Calls `f` with the values of a CPU tensor of f32, made contiguous if needed.
+fn with_values<T>(t: &Tensor, f: impl FnOnce(&[f32]) -> Result<T>) -> Result<T> {
+    let t = t.contiguous()?;
+    let (storage, layout) = t.storage_and_layout();
+    match &*storage {
+        Storage::Cpu(cpu) => f(slice(cpu, layout)?),
+        _ => candle_core::bail!("expected a CPU tensor"),
+    }
+}
+
+/// `[B, H, W, C]` to candle's `[B, C, H, W]`.
+fn to_nchw(x: &Tensor) -> Result<Tensor> {
+    x.permute((0, 3, 1, 2))?.contiguous()
+}
+
+/// `[B, C, H, W]` to ours.
+fn to_nhwc(x: &Tensor) -> Result<Tensor> {
+    x.permute((0, 2, 3, 1))?.contiguous()
+}

@@ -1,0 +1,70 @@
+//! Sample grids: one row an identity, with real images, their reconstructions and fresh samples.
+
+use crate::config::RunConfig;
+use crate::dataset::{IdentityDataset, to_byte};
+use crate::error::{Error, Result};
+use crate::model::encoder::Encoder;
+use crate::model::generator::Generator;
+use crate::model::{Labels, Mode};
+use crate::seeds::{Seeds, normal_vec};
+use candle_core::{Device, Tensor};
+use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
+
+const ROWS: usize = 8;
+const REAL: usize = 3;
+const SAMPLES: usize = 6;
+/// Pixels between the three groups of columns.
+const GAP: usize = 4;
+
+/// A PNG with the columns: three real images, the same reconstructed, six samples. A column of samples shares one z,
+/// so that what changes down the column is the label's work.
+pub fn render(
+    encoder: &Encoder,
+    generator: &Generator,
+    dataset: &IdentityDataset,
+    config: &RunConfig,
+    device: &Device,
+) -> Result<Vec<u8>> {
+    let (s, z) = (config.image_size, config.model.latent_dim);
+    let classes = dataset.identities().len();
+    let rows = ROWS.min(classes);
+    let width = (2 * REAL + SAMPLES) * s + 2 * GAP;
+    let mut canvas = vec![255u8; rows * s * width * 3];
+    let mut paste = |row: usize, x: usize, image: &[u8]| {
+        for (y, line) in image.chunks_exact(3 * s).enumerate() {
+            let at = ((row * s + y) * width + x) * 3;
+            canvas[at..at + 3 * s].copy_from_slice(line);
+        }
+    };
+    let noise = normal_vec(&mut Seeds::new(config.seed).stream("grid", &[]), SAMPLES * z);
+    for row in 0..rows {
+        let label = (row * classes / rows) as u32;
+        let real: Vec<usize> = dataset.images_of(label).iter().copied().take(REAL).collect();
+        let (mu, _) = super::encode(encoder, dataset, &real, device)?;
+        let latents: Vec<f32> = mu.into_iter().chain(noise.iter().copied()).collect();
+        let n = real.len() + SAMPLES;
+        let latents = Tensor::from_vec(latents, (n, z), device)?;
+        let images = generator.forward(&latents, &Labels::plain(&vec![label; n], device)?, Mode::Eval)?;
+        let images: Vec<u8> = images.flatten_all()?.to_vec1::<f32>()?.into_iter().map(to_byte).collect();
+        for (i, index) in real.iter().enumerate() {
+            paste(row, i * s, dataset.image(*index));
+        }
+        for (i, image) in images.chunks_exact(3 * s * s).enumerate() {
+            let x = match i.checked_sub(real.len()) {
+                None => (REAL + i) * s + GAP,
+                Some(sample) => (2 * REAL + sample) * s + 2 * GAP,
+            };
+            paste(row, x, image);
+        }
+    }
+    encode_png(&canvas, width, rows * s)
+}
+
+/// RGB bytes as a PNG file.
+pub fn encode_png(rgb: &[u8], width: usize, height: usize) -> Result<Vec<u8>> {
+    let mut png = Vec::new();
+    PngEncoder::new(&mut png)
+        .write_image(rgb, width as u32, height as u32, ExtendedColorType::Rgb8)
+        .map_err(|e| Error::Model(format!("PNG: {e}")))?;
+    Ok(png)
+}

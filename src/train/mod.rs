@@ -1,0 +1,202 @@
+//! Training of a CVAE-GAN on one identity set: [`fit`] runs to the end, resuming from a checkpoint if there is one.
+
+pub mod centres;
+pub mod checkpoint;
+pub mod grid;
+pub mod latent;
+pub mod step;
+pub mod trained;
+
+use crate::config::{RunConfig, TrainConfig};
+use crate::dataset::IdentityDataset;
+use crate::error::{Error, Result};
+use crate::model::{CvaeGan, Mode, Network, Weights, build_generator, generator::Generator};
+use crate::progress::Progress;
+use crate::seeds::Seeds;
+use crate::store;
+use candle_core::Device;
+use centres::Centres;
+use rand::RngExt;
+use rand::seq::SliceRandom;
+use std::path::Path;
+use step::{Batch, Optimizer};
+pub use trained::TrainedModel;
+
+/// Everything that a training has at a step; what a checkpoint saves.
+pub struct State {
+    /// The networks.
+    pub model: CvaeGan,
+    /// The averaged generator.
+    pub averaged: Network<Generator>,
+    /// Moments of Adam.
+    pub optimizer: Optimizer,
+    /// Moving averages of feature means.
+    pub centres: Centres,
+    /// Completed steps.
+    pub step: u64,
+}
+
+impl State {
+    /// Fresh networks for `classes` identities.
+    pub fn new(config: &RunConfig, classes: usize, device: &Device) -> Result<Self> {
+        let seeds = Seeds::new(config.seed);
+        let model = CvaeGan::new(config, classes, Weights::Fresh(&seeds), device)?;
+        // The same streams give the same initial weights.
+        let averaged = build_generator(config, classes, &mut Weights::Fresh(&seeds), device)?;
+        let optimizer = Optimizer::new(&model, &config.train)?;
+        let centres = Centres::new(classes, config.train.centre_decay);
+        Ok(Self { model, averaged, optimizer, centres, step: 0 })
+    }
+
+    /// One update on the batch that `config` and the step name.
+    pub fn advance(&mut self, dataset: &IdentityDataset, config: &RunConfig, device: &Device) -> Result<step::StepLosses> {
+        let seeds = Seeds::new(config.seed);
+        let batch = draw_batch(dataset, config, &seeds, self.step, device)?;
+        let (losses, gradients) = step::gradients(&self.model, &mut self.centres, &batch, &config.train)?;
+        if losses.non_finite().is_none() {
+            step::apply(&self.optimizer, &gradients, self.step + 1)?;
+            let decay = ema_decay(&config.train, self.step);
+            step::average(&self.averaged, &self.model.generator, decay)?;
+        }
+        self.step += 1;
+        Ok(losses)
+    }
+}
+
+/// Decay of the averaged generator after `step`: its half-life, at most a tenth of what has been shown.
+fn ema_decay(config: &TrainConfig, step: u64) -> f64 {
+    let batch = config.batch_size as f64;
+    let halflife = (config.ema_halflife_kimg * 1000.0).min(0.1 * (step + 1) as f64 * batch);
+    0.5f64.powf(batch / halflife)
+}
+
+/// Number of steps of a whole training.
+pub fn total_steps(config: &TrainConfig) -> u64 {
+    (config.duration_kimg * 1000.0 / config.batch_size as f64).ceil().max(1.0) as u64
+}
+
+/// Indices of the real images of `step`: epoch by epoch in a shuffled order, or evenly over identities.
+fn draw_indices(dataset: &IdentityDataset, config: &TrainConfig, seeds: &Seeds, step: u64) -> Vec<usize> {
+    let b = config.batch_size;
+    if config.balanced {
+        let mut rng = seeds.stream("balanced order", &[step]);
+        return (0..b)
+            .map(|_| {
+                let images = dataset.images_of(rng.random_range(0..dataset.identities().len() as u32));
+                images[rng.random_range(0..images.len())]
+            })
+            .collect();
+    }
+    let n = dataset.len();
+    let mut order: (u64, Vec<usize>) = (u64::MAX, Vec::new());
+    (step * b as u64..(step + 1) * b as u64)
+        .map(|position| {
+            let epoch = position / n as u64;
+            if order.0 != epoch {
+                let mut shuffled: Vec<usize> = (0..n).collect();
+                shuffled.shuffle(&mut seeds.stream("order", &[epoch]));
+                order = (epoch, shuffled);
+            }
+            order.1[(position % n as u64) as usize]
+        })
+        .collect()
+}
+
+fn draw_batch(
+    dataset: &IdentityDataset,
+    config: &RunConfig,
+    seeds: &Seeds,
+    step: u64,
+    device: &Device,
+) -> Result<Batch> {
+    let indices = draw_indices(dataset, &config.train, seeds, step);
+    let mut rng = seeds.stream("flips", &[step]);
+    let flips: Vec<bool> = indices.iter().map(|_| config.train.flip && rng.random()).collect();
+    let labels = indices.iter().map(|i| dataset.labels()[*i]).collect();
+    let images = dataset.batch(&indices, &flips, device)?;
+    let even: Vec<u32> = (0..dataset.identities().len() as u32).collect();
+    let pool = if config.train.balanced { &even } else { dataset.labels() };
+    Batch::draw(images, labels, pool, config.model.latent_dim, &config.train, seeds, step)
+}
+
+/// Trains on `dataset` until `config.train.duration_kimg`, with checkpoints, sample grids and the final model in `dir`.
+///
+/// Goes on from `dir/checkpoint.safetensors` if it belongs to the same data and configuration; a training that was
+/// interrupted ends with the weights of one that was not.
+///
+/// # Errors
+/// `Diverged` at the first step with a loss that is not finite (the last checkpoint stays), `Interrupted` after saving
+/// a checkpoint, `Model` if the checkpoint belongs to another training.
+pub fn fit(
+    dataset: &IdentityDataset,
+    config: &RunConfig,
+    dir: &Path,
+    device: &Device,
+    progress: &mut dyn Progress,
+) -> Result<TrainedModel> {
+    let classes = dataset.identities().len();
+    if dataset.is_empty() || dataset.image_size() != config.image_size {
+        return Err(Error::Manifest("no usable images to train on".into()));
+    }
+    store::create_dir(dir)?;
+    store::write_atomic(&dir.join("config.toml"), config.to_toml()?.as_bytes())?;
+    let checkpoint = dir.join("checkpoint.safetensors");
+    let mut state = State::new(config, classes, device)?;
+    if checkpoint.exists() {
+        checkpoint::load(&checkpoint, &mut state, config, dataset, device)?;
+        progress.note(&format!("resuming at step {}", state.step));
+    }
+    let total = total_steps(&config.train);
+    let batch = config.train.batch_size as u64;
+    let every = |kimg: f64| ((kimg * 1000.0 / batch as f64).round() as u64).max(1);
+    let (save_every, grid_every) = (every(config.train.checkpoint_kimg), every(config.train.grid_kimg));
+    progress.start("train", total * batch, "images");
+    progress.at(state.step * batch);
+    while state.step < total {
+        let losses = state.advance(dataset, config, device)?;
+        if let Some(what) = losses.non_finite() {
+            let advice = if checkpoint.exists() {
+                format!("the last good state is kept in {}; lower train.learning_rate", checkpoint.display())
+            } else {
+                "no checkpoint had been written yet; lower train.learning_rate".to_owned()
+            };
+            return Err(Error::Diverged { step: state.step - 1, what: what.into(), advice });
+        }
+        let step = state.step;
+        progress.train_step(step, step * batch, &losses);
+        progress.at(step * batch);
+        let stop = progress.stop_requested();
+        if step.is_multiple_of(save_every) || step == total || stop {
+            checkpoint::save(&checkpoint, &state, config, dataset)?;
+        }
+        if step.is_multiple_of(grid_every) || step == total {
+            let png = grid::render(&state.model.encoder.net, &state.averaged.net, dataset, config, device)?;
+            store::write_atomic(&dir.join(format!("grid-{:06}kimg.png", step * batch / 1000)), &png)?;
+        }
+        if stop && step < total {
+            return Err(Error::Interrupted { step });
+        }
+    }
+    progress.finish();
+    let latent = latent::fit(&state.model.encoder.net, dataset, config, device)?;
+    TrainedModel::from_training(&state, latent, config, dataset)?.save(dir)
+}
+
+/// Posterior means and log-variances of images, `[n, Z]` each, row-major.
+pub fn encode(
+    encoder: &crate::model::encoder::Encoder,
+    dataset: &IdentityDataset,
+    indices: &[usize],
+    device: &Device,
+) -> Result<(Vec<f32>, Vec<f32>)> {
+    let (mut means, mut logvars) = (Vec::new(), Vec::new());
+    for part in indices.chunks(64) {
+        let x = dataset.batch(part, &[], device)?;
+        let labels: Vec<u32> = part.iter().map(|i| dataset.labels()[*i]).collect();
+        let labels = crate::model::Labels::plain(&labels, device)?;
+        let (mu, logvar) = encoder.forward(&x, &labels, Mode::Eval)?;
+        means.extend(mu.flatten_all()?.to_vec1::<f32>()?);
+        logvars.extend(logvar.flatten_all()?.to_vec1::<f32>()?);
+    }
+    Ok((means, logvars))
+}

@@ -1,0 +1,134 @@
+//! A trained model on disk: averaged generator, encoder, classifier and the fitted latent distribution.
+
+use super::latent::FittedLatent;
+use super::{State, checkpoint};
+use crate::config::RunConfig;
+use crate::dataset::IdentityDataset;
+use crate::error::{Error, Result};
+use crate::manifest::file_hash;
+use crate::model::{
+    Network, Weights, build_classifier, build_encoder, build_generator, classifier::Classifier, encoder::Encoder,
+    generator::Generator,
+};
+use candle_core::{DType, Device, Tensor};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Name of the weights file in a model folder.
+pub const MODEL_FILE: &str = "model.safetensors";
+
+const FORMAT: u32 = 1;
+
+/// What a model was trained on and how.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ModelHeader {
+    /// Version of the file's layout.
+    pub format: u32,
+    /// Configuration of the training.
+    pub config: RunConfig,
+    /// Identity keys in the order of their labels.
+    pub identities: Vec<String>,
+    /// blake3 of the training images.
+    pub dataset_hash: String,
+    /// Steps taken.
+    pub step: u64,
+}
+
+/// A model ready to synthesize.
+pub struct TrainedModel {
+    /// What it was trained on and how.
+    pub header: ModelHeader,
+    /// blake3 (hex) of the weights file.
+    pub hash: String,
+    /// The averaged generator.
+    pub generator: Network<Generator>,
+    /// E, for reconstructions.
+    pub encoder: Network<Encoder>,
+    /// C, for judging images.
+    pub classifier: Network<Classifier>,
+    /// Distribution of z over the training images.
+    pub latent: FittedLatent,
+}
+
+/// Tensors of a finished training, not yet on disk.
+pub struct Unsaved {
+    tensors: BTreeMap<String, Tensor>,
+    header: ModelHeader,
+    device: Device,
+}
+
+impl TrainedModel {
+    /// Collects what synthesis needs from the end of a training.
+    pub fn from_training(
+        state: &State,
+        latent: FittedLatent,
+        config: &RunConfig,
+        dataset: &IdentityDataset,
+    ) -> Result<Unsaved> {
+        let mut tensors = BTreeMap::new();
+        state.averaged.export("generator", &mut tensors);
+        state.model.encoder.export("encoder", &mut tensors);
+        state.model.classifier.export("classifier", &mut tensors);
+        let device = latent.mean.device().clone();
+        tensors.insert("latent.mean".into(), latent.mean);
+        tensors.insert("latent.factor".into(), latent.factor);
+        let header = ModelHeader {
+            format: FORMAT,
+            config: config.clone(),
+            identities: dataset.identities().to_vec(),
+            dataset_hash: dataset.hash().into(),
+            step: state.step,
+        };
+        Ok(Unsaved { tensors, header, device })
+    }
+
+    /// Loads `dir/model.safetensors`: exact names, shapes and types, finite values.
+    pub fn load(dir: &Path, device: &Device) -> Result<Self> {
+        let path = if dir.is_dir() { dir.join(MODEL_FILE) } else { dir.to_owned() };
+        let (tensors, header) = checkpoint::read(&path, device)?;
+        let hash = file_hash(&path)?.to_hex().to_string();
+        Self::from_tensors(tensors, header, hash, device).map_err(|e| match e {
+            Error::Model(m) => Error::Model(format!("{}: {m}", path.display())),
+            e => e,
+        })
+    }
+
+    fn from_tensors(
+        mut tensors: BTreeMap<String, Tensor>,
+        header: ModelHeader,
+        hash: String,
+        device: &Device,
+    ) -> Result<Self> {
+        if header.format != FORMAT {
+            return Err(Error::Model(format!("format {} is not {FORMAT}: made by another version", header.format)));
+        }
+        header.config.validate()?;
+        let (config, classes) = (&header.config, header.identities.len());
+        let mut latent = |name: &str, shape: &[usize]| -> Result<Tensor> {
+            let t = tensors.remove(name).ok_or_else(|| Error::Model(format!("tensor `{name}` is missing")))?;
+            if t.dims() != shape || t.dtype() != DType::F32 || !crate::model::params::all_finite(&t)? {
+                return Err(Error::Model(format!("tensor `{name}` is not a finite F32 tensor of shape {shape:?}")));
+            }
+            Ok(t)
+        };
+        let z = config.model.latent_dim;
+        let latent = FittedLatent { mean: latent("latent.mean", &[z])?, factor: latent("latent.factor", &[z, z])? };
+        let mut weights = Weights::Loaded(&mut tensors);
+        let generator = build_generator(config, classes, &mut weights, device)?;
+        let encoder = build_encoder(config, classes, &mut weights, device)?;
+        let classifier = build_classifier(config, classes, &mut weights, device)?;
+        if let Some(name) = tensors.keys().next() {
+            return Err(Error::Model(format!("unexpected tensor `{name}`")));
+        }
+        Ok(Self { header, hash, generator, encoder, classifier, latent })
+    }
+}
+
+impl Unsaved {
+    /// Writes the model into `dir` and loads it back, so that what is used is what was saved.
+    pub fn save(self, dir: &Path) -> Result<TrainedModel> {
+        checkpoint::write(&dir.join(MODEL_FILE), &self.tensors, &self.header)?;
+        TrainedModel::load(dir, &self.device)
+    }
+}
