@@ -52,6 +52,9 @@ pub enum Error {
         /// Completed steps.
         step: u64,
     },
+    /// The run was asked to stop before its output was complete.
+    #[error("stopped; run the same command again")]
+    Stopped,
     /// A file or folder.
     #[error("{path}: {source}")]
     Io {
@@ -99,7 +102,7 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             _ if self.is_retryable() => 75,
-            Self::Interrupted { .. } => 130,
+            Self::Interrupted { .. } | Self::Stopped => 130,
             Self::Diverged { .. } | Self::Tensor(_) => 70,
             _ => 2,
         }

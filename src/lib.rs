@@ -12,6 +12,7 @@
 pub mod cli;
 pub mod config;
 pub mod dataset;
+pub mod demo;
 pub mod error;
 pub mod hub;
 pub mod manifest;
@@ -19,5 +20,7 @@ pub mod model;
 pub mod ops;
 pub mod progress;
 pub mod seeds;
+pub mod sink;
 pub mod store;
+pub mod synthesize;
 pub mod train;

@@ -2,7 +2,12 @@
 
 mod args;
 mod config;
+mod demo;
+mod inspect;
+mod output;
 mod plan;
+mod run;
+mod synthesize;
 mod terminal;
 mod train;
 
@@ -79,9 +84,11 @@ fn dispatch(cli: Cli) -> crate::error::Result<Outcome> {
     }
     let mut terminal = Terminal::new(global.quiet);
     match cli.command {
-        None => unreachable!(),
+        None => run::run(&cli.run, &global, &mut terminal),
         Some(Command::Train(args)) => train::run(&args, &global, &mut terminal),
-        Some(Command::Synthesize(_)|Command::Inspect(_)|Command::Demo(_)) => unreachable!(),
+        Some(Command::Synthesize(args)) => synthesize::run(&args, &global, &mut terminal),
+        Some(Command::Inspect(args)) => inspect::run(&args, &global, &mut terminal),
+        Some(Command::Demo(args)) => demo::run(&args),
         Some(Command::Config(args)) => config::run(&args),
         Some(Command::Completions { shell }) => {
             let mut out = Vec::new();

@@ -20,7 +20,7 @@ pub fn run(args: &TrainArgs, global: &GlobalArgs, terminal: &mut Terminal) -> Re
     let config = plan::resolve_config(&args.config, Some(&source))?;
     let device = plan::device(global)?;
     if global.dry_run {
-        unreachable!();
+        return super::run::dry_run(&source, &config, None);
     }
     let sets = source.sets();
     let mut models = Vec::new();

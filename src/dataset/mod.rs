@@ -78,6 +78,7 @@ pub struct IdentityDataset {
     identities: Vec<String>,
     by_label: Vec<Vec<usize>>,
     hash: String,
+    manifest_hash: String,
 }
 
 impl IdentityDataset {
@@ -123,7 +124,9 @@ impl IdentityDataset {
         let identities: Vec<String> = names.iter().collect::<BTreeSet<_>>().into_iter().cloned().collect();
         let number: BTreeMap<&str, u32> = identities.iter().zip(0..).map(|(n, i)| (n.as_str(), i)).collect();
         let labels = names.iter().map(|n| number[n.as_str()]).collect();
-        Ok((Self::new(image_size, pixels, labels, identities)?, rejects))
+        let mut dataset = Self::new(image_size, pixels, labels, identities)?;
+        dataset.manifest_hash = manifest.hash().to_owned();
+        Ok((dataset, rejects))
     }
 
     /// A dataset from parts: `pixels` is `[N, S, S, 3]`, `labels` index `identities`.
@@ -144,7 +147,7 @@ impl IdentityDataset {
             hasher.update(&[0]);
         }
         let hash = hasher.finalize().to_hex().to_string();
-        Ok(Self { image_size, pixels, labels, identities, by_label, hash })
+        Ok(Self { image_size, pixels, labels, identities, by_label, hash, manifest_hash: String::new() })
     }
 
     /// Number of images.
@@ -180,6 +183,11 @@ impl IdentityDataset {
     /// blake3 (hex) over pixels and identities.
     pub fn hash(&self) -> &str {
         &self.hash
+    }
+
+    /// blake3 (hex) of the manifest that the images came from; empty if they did not.
+    pub fn manifest_hash(&self) -> &str {
+        &self.manifest_hash
     }
 
     /// Pixels of image `i`, row-major RGB.

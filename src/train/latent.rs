@@ -18,6 +18,14 @@ pub struct FittedLatent {
     pub factor: Tensor,
 }
 
+impl FittedLatent {
+    /// A draw from N(0, I) moved to this distribution, `[Z]`.
+    pub fn place(&self, noise: &[f32]) -> Result<Vec<f32>> {
+        let z = Tensor::from_slice(noise, (noise.len(), 1), self.mean.device())?;
+        Ok((self.factor.matmul(&z)?.squeeze(1)? + &self.mean)?.to_vec1()?)
+    }
+}
+
 /// Fits the first two moments of the mixture of posteriors: the covariance of means plus the mean of variances.
 pub fn fit(encoder: &Encoder, dataset: &IdentityDataset, config: &RunConfig, device: &Device) -> Result<FittedLatent> {
     let z = config.model.latent_dim;

@@ -31,6 +31,10 @@ pub struct ModelHeader {
     pub identities: Vec<String>,
     /// blake3 of the training images.
     pub dataset_hash: String,
+    /// blake3 of the manifest they came from.
+    pub manifest_hash: String,
+    /// Number of training images of each identity.
+    pub images: Vec<usize>,
     /// Steps taken.
     pub step: u64,
 }
@@ -78,6 +82,8 @@ impl TrainedModel {
             config: config.clone(),
             identities: dataset.identities().to_vec(),
             dataset_hash: dataset.hash().into(),
+            manifest_hash: dataset.manifest_hash().into(),
+            images: (0..dataset.identities().len() as u32).map(|l| dataset.images_of(l).len()).collect(),
             step: state.step,
         };
         Ok(Unsaved { tensors, header, device })

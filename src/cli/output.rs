@@ -1,0 +1,303 @@
+//! Writes a dataset from trained models: the plan first, then images, the card, and `_SUCCESS.json` last.
+
+use super::args::{Encoding, Format, OutputArgs, SynthesisArgs};
+use super::plan::Source;
+use super::terminal::Terminal;
+use super::Outcome;
+use crate::config::RunConfig;
+use crate::dataset::{DEFAULT_SET, decode};
+use crate::error::{Error, Result};
+use crate::manifest::file_hash;
+use crate::manifest::ImageSource;
+use crate::progress::Progress;
+use crate::sink::card::Card;
+use crate::sink::{FolderSink, ParquetSink, Record, Sink};
+use crate::store;
+use crate::synthesize::plan::{Amount, NewIdentities, Plan};
+use crate::synthesize::{self, Provenance, Sampling};
+use crate::train::TrainedModel;
+use candle_core::Device;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+/// One identity set to synthesize: where its model is and what it knows.
+pub struct SetModel {
+    pub set: String,
+    pub path: PathBuf,
+    pub hash: String,
+    pub identities: Vec<String>,
+    /// Real images of each identity.
+    pub images: Vec<usize>,
+    pub image_size: usize,
+}
+
+impl SetModel {
+    /// Describes a loaded model.
+    pub fn new(set: &str, path: &Path, model: &TrainedModel) -> Self {
+        Self {
+            set: set.to_owned(),
+            path: path.to_owned(),
+            hash: model.hash.clone(),
+            identities: model.header.identities.clone(),
+            images: model.header.images.clone(),
+            image_size: model.header.config.image_size,
+        }
+    }
+}
+
+/// Everything that decides the bytes of a dataset.
+pub struct Job<'a> {
+    pub models: Vec<SetModel>,
+    pub config: RunConfig,
+    pub manifest_hash: String,
+    /// Where real images come from, for --include-real.
+    pub source: Option<&'a Source>,
+    pub synthesis: &'a SynthesisArgs,
+    pub output: &'a OutputArgs,
+    pub out: PathBuf,
+    pub device: Device,
+}
+
+impl Job<'_> {
+    fn sampling(&self) -> Sampling {
+        let s = &self.config.synthesis;
+        Sampling { seed: self.config.seed, latent: s.latent, truncation: s.truncation }
+    }
+
+    fn extension(&self) -> &'static str {
+        match self.output.encoding {
+            Encoding::Jpeg => "jpg",
+            Encoding::Png => "png",
+        }
+    }
+
+    /// The plan of every set, and the class names in the order of their labels: existing identities of all sets, then
+    /// the new ones.
+    fn plans(&self) -> Result<(Vec<Plan>, Vec<String>)> {
+        let amount = match self.synthesis.balance_to {
+            Some(n) => Amount::BalanceTo(n),
+            None => Amount::PerIdentity(self.synthesis.per_id),
+        };
+        let new = NewIdentities {
+            count: self.synthesis.new_identities,
+            mix: self.synthesis.mix,
+            per_id: self.synthesis.balance_to.unwrap_or(self.synthesis.per_id),
+        };
+        let named = |set: &str, identity: &str| {
+            if self.models.len() == 1 { identity.to_owned() } else { format!("{set}/{identity}") }
+        };
+        let (mut plans, mut names) = (Vec::new(), Vec::new());
+        for m in &self.models {
+            let first = names.len() as i64;
+            plans.push(Plan::existing(&m.identities, &m.images, amount, first, self.sampling()));
+            names.extend(m.identities.iter().map(|i| named(&m.set, i)));
+        }
+        for (m, plan) in self.models.iter().zip(&mut plans) {
+            plan.add_new(&m.identities, new, names.len() as i64)?;
+            names.extend(plan.targets[m.identities.len()..].iter().map(|t| named(&m.set, &t.identity)));
+        }
+        Ok((plans, names))
+    }
+
+    /// The plan as it is kept in the output folder; equal plans give equal bytes.
+    fn describe(&self, rows: usize) -> Result<Value> {
+        let s = self.sampling();
+        Ok(json!({
+            "version": 1,
+            "program": env!("CARGO_PKG_VERSION"),
+            "manifest_hash": self.manifest_hash,
+            "split": self.source.and_then(|s| s.split.clone()),
+            "config_hash": self.config.hash()?,
+            "models": self.models.iter().map(|m| json!({ "identity_set": m.set, "hash": m.hash })).collect::<Vec<_>>(),
+            "seed": s.seed,
+            "latent": s.latent,
+            "truncation": s.truncation,
+            "per_id": self.synthesis.per_id,
+            "balance_to": self.synthesis.balance_to,
+            "new_identities": self.synthesis.new_identities,
+            "mix": self.synthesis.mix,
+            "include_real": self.output.include_real,
+            "format": format!("{:?}", self.output.format).to_lowercase(),
+            "encoding": self.extension(),
+            "shard_rows": self.output.shard_rows,
+            "rows": rows,
+        }))
+    }
+
+    /// Writes the dataset, or finds it complete.
+    pub fn write(&self, terminal: &mut Terminal) -> Result<Outcome> {
+        let (plans, names) = self.plans()?;
+        let synthetic: usize = plans.iter().map(Plan::images).sum();
+        let real = if self.output.include_real { self.models.iter().flat_map(|m| &m.images).sum() } else { 0 };
+        let description = self.describe(synthetic + real)?;
+        if let Some(done) = prepare(&self.out, &description)? {
+            return Ok(self.outcome(&done, true));
+        }
+        store::write_atomic(&self.out.join("config.toml"), self.config.to_toml()?.as_bytes())?;
+        let mut sink: Box<dyn Sink> = match self.output.format {
+            Format::Parquet => {
+                Box::new(ParquetSink::new(&self.out, &names, synthetic + real, self.output.shard_rows.get())?)
+            }
+            Format::Imagefolder => Box::new(FolderSink::new(&self.out, &names)?),
+        };
+        let provenance = Provenance {
+            config_hash: self.config.hash()?,
+            manifest_hash: self.manifest_hash.clone(),
+            extension: self.extension(),
+        };
+        if let (true, Some(source)) = (self.output.include_real, self.source) {
+            self.write_real(source, real, &provenance, sink.as_mut(), terminal)?;
+        }
+        for (m, plan) in self.models.iter().zip(&plans) {
+            let model = TrainedModel::load(&m.path, &self.device)?;
+            let batch = self.config.synthesis.batch_size;
+            synthesize::run(&model, plan, &provenance, sink.as_mut(), batch, terminal)?;
+        }
+        let written = sink.finish()?;
+        let new_identities = self.synthesis.new_identities * self.models.len();
+        let card = Card {
+            synthetic,
+            real,
+            classes: names.len(),
+            new_identities,
+            image_size: self.models.first().map_or(0, |m| m.image_size),
+            shards: self.output.format == Format::Parquet,
+            models: self.models.iter().map(|m| m.hash.clone()).collect(),
+            config_hash: provenance.config_hash.clone(),
+            manifest_hash: self.manifest_hash.clone(),
+        };
+        store::write_atomic(&self.out.join("README.md"), card.to_markdown().as_bytes())?;
+        let mut files = Vec::new();
+        for file in &written.files {
+            let hash = file_hash(&self.out.join(file))?.to_hex().to_string();
+            files.push(json!({ "path": file, "blake3": hash }));
+        }
+        let done = json!({
+            "version": 1, "plan": description, "rows": written.rows, "synthetic": synthetic, "real": real,
+            "classes": names.len(), "new_identities": new_identities, "bytes": written.bytes, "files": files,
+        });
+        store::write_atomic(&self.out.join(SUCCESS), format!("{done:#}\n").as_bytes())?;
+        Ok(self.outcome(&done, false))
+    }
+
+    /// Merges the real images in: decoded and encoded again, so that no metadata of a photograph gets out.
+    fn write_real(
+        &self,
+        source: &Source,
+        total: usize,
+        provenance: &Provenance,
+        sink: &mut dyn Sink,
+        terminal: &mut Terminal,
+    ) -> Result<()> {
+        let mut labels: BTreeMap<(&str, &str), i64> = BTreeMap::new();
+        for m in &self.models {
+            for identity in &m.identities {
+                labels.insert((&m.set, identity), labels.len() as i64);
+            }
+        }
+        let mut counts: BTreeMap<i64, i64> = BTreeMap::new();
+        let mut done = 0;
+        terminal.start("copy real", total as u64, "images");
+        source.manifest.read(true, |rows| {
+            for row in rows.into_iter().filter(|r| source.split.is_none() || source.split == r.split) {
+                let set = row.identity_set.as_deref().unwrap_or(DEFAULT_SET);
+                let label = row.identity.as_deref().and_then(|i| labels.get(&(set, i)));
+                let bytes = match row.image {
+                    ImageSource::Bytes(bytes) => Some(bytes),
+                    ImageSource::Path(path) => std::fs::read(path).ok(),
+                    _ => None,
+                };
+                let image = bytes.and_then(|b| decode::decode(&b).ok());
+                // Rejected rows were listed when the manifest was read.
+                let (Some(&label), Some(image), Some(identity)) = (label, image, row.identity.clone()) else { continue };
+                let index = counts.entry(label).or_default();
+                let (w, h) = (image.width() as usize, image.height() as usize);
+                let key = format!("real {} {identity}", row.identity_set.unwrap_or_default());
+                sink.write(Record {
+                    image: synthesize::encode(image.as_raw(), w, h, provenance.extension)?,
+                    extension: provenance.extension,
+                    label,
+                    sample_id: synthesize::sample_id(&self.manifest_hash, 0, &key, *index as u64),
+                    identity,
+                    synthetic: false,
+                    seed: 0,
+                    index: *index,
+                    label_mix: "[]".into(),
+                    latent: String::new(),
+                    truncation: 0.0,
+                    model_hash: String::new(),
+                    config_hash: provenance.config_hash.clone(),
+                    manifest_hash: provenance.manifest_hash.clone(),
+                })?;
+                *index += 1;
+                done += 1;
+                terminal.at(done);
+            }
+            Ok(())
+        })?;
+        terminal.finish();
+        if done as usize != total {
+            return Err(Error::Manifest(format!("{}: changed while it was read; run again", source.spec)));
+        }
+        Ok(())
+    }
+
+    fn outcome(&self, done: &Value, before: bool) -> Outcome {
+        let mut text = String::new();
+        let state = if before { "already complete" } else { "wrote" };
+        let _ = writeln!(text, "{state}: {} images of {} classes in {}", done["rows"], done["classes"], self.out.display());
+        let _ = writeln!(text, "  synthetic {}  real {}  new identities {}", done["synthetic"], done["real"], done["new_identities"]);
+        for m in &self.models {
+            let _ = writeln!(text, "  model of `{}`: {}", m.set, m.path.display());
+        }
+        let mut json = done.clone();
+        json["out"] = json!(self.out);
+        json["already_done"] = json!(before);
+        Outcome::new(text, json)
+    }
+}
+
+const SUCCESS: &str = "_SUCCESS.json";
+const PLAN: &str = "_PLAN.json";
+
+/// Makes `out` ready for `plan`: new or empty, or left by an unfinished run of the same program. Returns the summary if
+/// the same plan is complete there.
+fn prepare(out: &Path, plan: &Value) -> Result<Option<Value>> {
+    let read = |name: &str| -> Option<Value> { serde_json::from_slice(&std::fs::read(out.join(name)).ok()?).ok() };
+    let advice = "choose another folder with --out, or delete it";
+    if let Some(done) = read(SUCCESS) {
+        if done["plan"] == *plan {
+            return Ok(Some(done));
+        }
+        let differs: Vec<&str> = plan
+            .as_object()
+            .into_iter()
+            .flatten()
+            .filter(|(k, v)| done["plan"][k.as_str()] != **v)
+            .map(|(k, _)| k.as_str())
+            .collect();
+        return Err(Error::Usage(format!(
+            "{} holds a dataset made with other {}; {advice}",
+            out.display(),
+            differs.join(", ")
+        )));
+    }
+    if out.exists() && read(PLAN).is_none() {
+        let mut entries = std::fs::read_dir(out).map_err(|e| Error::io(out, e))?;
+        if entries.next().is_some() {
+            return Err(Error::Usage(format!("{} is not empty and was not made by augment; {advice}", out.display())));
+        }
+    }
+    // What an unfinished run left is made again.
+    for name in ["data", "imagefolder"] {
+        let old = out.join(name);
+        if old.exists() {
+            std::fs::remove_dir_all(&old).map_err(|e| Error::io(&old, e))?;
+        }
+    }
+    store::create_dir(out)?;
+    store::write_atomic(&out.join(PLAN), format!("{plan:#}\n").as_bytes())?;
+    Ok(None)
+}

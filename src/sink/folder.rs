@@ -1,0 +1,76 @@
+//! An image folder: `imagefolder/<label>/<sample>.jpg`, labels padded so that sorting keeps their order, and
+//! `imagefolder/metadata.parquet` with every other column.
+
+use super::schema::{ROW_GROUP, output_schema, writer_properties};
+use super::{Record, Sink, Written, footer, value_columns};
+use crate::error::{Error, Result};
+use crate::store;
+use arrow::array::{ArrayRef, RecordBatch, StringArray};
+use arrow::datatypes::SchemaRef;
+use parquet::arrow::ArrowWriter;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Writes one file an image.
+pub struct FolderSink {
+    root: PathBuf,
+    schema: SchemaRef,
+    digits: usize,
+    writer: ArrowWriter<File>,
+    pending: Vec<(String, Record)>,
+    written: Written,
+}
+
+const METADATA: &str = "metadata.parquet";
+
+impl FolderSink {
+    /// A folder under `out` for the classes `names`.
+    pub fn new(out: &Path, names: &[String]) -> Result<Self> {
+        let root = out.join("imagefolder");
+        store::create_dir(&root)?;
+        let schema = Arc::new(output_schema(names, true));
+        let temp = store::temporary(&root.join(METADATA));
+        let file = File::create(&temp).map_err(|e| Error::io(&temp, e))?;
+        let writer = ArrowWriter::try_new(file, schema.clone(), Some(writer_properties(footer())))
+            .map_err(|e| Error::io(&temp, std::io::Error::other(e.to_string())))?;
+        let digits = names.len().saturating_sub(1).to_string().len().max(4);
+        Ok(Self { root, schema, digits, writer, pending: Vec::new(), written: Written::default() })
+    }
+
+    fn flush_pending(&mut self) -> Result<()> {
+        let failed = |e: &dyn std::fmt::Display| {
+            Error::io(self.root.join(METADATA), std::io::Error::other(e.to_string()))
+        };
+        let (names, records): (Vec<String>, Vec<Record>) = std::mem::take(&mut self.pending).into_iter().unzip();
+        let mut columns = value_columns(&records);
+        let names: ArrayRef = Arc::new(StringArray::from(names));
+        columns.insert(0, names);
+        let batch = RecordBatch::try_new(self.schema.clone(), columns).map_err(|e| failed(&e))?;
+        self.writer.write(&batch).map_err(|e| failed(&e))
+    }
+}
+
+impl Sink for FolderSink {
+    fn write(&mut self, mut record: Record) -> Result<()> {
+        let class = format!("{:0width$}", record.label, width = self.digits);
+        let name = format!("{class}/{}.{}", record.sample_id, record.extension);
+        store::create_dir(&self.root.join(class))?;
+        let image = std::mem::take(&mut record.image);
+        let path = self.root.join(&name);
+        std::fs::write(&path, &image).map_err(|e| Error::io(&path, e))?;
+        self.written.bytes += image.len() as u64;
+        self.written.rows += 1;
+        self.pending.push((name, record));
+        if self.pending.len() == ROW_GROUP { self.flush_pending() } else { Ok(()) }
+    }
+
+    fn finish(mut self: Box<Self>) -> Result<Written> {
+        self.flush_pending()?;
+        let path = self.root.join(METADATA);
+        self.writer.close().map_err(|e| Error::io(&path, std::io::Error::other(e.to_string())))?;
+        store::publish(&store::temporary(&path), &path)?;
+        self.written.files.push(Path::new("imagefolder").join(METADATA));
+        Ok(self.written)
+    }
+}

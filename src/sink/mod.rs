@@ -1,0 +1,92 @@
+//! Writers of labelled images: Parquet shards for Hugging Face, or folders, with a dataset card.
+
+pub mod card;
+mod folder;
+mod parquet;
+pub mod read;
+pub mod schema;
+
+use crate::error::Result;
+use ::parquet::file::metadata::KeyValue;
+use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, StringArray, UInt64Array};
+pub use folder::FolderSink;
+pub use parquet::ParquetSink;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// One labelled image with all that is needed to make it again.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    /// Encoded image.
+    pub image: Vec<u8>,
+    /// `jpg` or `png`.
+    pub extension: &'static str,
+    /// Class number in this dataset.
+    pub label: i64,
+    /// Identity key.
+    pub identity: String,
+    /// Unique name: letters and digits.
+    pub sample_id: String,
+    /// False for merged real images.
+    pub synthetic: bool,
+    /// Root of the random streams.
+    pub seed: u64,
+    /// Number of the image within its identity.
+    pub index: i64,
+    /// JSON list of [identity, weight] that G was given.
+    pub label_mix: String,
+    /// Distribution of z.
+    pub latent: String,
+    /// Factor on z's deviation.
+    pub truncation: f64,
+    /// blake3 of the model file; empty for real images.
+    pub model_hash: String,
+    /// blake3 of the resolved configuration.
+    pub config_hash: String,
+    /// blake3 of the manifest.
+    pub manifest_hash: String,
+}
+
+/// Takes records in order.
+pub trait Sink: Send {
+    /// Writes one record.
+    fn write(&mut self, record: Record) -> Result<()>;
+    /// Completes the dataset and names what was written.
+    fn finish(self: Box<Self>) -> Result<Written>;
+}
+
+/// What a sink wrote.
+#[derive(Clone, Debug, Default)]
+pub struct Written {
+    /// Files, relative to the output folder, in order.
+    pub files: Vec<PathBuf>,
+    /// Bytes of all files.
+    pub bytes: u64,
+    /// Records.
+    pub rows: usize,
+}
+
+
+/// Footer entries that every file carries.
+fn footer() -> Vec<KeyValue> {
+    vec![KeyValue::new("augment_synthetic".to_owned(), "true".to_owned())]
+}
+
+/// All columns of `records` but the image, in the schema's order.
+fn value_columns(records: &[Record]) -> Vec<ArrayRef> {
+    let text = |f: fn(&Record) -> &str| -> ArrayRef { Arc::new(StringArray::from_iter_values(records.iter().map(f))) };
+    vec![
+        Arc::new(Int64Array::from_iter_values(records.iter().map(|r| r.label))),
+        text(|r| &r.identity),
+        text(|r| &r.sample_id),
+        Arc::new(BooleanArray::from(records.iter().map(|r| r.synthetic).collect::<Vec<_>>())),
+        Arc::new(UInt64Array::from_iter_values(records.iter().map(|r| r.seed))),
+        Arc::new(Int64Array::from_iter_values(records.iter().map(|r| r.index))),
+        text(|r| &r.label_mix),
+        text(|r| &r.latent),
+        Arc::new(Float64Array::from_iter_values(records.iter().map(|r| r.truncation))),
+        text(|r| &r.model_hash),
+        text(|r| &r.config_hash),
+        text(|r| &r.manifest_hash),
+    ]
+}

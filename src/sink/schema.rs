@@ -1,0 +1,90 @@
+//! The output's columns: Arrow types, Hugging Face features, and how the Parquet file is written.
+
+use arrow::array::{ArrayRef, BinaryArray, StringArray, StructArray};
+use arrow::datatypes::{DataType, Field, Fields, Schema};
+use arrow::error::ArrowError;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::metadata::KeyValue;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::schema::types::ColumnPath;
+use serde_json::json;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Version of the output's columns.
+pub const FORMAT_VERSION: u32 = 1;
+/// Rows a row group: about 10 MB of 128x128 JPEGs.
+pub const ROW_GROUP: usize = 1000;
+
+/// Names and value types of all columns after `image`, in order; `label` is a class label.
+const VALUES: [(&str, DataType, &str); 12] = [
+    ("label", DataType::Int64, "class"),
+    ("identity", DataType::Utf8, "string"),
+    ("sample_id", DataType::Utf8, "string"),
+    ("synthetic", DataType::Boolean, "bool"),
+    ("seed", DataType::UInt64, "uint64"),
+    ("index", DataType::Int64, "int64"),
+    ("label_mix", DataType::Utf8, "string"),
+    ("latent", DataType::Utf8, "string"),
+    ("truncation", DataType::Float64, "float64"),
+    ("model_hash", DataType::Utf8, "string"),
+    ("config_hash", DataType::Utf8, "string"),
+    ("manifest_hash", DataType::Utf8, "string"),
+];
+
+/// Fields of Hugging Face's image storage.
+fn image_fields() -> Fields {
+    Fields::from(vec![Field::new("bytes", DataType::Binary, true), Field::new("path", DataType::Utf8, true)])
+}
+
+/// A Hugging Face image column from encoded images and their file names.
+pub fn image_column(images: &[Vec<u8>], paths: &[String]) -> Result<ArrayRef, ArrowError> {
+    let bytes: ArrayRef = Arc::new(BinaryArray::from_iter_values(images));
+    let paths: ArrayRef = Arc::new(StringArray::from_iter_values(paths));
+    Ok(Arc::new(StructArray::try_new(image_fields(), vec![bytes, paths], None)?))
+}
+
+/// The schema of a synthesized dataset whose classes are `names`, with the features that Hugging Face reads.
+/// `file_names` replaces the image column by the path of an image file, for image folders.
+pub fn output_schema(names: &[String], file_names: bool) -> Schema {
+    let first = if file_names {
+        Field::new("file_name", DataType::Utf8, false)
+    } else {
+        Field::new("image", DataType::Struct(image_fields()), true)
+    };
+    let mut fields = vec![first];
+    let mut features = serde_json::Map::new();
+    if !file_names {
+        features.insert("image".into(), json!({ "_type": "Image" }));
+    }
+    for (name, ty, kind) in VALUES {
+        fields.push(Field::new(name, ty, false));
+        let feature = match kind {
+            "class" => json!({ "names": names, "_type": "ClassLabel" }),
+            dtype => json!({ "dtype": dtype, "_type": "Value" }),
+        };
+        features.insert(name.into(), feature);
+    }
+    let mut metadata = HashMap::from([("augment_format".to_owned(), FORMAT_VERSION.to_string())]);
+    if !file_names {
+        metadata.insert("huggingface".into(), json!({ "info": { "features": features } }).to_string());
+    }
+    Schema::new(fields).with_metadata(metadata)
+}
+
+/// Images uncompressed and without statistics, everything else zstd; `extra` goes into the footer.
+pub fn writer_properties(extra: Vec<KeyValue>) -> WriterProperties {
+    let mut builder = WriterProperties::builder()
+        .set_created_by(format!("augment {}", env!("CARGO_PKG_VERSION")))
+        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        .set_max_row_group_row_count(Some(ROW_GROUP))
+        .set_key_value_metadata(Some(extra));
+    for path in [vec!["image".to_owned(), "bytes".to_owned()], vec!["image".to_owned(), "path".to_owned()]] {
+        let column = ColumnPath::from(path);
+        builder = builder
+            .set_column_compression(column.clone(), Compression::UNCOMPRESSED)
+            .set_column_dictionary_enabled(column.clone(), false)
+            .set_column_statistics_enabled(column, EnabledStatistics::None);
+    }
+    builder.build()
+}

@@ -1,0 +1,223 @@
+//! Synthesis: which images to make, and making them from a trained model.
+//!
+//! An image is named by (seed, model, identity, index); it does not depend on what else is made with it.
+
+pub mod plan;
+
+use crate::config::LatentSource;
+use crate::dataset::to_byte;
+use crate::error::{Error, Result};
+use crate::model::{Labels, Mode};
+use crate::progress::Progress;
+use crate::seeds::{Seeds, normal_vec};
+use crate::sink::{Record, Sink};
+use crate::train::TrainedModel;
+use image::codecs::jpeg::JpegEncoder;
+use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
+use plan::{Plan, Target};
+use rayon::prelude::*;
+use std::sync::mpsc::sync_channel;
+
+/// Quality of JPEG output.
+const JPEG_QUALITY: u8 = 95;
+
+/// One image to make.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Item {
+    /// Identity key, which names the random stream.
+    pub identity: String,
+    /// Number of the image within its identity.
+    pub index: u64,
+    /// Labels of the model and their weights.
+    pub mix: Vec<(u32, f32)>,
+}
+
+/// How z is drawn.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sampling {
+    /// Root of the random streams.
+    pub seed: u64,
+    /// Distribution of z.
+    pub latent: LatentSource,
+    /// Factor on z's deviation.
+    pub truncation: f64,
+}
+
+/// z of one image, `[Z]`.
+fn draw_latent(model: &TrainedModel, sampling: &Sampling, item: &Item) -> Result<Vec<f32>> {
+    let key = [&sampling.seed.to_le_bytes()[..], model.hash.as_bytes(), item.identity.as_bytes()];
+    let mut rng = Seeds::keyed(&key).stream("z", &[item.index]);
+    let mut z = normal_vec(&mut rng, model.header.config.model.latent_dim);
+    z.iter_mut().for_each(|v| *v *= sampling.truncation as f32);
+    if sampling.latent == LatentSource::Prior { Ok(z) } else { model.latent.place(&z) }
+}
+
+/// Pixels of `items`, `[S, S, 3]` bytes each. The network always sees a batch of `batch_size`, so that an image's sums
+/// are the same whatever else is in the batch.
+pub fn render(model: &TrainedModel, sampling: &Sampling, items: &[Item], batch_size: usize) -> Result<Vec<Vec<u8>>> {
+    let config = &model.header.config;
+    let (z_dim, image) = (config.model.latent_dim, config.image_size * config.image_size * 3);
+    let width = items.iter().map(|i| i.mix.len()).max().unwrap_or(1);
+    let mut out = Vec::with_capacity(items.len());
+    for part in items.chunks(batch_size) {
+        let mut latents = Vec::with_capacity(batch_size * z_dim);
+        for item in part {
+            latents.extend(draw_latent(model, sampling, item)?);
+        }
+        latents.resize(batch_size * z_dim, 0.0);
+        let mut mixes: Vec<Vec<(u32, f32)>> = part.iter().map(|i| i.mix.clone()).collect();
+        mixes.resize(batch_size, vec![(0, 1.0)]);
+        mixes.iter_mut().for_each(|m| m.resize(width, (0, 0.0)));
+        let device = model.latent.mean.device();
+        let z = candle_core::Tensor::from_vec(latents, (batch_size, z_dim), device)?;
+        let images = model.generator.net.forward(&z, &Labels::mixed(&mixes, device)?, Mode::Eval)?;
+        let values = images.flatten_all()?.to_vec1::<f32>()?;
+        if values.iter().any(|v| !v.is_finite()) {
+            return Err(Error::Model("the generator made values that are not finite; train it again".into()));
+        }
+        out.extend(values.chunks_exact(image).take(part.len()).map(|i| i.iter().map(|v| to_byte(*v)).collect()));
+    }
+    Ok(out)
+}
+
+/// Encodes RGB bytes of a square image as `extension` (`jpg` or `png`).
+pub fn encode(pixels: &[u8], width: usize, height: usize, extension: &str) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let (w, h) = (width as u32, height as u32);
+    let encoded = match extension {
+        "png" => PngEncoder::new(&mut bytes).write_image(pixels, w, h, ExtendedColorType::Rgb8),
+        _ => JpegEncoder::new_with_quality(&mut bytes, JPEG_QUALITY).encode(pixels, w, h, ExtendedColorType::Rgb8),
+    };
+    encoded.map_err(|e| Error::Model(format!("image encoder: {e}")))?;
+    Ok(bytes)
+}
+
+/// Where the images of one model go and what their rows say.
+pub struct Provenance {
+    /// blake3 of the resolved configuration.
+    pub config_hash: String,
+    /// blake3 of the manifest.
+    pub manifest_hash: String,
+    /// `jpg` or `png`.
+    pub extension: &'static str,
+}
+
+/// Makes all images of `plan` and writes them to `sink` in order; encoding and writing overlap with the network.
+pub fn run(
+    model: &TrainedModel,
+    plan: &Plan,
+    provenance: &Provenance,
+    sink: &mut dyn Sink,
+    batch_size: usize,
+    progress: &mut dyn Progress,
+) -> Result<()> {
+    progress.start("synthesize", plan.images() as u64, "images");
+    let size = model.header.config.image_size;
+    type Job<'a> = Vec<(&'a Target, Item, Vec<u8>)>;
+    let (send, receive) = sync_channel::<Job>(2);
+    let made = std::thread::scope(|scope| -> Result<()> {
+        let writer = scope.spawn(move || -> Result<()> {
+            for job in receive {
+                let encoded: Vec<Result<Record>> = job
+                    .into_par_iter()
+                    .map(|(target, item, pixels)| {
+                        let image = encode(&pixels, size, size, provenance.extension)?;
+                        Ok(record(model, plan, target, &item, image, provenance))
+                    })
+                    .collect();
+                for r in encoded {
+                    sink.write(r?)?;
+                }
+            }
+            Ok(())
+        });
+        let mut done = 0;
+        let mut network = || -> Result<()> {
+            let mut waiting = plan.items().peekable();
+            while waiting.peek().is_some() {
+                if progress.stop_requested() {
+                    return Err(Error::Stopped);
+                }
+                let (targets, items): (Vec<&Target>, Vec<Item>) = waiting.by_ref().take(batch_size).unzip();
+                let pixels = render(model, &plan.sampling, &items, batch_size)?;
+                done += items.len();
+                let job = targets.into_iter().zip(items).zip(pixels).map(|((t, i), p)| (t, i, p)).collect();
+                if send.send(job).is_err() {
+                    // The writer ended early: its error is reported below.
+                    return Ok(());
+                }
+                progress.at(done as u64);
+            }
+            Ok(())
+        };
+        let network = network();
+        drop(send);
+        let written =
+            writer.join().unwrap_or_else(|_| Err(Error::Model("the writing thread ended unexpectedly".into())));
+        written.and(network)
+    });
+    made?;
+    progress.finish();
+    Ok(())
+}
+
+/// A row of the output.
+fn record(
+    model: &TrainedModel,
+    plan: &Plan,
+    target: &Target,
+    item: &Item,
+    image: Vec<u8>,
+    provenance: &Provenance,
+) -> Record {
+    let names = &model.header.identities;
+    let mix: Vec<(&str, f32)> = item.mix.iter().map(|(l, w)| (names[*l as usize].as_str(), *w)).collect();
+    let sampling = &plan.sampling;
+    Record {
+        image,
+        extension: provenance.extension,
+        label: target.label,
+        identity: target.identity.clone(),
+        sample_id: sample_id(&model.hash, sampling.seed, &item.identity, item.index),
+        synthetic: true,
+        seed: sampling.seed,
+        index: item.index as i64,
+        label_mix: serde_json::json!(mix).to_string(),
+        latent: match sampling.latent {
+            LatentSource::Prior => "prior".into(),
+            LatentSource::Fitted => "fitted".into(),
+        },
+        truncation: sampling.truncation,
+        model_hash: model.hash.clone(),
+        config_hash: provenance.config_hash.clone(),
+        manifest_hash: provenance.manifest_hash.clone(),
+    }
+}
+
+/// A unique name of an image: 24 hexadecimal digits.
+pub fn sample_id(model_hash: &str, seed: u64, identity: &str, index: u64) -> String {
+    let text = format!("{model_hash}\0{seed}\0{identity}\0{index}");
+    blake3::hash(text.as_bytes()).to_hex()[..24].to_owned()
+}
+
+/// The item and the sampling that a stored row names.
+pub fn item_of(model: &TrainedModel, record: &Record) -> Result<(Item, Sampling)> {
+    let wrong = |m: String| Error::Manifest(format!("sample {}: {m}", record.sample_id));
+    if record.model_hash != model.hash {
+        return Err(wrong(format!("made by model {}, this is {}", record.model_hash, model.hash)));
+    }
+    let mix: Vec<(String, f32)> =
+        serde_json::from_str(&record.label_mix).map_err(|e| wrong(format!("label_mix: {e}")))?;
+    let label = |name: &str| {
+        let at = model.header.identities.iter().position(|n| n == name);
+        at.map(|l| l as u32).ok_or_else(|| wrong(format!("the model has no identity `{name}`")))
+    };
+    let mix = mix.iter().map(|(name, w)| Ok((label(name)?, *w))).collect::<Result<Vec<_>>>()?;
+    let latent = match record.latent.as_str() {
+        "prior" => LatentSource::Prior,
+        "fitted" => LatentSource::Fitted,
+        other => return Err(wrong(format!("unknown latent source `{other}`"))),
+    };
+    let sampling = Sampling { seed: record.seed, latent, truncation: record.truncation };
+    Ok((Item { identity: record.identity.clone(), index: record.index as u64, mix }, sampling))
+}

@@ -1,0 +1,145 @@
+//! Which images to synthesize: how many of each existing identity, and new identities from mixed labels.
+
+use super::{Item, Sampling};
+use crate::error::{Error, Result};
+use crate::seeds::Seeds;
+use rand::RngExt;
+use rand::seq::SliceRandom;
+
+/// How many images of each existing identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Amount {
+    /// The same number of each.
+    PerIdentity(usize),
+    /// Up to this many, real ones counted.
+    BalanceTo(usize),
+}
+
+/// New identities.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewIdentities {
+    /// How many.
+    pub count: usize,
+    /// Existing identities mixed into each.
+    pub mix: usize,
+    /// Images of each.
+    pub per_id: usize,
+}
+
+/// One identity of the output.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Target {
+    /// Identity key.
+    pub identity: String,
+    /// Class number in the output.
+    pub label: i64,
+    /// Labels of the model and their weights, which sum to 1.
+    pub mix: Vec<(u32, f32)>,
+    /// Images to make.
+    pub count: usize,
+}
+
+/// All images to make from one model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// Identities in the order of their labels.
+    pub targets: Vec<Target>,
+    /// How z is drawn.
+    pub sampling: Sampling,
+}
+
+impl Plan {
+    /// Plans the existing identities of a model, numbered from `first_label`.
+    ///
+    /// `real` is the number of real images of each.
+    pub fn existing(identities: &[String], real: &[usize], amount: Amount, first_label: i64, sampling: Sampling) -> Self {
+        let targets = identities.iter().zip(real).enumerate().map(|(i, (identity, real))| Target {
+            identity: identity.clone(),
+            label: first_label + i as i64,
+            mix: vec![(i as u32, 1.0)],
+            count: match amount {
+                Amount::PerIdentity(n) => n,
+                Amount::BalanceTo(n) => n.saturating_sub(*real),
+            },
+        });
+        Self { targets: targets.collect(), sampling }
+    }
+
+    /// Adds new identities, numbered from `first_label`: labels of distinct identities mixed with weights drawn evenly
+    /// from the simplex.
+    pub fn add_new(&mut self, identities: &[String], new: NewIdentities, first_label: i64) -> Result<()> {
+        if new.count > 0 && (new.mix < 2 || new.mix > identities.len()) {
+            return Err(Error::Usage(format!(
+                "--mix {} needs at least 2 and at most the {} identities of the set",
+                new.mix,
+                identities.len()
+            )));
+        }
+        let seeds = Seeds::new(self.sampling.seed);
+        for i in 0..new.count {
+            let mut rng = seeds.stream("new identity", &[i as u64]);
+            let mut labels: Vec<u32> = (0..identities.len() as u32).collect();
+            let (chosen, _) = labels.partial_shuffle(&mut rng, new.mix);
+            // Exponential draws over their sum are even on the simplex.
+            let draws: Vec<f32> = chosen.iter().map(|_| -(1.0 - rng.random::<f32>()).ln()).collect();
+            let total: f32 = draws.iter().sum();
+            let mix = chosen.iter().zip(draws).map(|(l, d)| (*l, d / total)).collect();
+            let mut identity = format!("new-{i:06}");
+            while identities.contains(&identity) {
+                identity.push('_');
+            }
+            self.targets.push(Target { identity, label: first_label + i as i64, mix, count: new.per_id });
+        }
+        Ok(())
+    }
+
+    /// Number of images.
+    pub fn images(&self) -> usize {
+        self.targets.iter().map(|t| t.count).sum()
+    }
+
+    /// Every image in order.
+    pub fn items(&self) -> impl Iterator<Item = (&Target, Item)> {
+        self.targets.iter().flat_map(|t| {
+            (0..t.count as u64).map(move |index| {
+                (t, Item { identity: t.identity.clone(), index, mix: t.mix.clone() })
+            })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::LatentSource;
+
+    fn plan(amount: Amount) -> Plan {
+        let names = ["a", "b", "c"].map(str::to_owned);
+        let sampling = Sampling { seed: 1, latent: LatentSource::Prior, truncation: 1.0 };
+        Plan::existing(&names, &[4, 10, 0], amount, 5, sampling)
+    }
+
+    #[test]
+    fn balancing_fills_up() {
+        let counts: Vec<usize> = plan(Amount::BalanceTo(6)).targets.iter().map(|t| t.count).collect();
+        assert_eq!(counts, [2, 0, 6]);
+        assert_eq!(plan(Amount::PerIdentity(3)).images(), 9);
+    }
+
+    #[test]
+    fn new_identities_mix_distinct_labels_and_never_clash() {
+        let mut p = plan(Amount::PerIdentity(1));
+        let names = ["a", "b", "new-000001"].map(str::to_owned);
+        p.add_new(&names, NewIdentities { count: 20, mix: 3, per_id: 2 }, 8).unwrap();
+        let labels: Vec<i64> = p.targets.iter().map(|t| t.label).collect();
+        assert_eq!(labels, (5..28).collect::<Vec<_>>());
+        for t in &p.targets[3..] {
+            let mut ids: Vec<u32> = t.mix.iter().map(|m| m.0).collect();
+            ids.sort_unstable();
+            assert_eq!(ids, [0, 1, 2]);
+            assert!((t.mix.iter().map(|m| m.1).sum::<f32>() - 1.0).abs() < 1e-5);
+            assert!(!names.contains(&t.identity));
+        }
+        assert!(p.add_new(&names, NewIdentities { count: 1, mix: 4, per_id: 1 }, 28).is_err());
+    }
+}
