@@ -117,7 +117,7 @@ impl Nuisance {
             yaw: between(rng, -1.0, 1.0),
             pitch: between(rng, -1.0, 1.0),
             roll: between(rng, -11.0, 11.0),
-            scale: between(rng, 0.94, 1.08),
+            scale: between(rng, 1.15, 1.33),
             smile: between(rng, -0.5, 1.0),
             open: between(rng, -0.6, 1.0).max(0.0),
             lids: between(rng, 0.55, 1.0),

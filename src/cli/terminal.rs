@@ -86,7 +86,7 @@ impl Progress for Terminal {
 
     fn at(&mut self, done: u64) {
         let Some(stage) = &mut self.stage else { return };
-        let first = *stage.first.get_or_insert(done);
+        let first = *stage.first.get_or_insert(if done < stage.total { done } else { 0 });
         if let Some(bar) = &stage.bar {
             if done == first && done > 0 {
                 bar.reset_eta();
@@ -97,7 +97,7 @@ impl Progress for Terminal {
         }
         let (last, when) = stage.reported;
         let due = when.elapsed() >= Duration::from_secs(10) || (done - last.min(done)) * 20 >= stage.total.max(1);
-        if !due && done < stage.total {
+        if done == first || (!due && done < stage.total) {
             return;
         }
         stage.reported = (done, Instant::now());

@@ -213,16 +213,14 @@ pub fn gradients(
     let c_r = Labels::plain(&batch.labels, device)?;
     let targets = Tensor::from_slice(&batch.labels, b, device)?;
 
-    // x_f = G(E(x_r, c_r), c_r) and x_p = G(z_p, c_p), in one batch.
+    // x_f = G(E(x_r, c_r), c_r) and x_p = G(z_p, c_p), each normalised by its own batch: in a shared one, losses on x_p
+    // would reach E through the statistics. The running statistics, which serve synthesis, follow x_p.
     let (mu, logvar) = model.encoder.net.forward(x_r, &c_r, Mode::Train)?;
     let z_f = (&mu + (&logvar * 0.5)?.exp()?.mul(&batch.posterior_noise)?)?;
     let z_p = crossed(&batch.prior_noise, &z_f.detach(), &batch.cross)?;
-    let both: Vec<u32> = batch.labels.iter().chain(&batch.fake_labels).copied().collect();
-    let fakes = model.generator.net.forward(
-        &Tensor::cat(&[&z_f, &z_p], 0)?,
-        &Labels::plain(&both, device)?,
-        Mode::Train,
-    )?;
+    let x_f = model.generator.net.forward(&z_f, &c_r, Mode::Batch)?;
+    let x_p = model.generator.net.forward(&z_p, &Labels::plain(&batch.fake_labels, device)?, Mode::Train)?;
+    let fakes = Tensor::cat(&[&x_f, &x_p], 0)?;
     // Cut here: D and C are differentiated up to the fakes, G and E from the fakes on.
     let x_fake = Var::from_tensor(&fakes.detach())?;
     let x_f = x_fake.narrow(0, 0, b)?;
