@@ -213,17 +213,17 @@ pub fn gradients(
     let c_r = Labels::plain(&batch.labels, device)?;
     let targets = Tensor::from_slice(&batch.labels, b, device)?;
 
-    // x_f = G(E(x_r, c_r), c_r) and x_p = G(z_p, c_p), each normalised by its own batch: in a shared one, losses on x_p
-    // would reach E through the statistics. The running statistics, which serve synthesis, follow x_p.
+    // Real images, reconstructions and label-only fakes pass every network as batches of their own: in a shared one,
+    // losses on x_p would reach E through the statistics of the normalisation. G's running statistics, which serve
+    // synthesis, follow x_p.
     let (mu, logvar) = model.encoder.net.forward(x_r, &c_r, Mode::Train)?;
     let z_f = (&mu + (&logvar * 0.5)?.exp()?.mul(&batch.posterior_noise)?)?;
     let z_p = crossed(&batch.prior_noise, &z_f.detach(), &batch.cross)?;
-    let x_f = model.generator.net.forward(&z_f, &c_r, Mode::Batch)?;
-    let x_p = model.generator.net.forward(&z_p, &Labels::plain(&batch.fake_labels, device)?, Mode::Train)?;
-    let fakes = Tensor::cat(&[&x_f, &x_p], 0)?;
+    let g_f = model.generator.net.forward(&z_f, &c_r, Mode::Batch)?;
+    let g_p = model.generator.net.forward(&z_p, &Labels::plain(&batch.fake_labels, device)?, Mode::Train)?;
     // Cut here: D and C are differentiated up to the fakes, G and E from the fakes on.
-    let x_fake = Var::from_tensor(&fakes.detach())?;
-    let x_f = x_fake.narrow(0, 0, b)?;
+    let x_f = Var::from_tensor(&g_f.detach())?;
+    let x_p = Var::from_tensor(&g_p.detach())?;
 
     // C on L_C.
     let (fc_r, logits) = model.classifier.net.forward(x_r, Mode::Train)?;
@@ -232,30 +232,30 @@ pub fn gradients(
 
     // D on L_D.
     let (fd_r, real) = model.discriminator.net.forward(x_r, Mode::Train)?;
-    let (fd_fake, fake) = model.discriminator.net.forward(&x_fake, Mode::Batch)?;
-    let loss_d = loss::discriminator(&real, &fake.narrow(0, 0, b)?, &fake.narrow(0, b, b)?)?;
+    let (fd_f, reconstructed) = model.discriminator.net.forward(&x_f, Mode::Batch)?;
+    let (fd_p, sampled) = model.discriminator.net.forward(&x_p, Mode::Batch)?;
+    let loss_d = loss::discriminator(&real, &reconstructed, &sampled)?;
     let discriminator = loss_d.backward()?;
 
     // G on lambda2 L_G + lambda3 L_GD + lambda4 L_GC, E on lambda1 L_KL + lambda2 L_G.
-    let (fc_fake, logits_fake) = model.classifier.net.forward(&x_fake, Mode::Batch)?;
+    let (fc_f, _) = model.classifier.net.forward(&x_f, Mode::Batch)?;
+    let (fc_p, logits_p) = model.classifier.net.forward(&x_p, Mode::Batch)?;
     let (fd_r, fc_r) = (fd_r.detach(), fc_r.detach());
     let loss_pixel = loss::pairwise(x_r, &x_f)?;
-    let loss_pair_d = loss::pairwise(&fd_r, &fd_fake.narrow(0, 0, b)?)?;
-    let loss_pair_c = loss::pairwise(&fc_r, &fc_fake.narrow(0, 0, b)?)?;
-    let means = centres.update(
-        (&fd_r, &fc_r, &batch.labels),
-        (&fd_fake.narrow(0, b, b)?, &fc_fake.narrow(0, b, b)?, &batch.fake_labels),
-    )?;
+    let loss_pair_d = loss::pairwise(&fd_r, &fd_f)?;
+    let loss_pair_c = loss::pairwise(&fc_r, &fc_f)?;
+    let means = centres.update((&fd_r, &fc_r, &batch.labels), (&fd_p, &fc_p, &batch.fake_labels))?;
     let loss_g =
         (((&loss_pixel * config.pair_pixel)? + (&loss_pair_d * config.pair_d)?)? + (&loss_pair_c * config.pair_c)?)?;
     let feature_losses = (((loss_g * config.pair_weight)? + (&means.overall * config.mean_weight)?)?
         + (&means.classes * config.class_mean_weight)?)?;
     let at_fakes = frozen_weights(|| feature_losses.backward())?;
-    let Some(at_fakes) = at_fakes.get(&x_fake) else {
-        return Err(Error::Tensor(candle_core::Error::Msg("no gradient reached the fakes".into())));
+    let carried = |made: &Tensor, cut: &Var| -> Result<Tensor> {
+        let grad = at_fakes.get(cut).ok_or_else(|| candle_core::Error::Msg("no gradient reached a fake".into()))?;
+        Ok(made.mul(&grad.detach())?.sum_all()?)
     };
+    let through_fakes = (carried(&g_f, &x_f)? + carried(&g_p, &x_p)?)?;
     let loss_kl = loss::kl_divergence(&mu, &logvar)?;
-    let through_fakes = fakes.mul(&at_fakes.detach())?.sum_all()?;
     let generator_and_encoder = (through_fakes + (&loss_kl * config.kl_weight)?)?.backward()?;
 
     let scalar = |t: &Tensor| t.to_scalar::<f32>();
@@ -269,7 +269,7 @@ pub fn gradients(
         loss_d: scalar(&loss_d)?,
         loss_c: scalar(&loss_c)?,
         top1_real: top1(&logits, &batch.labels)?,
-        top1_fake: top1(&logits_fake.narrow(0, b, b)?, &batch.fake_labels)?,
+        top1_fake: top1(&logits_p, &batch.fake_labels)?,
     };
     Ok((losses, Gradients { classifier, discriminator, generator_and_encoder }))
 }

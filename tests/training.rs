@@ -1,0 +1,269 @@
+//! The training step and its loop: who descends on what, resuming, determinism, and what stops a run.
+
+mod common;
+
+use augment::config::RunConfig;
+use augment::error::Error;
+use augment::model::{CvaeGan, Labels, Mode};
+use augment::progress::{Progress, Silent};
+use augment::seeds::Seeds;
+use augment::train::step::{self, Batch, StepLosses};
+use augment::train::{State, TrainedModel, fit};
+use candle_core::Device;
+use common::{bits, small_config, small_dataset};
+use std::collections::BTreeMap;
+
+const CPU: Device = Device::Cpu;
+
+type Bits = BTreeMap<String, Vec<u32>>;
+
+/// All weights after `f` changed the configuration and one step was taken from the same state on the same batch.
+fn after_one_step(change: impl Fn(&mut RunConfig)) -> Bits {
+    let (mut config, dataset) = (small_config(), small_dataset(3, 4));
+    change(&mut config);
+    let mut state = State::new(&config, 3, &CPU).unwrap();
+    let batch = batch(&config);
+    let (_, gradients) = step::gradients(&state.model, &mut state.centres, &batch, &config.train).unwrap();
+    step::apply(&state.optimizer, &gradients, 1).unwrap();
+    drop(dataset);
+    trainable(&state.model)
+}
+
+fn batch(config: &RunConfig) -> Batch {
+    let dataset = small_dataset(3, 4);
+    let labels = vec![0, 0, 1, 1, 2, 2];
+    let images = dataset.batch(&[0, 1, 4, 5, 8, 9], &[], &CPU).unwrap();
+    Batch::draw(images, labels, &[0, 1, 2], config.model.latent_dim, &config.train, &Seeds::new(3), 0).unwrap()
+}
+
+fn trainable(model: &CvaeGan) -> Bits {
+    let networks = [
+        ("encoder", &model.encoder.params),
+        ("generator", &model.generator.params),
+        ("discriminator", &model.discriminator.params),
+        ("classifier", &model.classifier.params),
+    ];
+    let all = networks.iter().flat_map(|(n, ps)| ps.iter().map(move |(k, p)| (format!("{n}.{k}"), p)));
+    all.filter(|(_, p)| p.trainable).map(|(k, p)| (k, bits(&p.var))).collect()
+}
+
+/// Networks with at least one weight that differs.
+fn moved(a: &Bits, b: &Bits) -> Vec<String> {
+    let mut networks: Vec<String> = a
+        .iter()
+        .filter(|(k, v)| b[*k] != **v)
+        .map(|(k, _)| k.split('.').next().unwrap().to_owned())
+        .collect();
+    networks.dedup();
+    networks
+}
+
+#[test]
+fn each_loss_moves_only_the_networks_that_descend_on_it() {
+    let base = after_one_step(|_| {});
+    let changed = |f: fn(&mut RunConfig)| moved(&base, &after_one_step(f));
+    assert_eq!(changed(|c| c.train.kl_weight = 60.0), ["encoder"], "L_KL");
+    assert_eq!(changed(|c| c.train.mean_weight = 50.0), ["generator"], "L_GD");
+    assert_eq!(changed(|c| c.train.class_mean_weight = 50.0), ["generator"], "L_GC");
+    for f in [
+        (|c: &mut RunConfig| c.train.pair_pixel = 0.0) as fn(&mut RunConfig),
+        |c| c.train.pair_d = 30.0,
+        |c| c.train.pair_c = 0.0,
+        |c| c.train.pair_weight = 30.0,
+    ] {
+        assert_eq!(changed(f), ["encoder", "generator"], "L_G");
+    }
+}
+
+#[test]
+fn every_network_moves_alone_on_its_own_gradient() {
+    let config = small_config();
+    for network in ["classifier", "discriminator", "encoder", "generator"] {
+        let mut state = State::new(&config, 3, &CPU).unwrap();
+        let before = trainable(&state.model);
+        let (_, gradients) = step::gradients(&state.model, &mut state.centres, &batch(&config), &config.train).unwrap();
+        // The classifier's store has gradients of the classifier only, and so on.
+        let stores: BTreeMap<&str, bool> = ["classifier", "discriminator", "encoder", "generator"]
+            .into_iter()
+            .map(|owner| {
+                let params = match owner {
+                    "classifier" => &state.model.classifier.params,
+                    "discriminator" => &state.model.discriminator.params,
+                    "encoder" => &state.model.encoder.params,
+                    _ => &state.model.generator.params,
+                };
+                (owner, params.values().any(|p| gradients.get(network, &p.var).is_some()))
+            })
+            .collect();
+        for (owner, has) in stores {
+            let joint = ["encoder", "generator"];
+            let expected = owner == network || (joint.contains(&owner) && joint.contains(&network));
+            assert_eq!(has, expected, "gradient of {owner}'s weights among those that {network} descends on");
+        }
+        step::apply(&state.optimizer, &gradients, 1).unwrap();
+        let after = trainable(&state.model);
+        assert!(moved(&before, &after).contains(&network.to_owned()), "{network} did not move");
+    }
+}
+
+#[test]
+fn training_learns_and_labels_matter() {
+    let (config, dataset) = (small_config(), small_dataset(3, 8));
+    let mut state = State::new(&config, 3, &CPU).unwrap();
+    let first = state.advance(&dataset, &config, &CPU).unwrap();
+    let mut last = first.clone();
+    for _ in 0..250 {
+        last = state.advance(&dataset, &config, &CPU).unwrap();
+    }
+    assert!(last.loss_pixel < 0.3 * first.loss_pixel, "{} to {}", first.loss_pixel, last.loss_pixel);
+    assert!(last.loss_c < 0.9 * first.loss_c, "{} to {}", first.loss_c, last.loss_c);
+    // Identities differ by brightness: samples of the averaged generator must too.
+    let z = augment::seeds::normal(&mut Seeds::new(1).stream("z", &[]), &[32, 4], &CPU).unwrap();
+    let brightness = |label: u32| {
+        let labels = Labels::plain(&[label; 32], &CPU).unwrap();
+        let x = state.averaged.net.forward(&z, &labels, Mode::Eval).unwrap();
+        x.mean_all().unwrap().to_scalar::<f32>().unwrap()
+    };
+    let (dark, bright) = (brightness(0), brightness(2));
+    assert!(bright - dark > 0.5, "brightness {dark} of the dark identity, {bright} of the bright one");
+}
+
+/// Asks to stop after some steps.
+struct StopAfter(u64);
+
+impl Progress for StopAfter {
+    fn start(&mut self, _: &str, _: u64, _: &str) {}
+    fn at(&mut self, _: u64) {}
+    fn finish(&mut self) {}
+    fn note(&mut self, _: &str) {}
+    fn train_step(&mut self, _: u64, _: u64, _: &StepLosses) {
+        self.0 -= 1;
+    }
+    fn stop_requested(&self) -> bool {
+        self.0 == 0
+    }
+}
+
+#[test]
+fn resumed_equals_uninterrupted() {
+    let (mut config, dataset) = (small_config(), small_dataset(3, 5));
+    config.train.duration_kimg = 0.06;
+    for balanced in [false, true] {
+        config.train.balanced = balanced;
+        let whole = tempfile::tempdir().unwrap();
+        let expected = fit(&dataset, &config, whole.path(), &CPU, &mut Silent).unwrap();
+        for stop in [1, 4, 9] {
+            let dir = tempfile::tempdir().unwrap();
+            let interrupted = fit(&dataset, &config, dir.path(), &CPU, &mut StopAfter(stop));
+            assert!(matches!(interrupted, Err(Error::Interrupted { step }) if step == stop));
+            let resumed = fit(&dataset, &config, dir.path(), &CPU, &mut Silent).unwrap();
+            assert_eq!(resumed.hash, expected.hash, "stopped after {stop} steps");
+            let bytes = |d: &tempfile::TempDir, f: &str| std::fs::read(d.path().join(f)).unwrap();
+            assert!(bytes(&dir, "checkpoint.safetensors") == bytes(&whole, "checkpoint.safetensors"));
+        }
+    }
+}
+
+#[test]
+fn a_longer_run_goes_on_from_the_checkpoint_of_a_shorter_one() {
+    let (mut config, dataset) = (small_config(), small_dataset(3, 5));
+    let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    config.train.duration_kimg = 0.03;
+    fit(&dataset, &config, a.path(), &CPU, &mut Silent).unwrap();
+    config.train.duration_kimg = 0.06;
+    let longer = fit(&dataset, &config, a.path(), &CPU, &mut Silent).unwrap();
+    assert_eq!(longer.hash, fit(&dataset, &config, b.path(), &CPU, &mut Silent).unwrap().hash);
+}
+
+#[test]
+fn weights_do_not_depend_on_threads() {
+    let (mut config, dataset) = (small_config(), small_dataset(3, 5));
+    config.train.duration_kimg = 0.03;
+    let run = |threads: usize| {
+        let dir = tempfile::tempdir().unwrap();
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| fit(&dataset, &config, dir.path(), &CPU, &mut Silent).unwrap().hash)
+    };
+    assert_eq!(run(1), run(2));
+}
+
+#[test]
+fn checkpoints_of_other_trainings_are_refused() {
+    let (mut config, dataset) = (small_config(), small_dataset(3, 5));
+    config.train.duration_kimg = 0.012;
+    let dir = tempfile::tempdir().unwrap();
+    fit(&dataset, &config, dir.path(), &CPU, &mut Silent).unwrap();
+    let refused = |config: &RunConfig, images: usize, why: &str| {
+        let e = fit(&small_dataset(3, images), config, dir.path(), &CPU, &mut Silent).err().unwrap();
+        assert!(e.to_string().contains(why), "{e}");
+    };
+    refused(&config, 6, "other images");
+    let mut other = config.clone();
+    other.train.kl_weight = 1.0;
+    refused(&other, 5, "another configuration");
+    let path = dir.path().join("checkpoint.safetensors");
+    let bytes = std::fs::read(&path).unwrap();
+    std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+    refused(&config, 5, "damaged");
+}
+
+#[test]
+fn damaged_models_are_refused() {
+    let (mut config, dataset) = (small_config(), small_dataset(3, 5));
+    config.train.duration_kimg = 0.012;
+    let dir = tempfile::tempdir().unwrap();
+    fit(&dataset, &config, dir.path(), &CPU, &mut Silent).unwrap();
+    let path = dir.path().join("model.safetensors");
+    let good = std::fs::read(&path).unwrap();
+    let mut bad = good.clone();
+    let end = bad.len();
+    bad[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
+    for (bytes, why) in [(&bad[..], "finite"), (&good[..good.len() - 8], "damaged"), (&b"\x80\x04pickle"[..], "damaged")] {
+        std::fs::write(&path, bytes).unwrap();
+        let e = TrainedModel::load(dir.path(), &CPU).err().unwrap().to_string();
+        assert!(e.contains(why) && e.contains("model.safetensors"), "{e}");
+    }
+}
+
+#[test]
+fn divergence_stops_the_run_and_keeps_the_last_good_state() {
+    let (mut config, dataset) = (small_config(), small_dataset(3, 5));
+    config.train.duration_kimg = 0.03;
+    let dir = tempfile::tempdir().unwrap();
+    fit(&dataset, &config, dir.path(), &CPU, &mut Silent).unwrap();
+    let good = std::fs::read(dir.path().join("checkpoint.safetensors")).unwrap();
+    // A step size that throws the weights out of range at once, from a fresh start.
+    config.train.learning_rate = 1e36;
+    config.train.duration_kimg = 1.0;
+    let fresh = tempfile::tempdir().unwrap();
+    let e = fit(&dataset, &config, fresh.path(), &CPU, &mut Silent).err().unwrap();
+    assert!(matches!(&e, Error::Diverged { .. }), "{e}");
+    assert!(!fresh.path().join("model.safetensors").exists());
+    assert!(good == std::fs::read(dir.path().join("checkpoint.safetensors")).unwrap());
+}
+
+#[test]
+fn an_image_does_not_depend_on_its_batch() {
+    let (mut config, dataset) = (small_config(), small_dataset(3, 5));
+    config.train.duration_kimg = 0.012;
+    let dir = tempfile::tempdir().unwrap();
+    let model = fit(&dataset, &config, dir.path(), &CPU, &mut Silent).unwrap();
+    use augment::config::LatentSource;
+    use augment::synthesize::{Item, Sampling, render};
+    for latent in [LatentSource::Prior, LatentSource::Fitted] {
+        let sampling = Sampling { seed: 4, latent, truncation: 0.9 };
+        let items: Vec<Item> = (0..20)
+            .map(|i| Item {
+                identity: format!("id{}", i % 3),
+                index: i,
+                mix: if i % 4 == 3 { vec![(0, 0.25), (2, 0.75)] } else { vec![(i as u32 % 3, 1.0)] },
+            })
+            .collect();
+        let together = render(&model, &sampling, &items, 8).unwrap();
+        for (item, image) in items.iter().zip(&together) {
+            let alone = render(&model, &sampling, std::slice::from_ref(item), 8).unwrap();
+            assert!(alone[0] == *image, "{item:?}");
+        }
+        assert!(together[0] != together[3], "different z give different images");
+    }
+}
