@@ -1,0 +1,336 @@
+//! The command from manifest to re-read dataset, on the demonstration manifest with a very short training.
+
+use augment::config::RunConfig;
+use augment::sink::{Record, read};
+use augment::synthesize::encode;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+use tempfile::TempDir;
+
+const DEMO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/manifests/demo.parquet");
+
+fn augment(args: &[&str]) -> Command {
+    let mut c = Command::new(env!("CARGO_BIN_EXE_augment"));
+    c.args(args).env_remove("AUGMENT_OPS");
+    c
+}
+
+fn run(args: &[&str]) -> Output {
+    augment(args).output().unwrap()
+}
+
+fn ok(args: &[&str]) -> String {
+    let out = run(args);
+    assert!(out.status.success(), "{args:?}: {}", String::from_utf8_lossy(&out.stderr));
+    String::from_utf8(out.stdout).unwrap()
+}
+
+fn fails(code: i32, args: &[&str]) -> String {
+    let out = run(args);
+    let stderr = String::from_utf8(out.stderr).unwrap();
+    assert_eq!(out.status.code(), Some(code), "{args:?}: {stderr}");
+    stderr
+}
+
+/// Folder whose `cache` holds a model of the demonstration set after a few steps; shared by all tests.
+fn shared() -> &'static Path {
+    static DIR: OnceLock<TempDir> = OnceLock::new();
+    DIR.get_or_init(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("first");
+        ok(&base(dir.path(), &out, &["--per-id", "3"]).iter().map(String::as_str).collect::<Vec<_>>());
+        dir
+    })
+    .path()
+}
+
+fn base(dir: &Path, out: &Path, more: &[&str]) -> Vec<String> {
+    let cache = dir.join("cache");
+    let mut args = vec!["--manifest", DEMO, "--duration-kimg", "0.2", "--quiet"];
+    let (cache, out) = (cache.display().to_string(), out.display().to_string());
+    args.extend(["--cache", &cache, "--out", &out]);
+    args.extend(more);
+    args.into_iter().map(str::to_owned).collect()
+}
+
+/// Synthesizes with the shared model into a fresh folder.
+fn synthesize(more: &[&str]) -> (TempDir, PathBuf, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    let args = base(shared(), &out, more);
+    let text = ok(&args.iter().map(String::as_str).collect::<Vec<_>>());
+    (dir, out, text)
+}
+
+fn records(out: &Path) -> Vec<Record> {
+    let mut all = Vec::new();
+    for shard in read::shards(out).unwrap() {
+        read::records(&shard, |r| {
+            all.push(r);
+            Ok(())
+        })
+        .unwrap();
+    }
+    all
+}
+
+/// Relative paths and bytes of all files under `dir`.
+fn tree(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    let mut folders = vec![dir.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                files.insert(path.strip_prefix(dir).unwrap().to_owned(), std::fs::read(&path).unwrap());
+            }
+        }
+    }
+    files
+}
+
+#[test]
+fn demo_manifest_is_drawn_by_the_program() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("demo.parquet");
+    ok(&["demo", "--out", path.to_str().unwrap()]);
+    let size = std::fs::metadata(&path).unwrap().len();
+    assert!(size <= 4_000_000, "{size} bytes");
+    assert!(std::fs::read(&path).unwrap() == std::fs::read(DEMO).unwrap(), "manifests/demo.parquet is out of date");
+    let summary: serde_json::Value = serde_json::from_str(&ok(&["inspect", "--manifest", DEMO, "--json"])).unwrap();
+    let train = summary["sets"].as_array().unwrap().iter().find(|s| s["split"] == "train").unwrap();
+    assert!(train["identities"].as_f64() >= Some(24.0) && train["min"].as_f64() >= Some(24.0), "{train}");
+}
+
+#[test]
+fn main_job_writes_what_was_asked() {
+    let (_dir, out, text) = synthesize(&["--per-id", "4", "--new-identities", "3", "--mix", "2", "--shard-rows", "50"]);
+    assert!(text.contains("140 images of 35 classes"), "{text}");
+    let all = records(&out);
+    assert_eq!(all.len(), 35 * 4);
+    let ids: BTreeSet<&str> = all.iter().map(|r| r.sample_id.as_str()).collect();
+    assert_eq!(ids.len(), all.len(), "sample ids are unique");
+    for (n, r) in all.iter().enumerate() {
+        assert_eq!((r.label, r.index), (n as i64 / 4, n as i64 % 4));
+        assert!(r.synthetic && r.model_hash.len() == 64 && r.config_hash.len() == 64 && r.manifest_hash.len() == 64);
+        let image = augment::dataset::decode::decode(&r.image).unwrap();
+        assert_eq!(image.dimensions(), (32, 32));
+        let mix: Vec<(String, f32)> = serde_json::from_str(&r.label_mix).unwrap();
+        if r.label < 32 {
+            assert_eq!(mix, [(r.identity.clone(), 1.0)]);
+        } else {
+            assert!(r.identity.starts_with("new-") && mix.len() == 2);
+        }
+    }
+    let files: Vec<PathBuf> = tree(&out).into_keys().collect();
+    let shards = ["data/train-00000-of-00003.parquet", "data/train-00001-of-00003.parquet", "data/train-00002-of-00003.parquet"];
+    for name in shards.into_iter().chain(["README.md", "config.toml", "_PLAN.json", "_SUCCESS.json"]) {
+        assert!(files.contains(&PathBuf::from(name)), "{name} is missing in {files:?}");
+    }
+    let config = std::fs::read_to_string(out.join("config.toml")).unwrap();
+    let config = RunConfig::from_toml(&config, None, augment::config::Preset::Paper).unwrap();
+    assert_eq!(config.hash().unwrap(), all[0].config_hash);
+    // The same command again has nothing to do; another one does not touch what is there.
+    let again = base(shared(), &out, &["--per-id", "4", "--new-identities", "3", "--mix", "2", "--shard-rows", "50"]);
+    assert!(ok(&again.iter().map(String::as_str).collect::<Vec<_>>()).contains("already complete"));
+    let other = base(shared(), &out, &["--per-id", "5"]);
+    let message = fails(2, &other.iter().map(String::as_str).collect::<Vec<_>>());
+    assert!(message.contains("per_id") && message.contains("--out"), "{message}");
+}
+
+#[test]
+fn equal_seeds_give_equal_bytes_whatever_the_threads() {
+    let (_a, a, _) = synthesize(&["--per-id", "3", "--threads", "1"]);
+    let (_b, b, _) = synthesize(&["--per-id", "3", "--threads", "2"]);
+    assert!(tree(&a) == tree(&b));
+    assert!(tree(&a) == tree(&shared().join("first")));
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    let model = model_dir();
+    ok(&["synthesize", "--model", &model, "--per-id", "3", "--seed", "8", "--out", out.to_str().unwrap(), "-q"]);
+    let (first, other) = (records(&a), records(&out));
+    assert!(first.iter().zip(&other).all(|(x, y)| x.image != y.image && x.identity == y.identity));
+    // A longer run begins with the same images.
+    let (_c, c, _) = synthesize(&["--per-id", "5", "--shard-rows", "7"]);
+    let longer: BTreeMap<(String, i64), Vec<u8>> =
+        records(&c).into_iter().map(|r| ((r.identity, r.index), r.image)).collect();
+    assert!(first.into_iter().all(|r| longer[&(r.identity, r.index)] == r.image));
+}
+
+fn model_dir() -> String {
+    let models = shared().join("cache/models");
+    let dir = std::fs::read_dir(models).unwrap().next().unwrap().unwrap().path();
+    dir.display().to_string()
+}
+
+#[test]
+fn every_image_is_regenerated_from_its_row() {
+    let (dir, out, _) = synthesize(&["--per-id", "3", "--new-identities", "2", "--encoding", "png", "--latent", "fitted"]);
+    let model = model_dir();
+    let text = ok(&["synthesize", "--model", &model, "--regenerate", out.to_str().unwrap(), "-q"]);
+    assert!(text.contains("102 images regenerated, all byte-equal"), "{text}");
+    let wanted = records(&out).remove(17);
+    let single = dir.path().join("single");
+    let args = ["synthesize", "--model", &model, "--regenerate", out.to_str().unwrap(), "--sample-id", &wanted.sample_id];
+    ok(&[&args[..], &["--out", single.to_str().unwrap(), "-q"]].concat());
+    assert!(std::fs::read(single.join(format!("{}.png", wanted.sample_id))).unwrap() == wanted.image);
+    // Another model is noticed.
+    let (other, _) = (tempfile::tempdir().unwrap(), ());
+    ok(&["train", "--manifest", DEMO, "--duration-kimg", "0.1", "--out", other.path().to_str().unwrap(), "-q"]);
+    let message = fails(2, &["synthesize", "--model", other.path().to_str().unwrap(), "--regenerate", out.to_str().unwrap()]);
+    assert!(message.contains("made by model"), "{message}");
+}
+
+#[test]
+fn real_images_are_merged_without_their_metadata() {
+    let (_dir, out, text) = synthesize(&["--balance-to", "26", "--include-real"]);
+    let all = records(&out);
+    let (real, made): (Vec<&Record>, Vec<&Record>) = all.iter().partition(|r| !r.synthetic);
+    assert_eq!((real.len(), made.len()), (768, 64), "{text}");
+    assert!(real.iter().all(|r| r.model_hash.is_empty() && r.label_mix == "[]"));
+    let identity = |label: i64| all.iter().find(|r| r.label == label && r.synthetic).unwrap().identity.clone();
+    assert!(real.iter().all(|r| identity(r.label) == r.identity), "real and synthetic images share their labels");
+}
+
+#[test]
+fn image_folders_sort_by_label_and_tell_the_same() {
+    let (_dir, out, _) = synthesize(&["--per-id", "3", "--format", "imagefolder"]);
+    let files = tree(&out.join("imagefolder"));
+    for r in records(&shared().join("first")) {
+        let name = PathBuf::from(format!("{:04}/{}.jpg", r.label, r.sample_id));
+        assert!(files[&name] == r.image, "{}", name.display());
+    }
+    assert_eq!(files.len(), 32 * 3 + 1);
+}
+
+#[test]
+fn kernels_train_as_the_reference_operations_do() {
+    let losses = |ops: &str| -> Vec<f64> {
+        let dir = tempfile::tempdir().unwrap();
+        let args = ["train", "--manifest", DEMO, "--duration-kimg", "0.08", "--set", "train.batch_size=8", "-q", "--out"];
+        let mut c = augment(&[&args[..], &[dir.path().to_str().unwrap()]].concat());
+        assert!(c.env("AUGMENT_OPS", ops).output().unwrap().status.success());
+        let metrics = std::fs::read_to_string(dir.path().join("metrics.jsonl")).unwrap();
+        let last: serde_json::Value = serde_json::from_str(metrics.lines().last().unwrap()).unwrap();
+        assert_eq!(last["step"], 10);
+        ["loss_kl", "loss_pixel", "loss_pair_d", "loss_pair_c", "loss_c"].map(|k| last["losses"][k].as_f64().unwrap()).to_vec()
+    };
+    for (a, b) in losses("fast").iter().zip(losses("reference")) {
+        // Ten steps of Adam amplify differences of rounding.
+        assert!((a - b).abs() < 0.02 * b.abs().max(0.1), "{a} with kernels, {b} without");
+    }
+}
+
+/// A manifest of `rows` (identity, encoded image).
+fn manifest(path: &Path, rows: &[(Option<&str>, Option<Vec<u8>>)]) {
+    use arrow::array::{ArrayRef, BinaryArray, RecordBatch, StringArray};
+    use std::sync::Arc;
+    let identity: ArrayRef = Arc::new(rows.iter().map(|r| r.0).collect::<StringArray>());
+    let image: ArrayRef = Arc::new(rows.iter().map(|r| r.1.as_deref()).collect::<BinaryArray>());
+    let batch = RecordBatch::try_from_iter_with_nullable([("identity", identity, true), ("image", image, true)]).unwrap();
+    let file = std::fs::File::create(path).unwrap();
+    let mut w = parquet::arrow::ArrowWriter::try_new(file, batch.schema(), None).unwrap();
+    w.write(&batch).unwrap();
+    w.close().unwrap();
+}
+
+fn picture(level: u8) -> Vec<u8> {
+    encode(&vec![level; 40 * 30 * 3], 40, 30, "png").unwrap()
+}
+
+#[test]
+fn bad_rows_are_listed_and_too_many_stop_the_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("m.parquet");
+    let mut rows: Vec<(Option<&str>, Option<Vec<u8>>)> = (0..12).map(|i| (Some(["a", "b"][i % 2]), Some(picture(i as u8 * 9)))).collect();
+    rows.push((None, Some(picture(1))));
+    rows.push((Some("a"), None));
+    rows.push((Some("b"), Some(b"not an image".to_vec())));
+    manifest(&path, &rows);
+    let out = dir.path().join("out");
+    let args = ["--manifest", path.to_str().unwrap(), "--out", out.to_str().unwrap(), "--per-id", "2", "-q", "--duration-kimg", "0.07"];
+    let cache = dir.path().join("cache").display().to_string();
+    let args = [&args[..], &["--cache", &cache]].concat();
+    let message = fails(2, &args);
+    assert!(message.contains("3 of 15") && message.contains("row 12: identity is null"), "{message}");
+    assert!(!out.exists(), "nothing is written when a run is refused");
+    let relaxed = run(&[&args[..], &["--max-bad", "0.5"]].concat());
+    assert_eq!(relaxed.status.code(), Some(1), "done with rejects");
+    assert_eq!(records(&out).len(), 4);
+    let listed = dir.path().join("out-rejects.parquet");
+    let file = std::fs::File::open(listed).unwrap();
+    let mut reader = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap();
+    assert_eq!(reader.next().unwrap().unwrap().num_rows(), 3);
+}
+
+#[test]
+fn every_identity_set_gets_its_own_model() {
+    use arrow::array::{ArrayRef, RecordBatch, StringArray};
+    use std::sync::Arc;
+    // One row an identity with a list of paths, in two Hive folders.
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("m");
+    for (set, level) in [("x", 40u8), ("y", 160)] {
+        let folder = root.join(format!("identity_set={set}"));
+        std::fs::create_dir_all(&folder).unwrap();
+        let names: ArrayRef = Arc::new(StringArray::from(vec!["p", "q"]));
+        let mut paths = Vec::new();
+        for person in 0..2u8 {
+            let mut own = Vec::new();
+            for i in 0..3u8 {
+                let name = format!("{set}-{person}-{i}.png");
+                std::fs::write(root.join(&name), picture(level + 30 * person + i)).unwrap();
+                own.push(name);
+            }
+            paths.push(own);
+        }
+        let mut list = arrow::array::ListBuilder::new(arrow::array::StringBuilder::new());
+        for own in paths {
+            own.iter().for_each(|p| list.values().append_value(p));
+            list.append(true);
+        }
+        let batch = RecordBatch::try_from_iter([("identity", names), ("image_uri", Arc::new(list.finish()) as ArrayRef)]).unwrap();
+        let file = std::fs::File::create(folder.join("part.parquet")).unwrap();
+        let mut w = parquet::arrow::ArrowWriter::try_new(file, batch.schema(), None).unwrap();
+        w.write(&batch).unwrap();
+        w.close().unwrap();
+    }
+    let out = dir.path().join("out");
+    let cache = dir.path().join("cache");
+    let args = ["--manifest", root.to_str().unwrap(), "--per-id", "2", "--new-identities", "1", "--mix", "2", "-q"];
+    ok(&[&args[..], &["--out", out.to_str().unwrap(), "--cache", cache.to_str().unwrap(), "--duration-kimg", "0.07"]].concat());
+    let all = records(&out);
+    assert_eq!(std::fs::read_dir(cache.join("models")).unwrap().count(), 2);
+    let models: BTreeSet<&str> = all.iter().map(|r| r.model_hash.as_str()).collect();
+    assert_eq!(models.len(), 2);
+    let mut labels: BTreeMap<i64, usize> = BTreeMap::new();
+    all.iter().for_each(|r| *labels.entry(r.label).or_default() += 1);
+    assert_eq!(labels, (0..6).map(|l| (l, 2)).collect(), "labels of sets and new identities never clash");
+}
+
+#[test]
+fn paths_and_urls_outside_the_manifest_are_not_followed() {
+    use arrow::array::{ArrayRef, RecordBatch, StringArray};
+    use std::sync::Arc;
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("inside");
+    std::fs::create_dir(&root).unwrap();
+    std::fs::write(dir.path().join("secret.png"), picture(3)).unwrap();
+    std::fs::write(root.join("good.png"), picture(3)).unwrap();
+    std::os::unix::fs::symlink(dir.path().join("secret.png"), root.join("link.png")).unwrap();
+    let secret = dir.path().join("secret.png").display().to_string();
+    let uris = vec!["good.png", "../secret.png", &secret, "link.png", "http://127.0.0.1:9/x.png", "missing.png"];
+    let names: ArrayRef = Arc::new(StringArray::from(vec!["a"; uris.len()]));
+    let uris: ArrayRef = Arc::new(StringArray::from(uris));
+    let batch = RecordBatch::try_from_iter([("identity", names), ("image_uri", uris)]).unwrap();
+    let path = root.join("m.parquet");
+    let mut w = parquet::arrow::ArrowWriter::try_new(std::fs::File::create(&path).unwrap(), batch.schema(), None).unwrap();
+    w.write(&batch).unwrap();
+    w.close().unwrap();
+    let message = fails(2, &["train", "--manifest", path.to_str().unwrap(), "--out", root.join("o").to_str().unwrap(), "-q"]);
+    assert!(message.contains("5 of 6") && message.contains("leaves the manifest's folder"), "{message}");
+}
