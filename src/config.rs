@@ -286,11 +286,7 @@ impl RunConfig {
 
     /// [`RunConfig::from_file`] on a string. A `preset` given by flag wins over the file's, `fallback` serves if neither
     /// names one.
-    pub fn from_toml(
-        text: &str,
-        preset: Option<Preset>,
-        fallback: Preset,
-    ) -> std::result::Result<Self, String> {
+    pub fn from_toml(text: &str, preset: Option<Preset>, fallback: Preset) -> std::result::Result<Self, String> {
         let mut file: toml::Table = text.parse().map_err(|e: toml::de::Error| e.to_string())?;
         let named = match file.remove("preset") {
             Some(v) => Some(v.try_into::<Preset>().map_err(|e| format!("key `preset`: {e}"))?),
@@ -341,7 +337,8 @@ impl RunConfig {
         self.image_size = size;
         if size != old {
             let g = &mut self.model.generator;
-            let doublings = size.checked_div(g.start_side).filter(|d| d.is_power_of_two() && *d > 1 && d * g.start_side == size);
+            let doublings =
+                size.checked_div(g.start_side).filter(|d| d.is_power_of_two() && *d > 1 && d * g.start_side == size);
             let Some(doublings) = doublings.map(|d| d.trailing_zeros() as usize) else {
                 return Err(Error::Config(format!(
                     "image size {size} is not {} times a power of two; use 32, 64 or 128",
@@ -390,7 +387,10 @@ impl RunConfig {
         };
         let checks: [(bool, &str); 20] = [
             ((8..=512).contains(&self.image_size), "image_size must lie in 8..=512"),
-            (side == self.image_size, "model.generator: start_side doubled once per entry of channels must give image_size"),
+            (
+                side == self.image_size,
+                "model.generator: start_side doubled once per entry of channels must give image_size",
+            ),
             (g.channels.len() == g.kernels.len(), "model.generator: channels and kernels must have equal lengths"),
             (g.channels.last() == Some(&3), "model.generator.channels must end with 3 (RGB)"),
             (!g.channels.contains(&0) && g.start_channels > 0, "model.generator: channels must be positive"),
@@ -403,14 +403,23 @@ impl RunConfig {
                 "model.generator.kernels must be odd with upsample = \"nearest\"",
             ),
             ((1..=4096).contains(&m.latent_dim), "model.latent_dim must lie in 1..=4096"),
-            (!m.classifier_hidden.is_empty() && !m.classifier_hidden.contains(&0), "model.classifier_hidden needs positive widths"),
+            (
+                !m.classifier_hidden.is_empty() && !m.classifier_hidden.contains(&0),
+                "model.classifier_hidden needs positive widths",
+            ),
             (strided_fits(&m.encoder), "model.encoder does not fit image_size"),
             (strided_fits(&m.discriminator), "model.discriminator does not fit image_size"),
             (strided_fits(&m.classifier), "model.classifier does not fit image_size"),
             (positive(t.duration_kimg), "train.duration_kimg must be positive"),
-            ((2..=4096).contains(&t.batch_size), "train.batch_size must lie in 2..=4096 (batch normalisation needs two)"),
+            (
+                (2..=4096).contains(&t.batch_size),
+                "train.batch_size must lie in 2..=4096 (batch normalisation needs two)",
+            ),
             (positive(t.learning_rate), "train.learning_rate must be positive"),
-            ([t.beta1, t.beta2, t.centre_decay].iter().all(|b| (0.0..1.0).contains(b)), "train.beta1, beta2 and centre_decay must lie in [0, 1)"),
+            (
+                [t.beta1, t.beta2, t.centre_decay].iter().all(|b| (0.0..1.0).contains(b)),
+                "train.beta1, beta2 and centre_decay must lie in [0, 1)",
+            ),
             (
                 [t.kl_weight, t.pair_weight, t.pair_pixel, t.pair_d, t.pair_c, t.mean_weight, t.class_mean_weight]
                     .iter()

@@ -17,8 +17,8 @@ use rand_chacha::ChaCha8Rng;
 use std::path::Path;
 use std::sync::Arc;
 use tiny_skia::{
-    Color, FillRule, GradientStop, LineCap, LinearGradient, Paint, PathBuilder, Pixmap, Point, Rect, SpreadMode, Stroke,
-    Transform,
+    Color, FillRule, GradientStop, LineCap, LinearGradient, Paint, PathBuilder, Pixmap, Point, Rect, SpreadMode,
+    Stroke, Transform,
 };
 
 /// Drawings are made at this side and scaled down.
@@ -221,7 +221,8 @@ fn draw(number: usize, index: usize, size: usize, seeds: &Seeds) -> Result<Vec<u
 fn features(canvas: &mut Canvas, id: &Identity, n: &Nuisance) {
     let (w, h) = id.face;
     let dark = mix(id.skin, [0.15, 0.08, 0.06], 0.35);
-    let at = |x: f32, y: f32, depth: f32| (x * (1.0 - 0.12 * n.yaw.abs()) + n.yaw * 7.0 * depth, y + n.pitch * 4.0 * depth);
+    let at =
+        |x: f32, y: f32, depth: f32| (x * (1.0 - 0.12 * n.yaw.abs()) + n.yaw * 7.0 * depth, y + n.pitch * 4.0 * depth);
     let top = -h * 0.55;
     // Hair behind the head.
     match id.style {
@@ -279,7 +280,11 @@ fn features(canvas: &mut Canvas, id: &Identity, n: &Nuisance) {
     }
     let (x, y) = at(0.0, id.eye_height + id.nose.0, 1.3);
     let (bridge_x, bridge_y) = at(0.0, id.eye_height + 1.0, 0.9);
-    canvas.line([(bridge_x, bridge_y), (x + n.yaw * 2.0, (y + bridge_y) / 2.0), (x, y)], 1.6, mix(id.skin, dark, 0.55));
+    canvas.line(
+        [(bridge_x, bridge_y), (x + n.yaw * 2.0, f32::midpoint(y, bridge_y)), (x, y)],
+        1.6,
+        mix(id.skin, dark, 0.55),
+    );
     canvas.oval((x, y), (id.nose.1, id.nose.1 * 0.55), mix(id.skin, dark, 0.45));
     let (x, y) = at(0.0, h * 0.55, 0.9);
     let half = id.mouth.0 * (1.0 + 0.12 * n.smile);
@@ -319,7 +324,7 @@ pub fn write(path: &Path, identities: usize, per_id: usize, size: usize, seed: u
     ])
     .map_err(|e| failed(&e))?;
     let mut bytes = Vec::new();
-    let properties = schema::writer_properties(Vec::new());
+    let properties = schema::writer_properties(&batch.schema());
     let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), Some(properties)).map_err(|e| failed(&e))?;
     writer.write(&batch).map_err(|e| failed(&e))?;
     writer.close().map_err(|e| failed(&e))?;

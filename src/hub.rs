@@ -46,7 +46,10 @@ impl HubFile {
             return Err(error("the commit must be 40 hexadecimal digits, so that the same files are read every time"));
         }
         let safe = |s: &str| {
-            !s.is_empty() && s != "." && s != ".." && s.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+            !s.is_empty()
+                && s != "."
+                && s != ".."
+                && s.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
         };
         if !safe(owner) || !safe(name) || !path.split('/').all(safe) {
             return Err(error("names may hold letters, digits, `-`, `_` and `.` only"));

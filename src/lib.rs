@@ -3,8 +3,8 @@
 //! Data flows one way; a stage knows the types of earlier stages only:
 //!
 //! ```text
-//! manifest -> dataset -> model/train -> synthesize -> sink
-//! (Parquet)   (pixels)   (CVAE-GAN)     (images)      (Parquet shards, folders)
+//! manifest -> dataset -> model/train -> synthesize -> sink -> evaluate
+//! (Parquet)   (pixels)   (CVAE-GAN)     (images)      (files) (measures)
 //! ```
 //!
 //! Progress and metrics are events ([`progress::Progress`]); only `cli` prints.
@@ -14,6 +14,7 @@ pub mod config;
 pub mod dataset;
 pub mod demo;
 pub mod error;
+pub mod evaluate;
 pub mod hub;
 pub mod manifest;
 pub mod model;

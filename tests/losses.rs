@@ -1,5 +1,7 @@
 //! Every loss and its gradient against PyTorch's numbers (tests/goldens/losses.py) and against finite differences.
 
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
 use augment::model::loss;
 use augment::train::centres::Centres;
 use candle_core::{DType, Device, Result, Tensor, Var};
@@ -98,9 +100,8 @@ fn moving_averages_of_means() {
         let labels = |k: &str| numbers(&step[k]).iter().map(|l| *l as u32).collect::<Vec<_>>();
         let (fd_r, fc_r) = (features("fd_real", size("fd")), features("fc_real", size("fc")));
         let (fd_p, fc_p) = (features("fd_fake", size("fd")), features("fc_fake", size("fc")));
-        let losses = centres
-            .update((&fd_r, &fc_r, &labels("labels_real")), (&fd_p, &fc_p, &labels("labels_fake")))
-            .unwrap();
+        let losses =
+            centres.update((&fd_r, &fc_r, &labels("labels_real")), (&fd_p, &fc_p, &labels("labels_fake"))).unwrap();
         // Features are f32 in training, so these agree to f32.
         let near = |what: &str, ours: &[f64], theirs: &[f64]| {
             for (a, b) in ours.iter().zip(theirs) {

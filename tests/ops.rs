@@ -1,5 +1,7 @@
 //! The CPU kernels against candle's own operations in f64: values and every gradient, on random shapes.
 
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
 use augment::ops::{self, Activation, norm::bias_act};
 use augment::seeds::{Seeds, normal};
 use candle_core::{DType, Device, Result, Tensor, Var};
@@ -54,7 +56,12 @@ fn convolutions() {
         // candle's gradient handles one remainder for both sides only.
         let rest = rng.random_range(0..stride);
         let mut side = || (rng.random_range(1..=5usize) * stride + k + rest).saturating_sub(2 * pad).max(k);
-        let (h, w) = if pad == 0 { (side(), side()) } else { let s = side(); (s, s) };
+        let (h, w) = if pad == 0 {
+            (side(), side())
+        } else {
+            let s = side();
+            (s, s)
+        };
         let (ci, co) = (rng.random_range(1..=19), rng.random_range(1..=19));
         let (x, wt) = (random(&mut rng, &[b, h, w, ci]), random(&mut rng, &[k, k, ci, co]));
         let what = format!("case {case}: {b}x{h}x{w}x{ci} kernel {k} stride {stride} pad {pad} to {co}");
@@ -84,7 +91,9 @@ fn normalisation() {
                 ops::batch_norm_act(&a[0], &a[1], &a[2], act).map(|r| r.0)
             });
             let (g, s) = (random(&mut rng, &[b, c]), random(&mut rng, &[b, c]));
-            compare("conditional", &mut rng, &[x, g, s], |a| ops::batch_norm_act(&a[0], &a[1], &a[2], act).map(|r| r.0));
+            compare("conditional", &mut rng, &[x, g, s], |a| {
+                ops::batch_norm_act(&a[0], &a[1], &a[2], act).map(|r| r.0)
+            });
         }
     }
     let x = random(&mut rng, &[6, 5, 5, 4]);

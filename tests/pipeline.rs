@@ -1,5 +1,7 @@
 //! The command from manifest to re-read dataset, on the demonstration manifest with a very short training.
 
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
 use augment::config::RunConfig;
 use augment::sink::{Record, read};
 use augment::synthesize::encode;
@@ -127,7 +129,8 @@ fn main_job_writes_what_was_asked() {
         }
     }
     let files: Vec<PathBuf> = tree(&out).into_keys().collect();
-    let shards = ["data/train-00000-of-00003.parquet", "data/train-00001-of-00003.parquet", "data/train-00002-of-00003.parquet"];
+    let shards =
+        ["data/train-00000-of-00003.parquet", "data/train-00001-of-00003.parquet", "data/train-00002-of-00003.parquet"];
     for name in shards.into_iter().chain(["README.md", "config.toml", "_PLAN.json", "_SUCCESS.json"]) {
         assert!(files.contains(&PathBuf::from(name)), "{name} is missing in {files:?}");
     }
@@ -169,19 +172,22 @@ fn model_dir() -> String {
 
 #[test]
 fn every_image_is_regenerated_from_its_row() {
-    let (dir, out, _) = synthesize(&["--per-id", "3", "--new-identities", "2", "--encoding", "png", "--latent", "fitted"]);
+    let (dir, out, _) =
+        synthesize(&["--per-id", "3", "--new-identities", "2", "--encoding", "png", "--latent", "fitted"]);
     let model = model_dir();
     let text = ok(&["synthesize", "--model", &model, "--regenerate", out.to_str().unwrap(), "-q"]);
     assert!(text.contains("102 images regenerated, all byte-equal"), "{text}");
     let wanted = records(&out).remove(17);
     let single = dir.path().join("single");
-    let args = ["synthesize", "--model", &model, "--regenerate", out.to_str().unwrap(), "--sample-id", &wanted.sample_id];
+    let args =
+        ["synthesize", "--model", &model, "--regenerate", out.to_str().unwrap(), "--sample-id", &wanted.sample_id];
     ok(&[&args[..], &["--out", single.to_str().unwrap(), "-q"]].concat());
     assert!(std::fs::read(single.join(format!("{}.png", wanted.sample_id))).unwrap() == wanted.image);
     // Another model is noticed.
-    let (other, _) = (tempfile::tempdir().unwrap(), ());
+    let other = tempfile::tempdir().unwrap();
     ok(&["train", "--manifest", DEMO, "--duration-kimg", "0.1", "--out", other.path().to_str().unwrap(), "-q"]);
-    let message = fails(2, &["synthesize", "--model", other.path().to_str().unwrap(), "--regenerate", out.to_str().unwrap()]);
+    let message =
+        fails(2, &["synthesize", "--model", other.path().to_str().unwrap(), "--regenerate", out.to_str().unwrap()]);
     assert!(message.contains("made by model"), "{message}");
 }
 
@@ -211,13 +217,16 @@ fn image_folders_sort_by_label_and_tell_the_same() {
 fn kernels_train_as_the_reference_operations_do() {
     let losses = |ops: &str| -> Vec<f64> {
         let dir = tempfile::tempdir().unwrap();
-        let args = ["train", "--manifest", DEMO, "--duration-kimg", "0.08", "--set", "train.batch_size=8", "-q", "--out"];
+        let args =
+            ["train", "--manifest", DEMO, "--duration-kimg", "0.08", "--set", "train.batch_size=8", "-q", "--out"];
         let mut c = augment(&[&args[..], &[dir.path().to_str().unwrap()]].concat());
         assert!(c.env("AUGMENT_OPS", ops).output().unwrap().status.success());
         let metrics = std::fs::read_to_string(dir.path().join("metrics.jsonl")).unwrap();
         let last: serde_json::Value = serde_json::from_str(metrics.lines().last().unwrap()).unwrap();
         assert_eq!(last["step"], 10);
-        ["loss_kl", "loss_pixel", "loss_pair_d", "loss_pair_c", "loss_c"].map(|k| last["losses"][k].as_f64().unwrap()).to_vec()
+        ["loss_kl", "loss_pixel", "loss_pair_d", "loss_pair_c", "loss_c"]
+            .map(|k| last["losses"][k].as_f64().unwrap())
+            .to_vec()
     };
     for (a, b) in losses("fast").iter().zip(losses("reference")) {
         // Ten steps of Adam amplify differences of rounding.
@@ -231,7 +240,8 @@ fn manifest(path: &Path, rows: &[(Option<&str>, Option<Vec<u8>>)]) {
     use std::sync::Arc;
     let identity: ArrayRef = Arc::new(rows.iter().map(|r| r.0).collect::<StringArray>());
     let image: ArrayRef = Arc::new(rows.iter().map(|r| r.1.as_deref()).collect::<BinaryArray>());
-    let batch = RecordBatch::try_from_iter_with_nullable([("identity", identity, true), ("image", image, true)]).unwrap();
+    let batch =
+        RecordBatch::try_from_iter_with_nullable([("identity", identity, true), ("image", image, true)]).unwrap();
     let file = std::fs::File::create(path).unwrap();
     let mut w = parquet::arrow::ArrowWriter::try_new(file, batch.schema(), None).unwrap();
     w.write(&batch).unwrap();
@@ -246,13 +256,24 @@ fn picture(level: u8) -> Vec<u8> {
 fn bad_rows_are_listed_and_too_many_stop_the_run() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("m.parquet");
-    let mut rows: Vec<(Option<&str>, Option<Vec<u8>>)> = (0..12).map(|i| (Some(["a", "b"][i % 2]), Some(picture(i as u8 * 9)))).collect();
+    let mut rows: Vec<(Option<&str>, Option<Vec<u8>>)> =
+        (0..12).map(|i| (Some(["a", "b"][i % 2]), Some(picture(i as u8 * 9)))).collect();
     rows.push((None, Some(picture(1))));
     rows.push((Some("a"), None));
     rows.push((Some("b"), Some(b"not an image".to_vec())));
     manifest(&path, &rows);
     let out = dir.path().join("out");
-    let args = ["--manifest", path.to_str().unwrap(), "--out", out.to_str().unwrap(), "--per-id", "2", "-q", "--duration-kimg", "0.07"];
+    let args = [
+        "--manifest",
+        path.to_str().unwrap(),
+        "--out",
+        out.to_str().unwrap(),
+        "--per-id",
+        "2",
+        "-q",
+        "--duration-kimg",
+        "0.07",
+    ];
     let cache = dir.path().join("cache").display().to_string();
     let args = [&args[..], &["--cache", &cache]].concat();
     let message = fails(2, &args);
@@ -263,7 +284,8 @@ fn bad_rows_are_listed_and_too_many_stop_the_run() {
     assert_eq!(records(&out).len(), 4);
     let listed = dir.path().join("out-rejects.parquet");
     let file = std::fs::File::open(listed).unwrap();
-    let mut reader = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap();
+    let mut reader =
+        parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap();
     assert_eq!(reader.next().unwrap().unwrap().num_rows(), 3);
 }
 
@@ -293,7 +315,9 @@ fn every_identity_set_gets_its_own_model() {
             own.iter().for_each(|p| list.values().append_value(p));
             list.append(true);
         }
-        let batch = RecordBatch::try_from_iter([("identity", names), ("image_uri", Arc::new(list.finish()) as ArrayRef)]).unwrap();
+        let batch =
+            RecordBatch::try_from_iter([("identity", names), ("image_uri", Arc::new(list.finish()) as ArrayRef)])
+                .unwrap();
         let file = std::fs::File::create(folder.join("part.parquet")).unwrap();
         let mut w = parquet::arrow::ArrowWriter::try_new(file, batch.schema(), None).unwrap();
         w.write(&batch).unwrap();
@@ -302,7 +326,8 @@ fn every_identity_set_gets_its_own_model() {
     let out = dir.path().join("out");
     let cache = dir.path().join("cache");
     let args = ["--manifest", root.to_str().unwrap(), "--per-id", "2", "--new-identities", "1", "--mix", "2", "-q"];
-    ok(&[&args[..], &["--out", out.to_str().unwrap(), "--cache", cache.to_str().unwrap(), "--duration-kimg", "0.07"]].concat());
+    ok(&[&args[..], &["--out", out.to_str().unwrap(), "--cache", cache.to_str().unwrap(), "--duration-kimg", "0.07"]]
+        .concat());
     let all = records(&out);
     assert_eq!(std::fs::read_dir(cache.join("models")).unwrap().count(), 2);
     let models: BTreeSet<&str> = all.iter().map(|r| r.model_hash.as_str()).collect();
@@ -328,9 +353,11 @@ fn paths_and_urls_outside_the_manifest_are_not_followed() {
     let uris: ArrayRef = Arc::new(StringArray::from(uris));
     let batch = RecordBatch::try_from_iter([("identity", names), ("image_uri", uris)]).unwrap();
     let path = root.join("m.parquet");
-    let mut w = parquet::arrow::ArrowWriter::try_new(std::fs::File::create(&path).unwrap(), batch.schema(), None).unwrap();
+    let mut w =
+        parquet::arrow::ArrowWriter::try_new(std::fs::File::create(&path).unwrap(), batch.schema(), None).unwrap();
     w.write(&batch).unwrap();
     w.close().unwrap();
-    let message = fails(2, &["train", "--manifest", path.to_str().unwrap(), "--out", root.join("o").to_str().unwrap(), "-q"]);
+    let message =
+        fails(2, &["train", "--manifest", path.to_str().unwrap(), "--out", root.join("o").to_str().unwrap(), "-q"]);
     assert!(message.contains("5 of 6") && message.contains("leaves the manifest's folder"), "{message}");
 }

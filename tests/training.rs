@@ -1,12 +1,15 @@
 //! The training step and its loop: who descends on what, resuming, determinism, and what stops a run.
 
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
 mod common;
 
-use augment::config::RunConfig;
+use augment::config::{LatentSource, RunConfig};
 use augment::error::Error;
 use augment::model::{CvaeGan, Labels, Mode};
 use augment::progress::{Progress, Silent};
 use augment::seeds::Seeds;
+use augment::synthesize::{Item, Sampling, render};
 use augment::train::step::{self, Batch, StepLosses};
 use augment::train::{State, TrainedModel, fit};
 use candle_core::Device;
@@ -49,11 +52,8 @@ fn trainable(model: &CvaeGan) -> Bits {
 
 /// Networks with at least one weight that differs.
 fn moved(a: &Bits, b: &Bits) -> Vec<String> {
-    let mut networks: Vec<String> = a
-        .iter()
-        .filter(|(k, v)| b[*k] != **v)
-        .map(|(k, _)| k.split('.').next().unwrap().to_owned())
-        .collect();
+    let mut networks: Vec<String> =
+        a.iter().filter(|(k, v)| b[*k] != **v).map(|(k, _)| k.split('.').next().unwrap().to_owned()).collect();
     networks.dedup();
     networks
 }
@@ -218,7 +218,9 @@ fn damaged_models_are_refused() {
     let mut bad = good.clone();
     let end = bad.len();
     bad[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
-    for (bytes, why) in [(&bad[..], "finite"), (&good[..good.len() - 8], "damaged"), (&b"\x80\x04pickle"[..], "damaged")] {
+    for (bytes, why) in
+        [(&bad[..], "finite"), (&good[..good.len() - 8], "damaged"), (&b"\x80\x04pickle"[..], "damaged")]
+    {
         std::fs::write(&path, bytes).unwrap();
         let e = TrainedModel::load(dir.path(), &CPU).err().unwrap().to_string();
         assert!(e.contains(why) && e.contains("model.safetensors"), "{e}");
@@ -248,8 +250,6 @@ fn an_image_does_not_depend_on_its_batch() {
     config.train.duration_kimg = 0.012;
     let dir = tempfile::tempdir().unwrap();
     let model = fit(&dataset, &config, dir.path(), &CPU, &mut Silent).unwrap();
-    use augment::config::LatentSource;
-    use augment::synthesize::{Item, Sampling, render};
     for latent in [LatentSource::Prior, LatentSource::Fitted] {
         let sampling = Sampling { seed: 4, latent, truncation: 0.9 };
         let items: Vec<Item> = (0..20)

@@ -29,6 +29,8 @@ pub enum Command {
     Train(TrainArgs),
     /// Synthesize from a trained model, or make stored images again from their rows.
     Synthesize(SynthesizeArgs),
+    /// Measure synthesized images: top-1 under a classifier of real images, distance to the nearest training image.
+    Evaluate(EvaluateArgs),
     /// Show what a manifest or a written dataset holds.
     Inspect(InspectArgs),
     /// Draw the demonstration manifest: procedural faces, no photograph.
@@ -224,6 +226,24 @@ pub struct SynthesizeArgs {
     pub synthesis: SynthesisArgs,
     #[command(flatten)]
     pub output: OutputArgs,
+}
+
+/// `augment evaluate`
+#[derive(Args)]
+pub struct EvaluateArgs {
+    #[command(flatten)]
+    pub input: InputArgs,
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Dataset that `augment` wrote (Parquet file or folder).
+    #[arg(long, value_name = "PATH", help_heading = "Input")]
+    pub synthetic: PathBuf,
+    /// Split of real images that nothing was trained on, for comparison.
+    #[arg(long, value_name = "NAME", help_heading = "Input")]
+    pub held_out: Option<String>,
+    /// Length of the judge's training, in thousands of images.
+    #[arg(long, value_name = "KIMG", default_value_t = 60.0, help_heading = "Configuration")]
+    pub judge_kimg: f64,
 }
 
 /// `augment inspect`

@@ -68,7 +68,10 @@ fn identity_table(census: &Census, top: usize) -> PolarsResult<DataFrame> {
         .lazy()
         .group_by([col("set"), col("identity")])
         .agg([col("images").sum()])
-        .sort(["images", "set", "identity"], SortMultipleOptions::default().with_order_descending_multi([true, false, false]))
+        .sort(
+            ["images", "set", "identity"],
+            SortMultipleOptions::default().with_order_descending_multi([true, false, false]),
+        )
         .limit(top as u32)
         .collect()
 }
@@ -93,7 +96,7 @@ fn cells(df: &DataFrame) -> PolarsResult<Vec<Vec<String>>> {
 
 /// A table with aligned columns.
 fn render(df: &DataFrame) -> PolarsResult<String> {
-    let header: Vec<String> = df.get_column_names().iter().map(|n| n.to_string()).collect();
+    let header: Vec<String> = df.get_column_names().iter().map(ToString::to_string).collect();
     let rows: Vec<Vec<String>> = std::iter::once(header).chain(cells(df)?).collect();
     let width = |c: usize| rows.iter().map(|r| r[c].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..rows[0].len()).map(width).collect();
@@ -107,7 +110,7 @@ fn render(df: &DataFrame) -> PolarsResult<String> {
 }
 
 fn to_json(df: &DataFrame) -> PolarsResult<serde_json::Value> {
-    let names: Vec<String> = df.get_column_names().iter().map(|n| n.to_string()).collect();
+    let names: Vec<String> = df.get_column_names().iter().map(ToString::to_string).collect();
     let rows = (0..df.height()).map(|row| {
         let mut object = serde_json::Map::new();
         for (name, column) in names.iter().zip(df.columns()) {

@@ -3,6 +3,7 @@
 mod args;
 mod config;
 mod demo;
+mod evaluate;
 mod inspect;
 mod output;
 mod plan;
@@ -87,6 +88,7 @@ fn dispatch(cli: Cli) -> crate::error::Result<Outcome> {
         None => run::run(&cli.run, &global, &mut terminal),
         Some(Command::Train(args)) => train::run(&args, &global, &mut terminal),
         Some(Command::Synthesize(args)) => synthesize::run(&args, &global, &mut terminal),
+        Some(Command::Evaluate(args)) => evaluate::run(&args, &global, &mut terminal),
         Some(Command::Inspect(args)) => inspect::run(&args, &global, &mut terminal),
         Some(Command::Demo(args)) => demo::run(&args),
         Some(Command::Config(args)) => config::run(&args),

@@ -1,14 +1,14 @@
 //! Writes a dataset from trained models: the plan first, then images, the card, and `_SUCCESS.json` last.
 
+use super::Outcome;
 use super::args::{Encoding, Format, OutputArgs, SynthesisArgs};
 use super::plan::Source;
 use super::terminal::Terminal;
-use super::Outcome;
 use crate::config::RunConfig;
 use crate::dataset::{DEFAULT_SET, decode};
 use crate::error::{Error, Result};
-use crate::manifest::file_hash;
 use crate::manifest::ImageSource;
+use crate::manifest::file_hash;
 use crate::progress::Progress;
 use crate::sink::card::Card;
 use crate::sink::{FolderSink, ParquetSink, Record, Sink};
@@ -211,7 +211,9 @@ impl Job<'_> {
                 };
                 let image = bytes.and_then(|b| decode::decode(&b).ok());
                 // Rejected rows were listed when the manifest was read.
-                let (Some(&label), Some(image), Some(identity)) = (label, image, row.identity.clone()) else { continue };
+                let (Some(&label), Some(image), Some(identity)) = (label, image, row.identity.clone()) else {
+                    continue;
+                };
                 let index = counts.entry(label).or_default();
                 let (w, h) = (image.width() as usize, image.height() as usize);
                 let key = format!("real {} {identity}", row.identity_set.unwrap_or_default());
@@ -247,8 +249,13 @@ impl Job<'_> {
     fn outcome(&self, done: &Value, before: bool) -> Outcome {
         let mut text = String::new();
         let state = if before { "already complete" } else { "wrote" };
-        let _ = writeln!(text, "{state}: {} images of {} classes in {}", done["rows"], done["classes"], self.out.display());
-        let _ = writeln!(text, "  synthetic {}  real {}  new identities {}", done["synthetic"], done["real"], done["new_identities"]);
+        let _ =
+            writeln!(text, "{state}: {} images of {} classes in {}", done["rows"], done["classes"], self.out.display());
+        let _ = writeln!(
+            text,
+            "  synthetic {}  real {}  new identities {}",
+            done["synthetic"], done["real"], done["new_identities"]
+        );
         for m in &self.models {
             let _ = writeln!(text, "  model of `{}`: {}", m.set, m.path.display());
         }

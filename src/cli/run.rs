@@ -12,6 +12,7 @@ use crate::progress::Progress;
 use crate::store;
 use crate::train::{TrainedModel, trained::MODEL_FILE};
 use serde_json::{Value, json};
+use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 /// `augment --manifest ..`
@@ -24,7 +25,9 @@ pub fn run(args: &RunArgs, global: &GlobalArgs, terminal: &mut Terminal) -> Resu
     let given = model.as_deref().map(|path| TrainedModel::load(path, &device)).transpose()?;
     let mut config = match &given {
         // The model decides its own configuration; only seed and synthesis are the run's.
-        Some(model) => RunConfig { seed: args.config.seed.unwrap_or(model.header.config.seed), ..model.header.config.clone() },
+        Some(model) => {
+            RunConfig { seed: args.config.seed.unwrap_or(model.header.config.seed), ..model.header.config.clone() }
+        }
         None => plan::resolve_config(&args.config, Some(&source))?,
     };
     apply_synthesis(&mut config, &args.synthesis)?;
@@ -113,13 +116,18 @@ pub fn dry_run(source: &Source, config: &RunConfig, synthesis: Option<&Synthesis
         .collect();
     let mut text = format!("manifest {} ({} rows)\n", source.spec, source.manifest.rows());
     if let Some(split) = &source.split {
-        text += &format!("split {split}\n");
+        let _ = writeln!(text, "split {split}");
     }
     for s in &sets {
-        text += &format!("set {}: {} images of {} identities\n", s["identity_set"], s["images"], s["identities"]);
+        let _ = writeln!(text, "set {}: {} images of {} identities", s["identity_set"], s["images"], s["identities"]);
     }
     if let Some(s) = synthesis {
-        text += &format!("to synthesize: {} per identity, {} new identities a set\n", s.balance_to.unwrap_or(s.per_id), s.new_identities);
+        let _ = writeln!(
+            text,
+            "to synthesize: {} per identity, {} new identities a set",
+            s.balance_to.unwrap_or(s.per_id),
+            s.new_identities
+        );
     }
     text += "\n";
     text += &config.to_toml()?;

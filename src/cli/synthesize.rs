@@ -46,12 +46,7 @@ pub fn run(args: &SynthesizeArgs, global: &GlobalArgs, terminal: &mut Terminal) 
 }
 
 /// Makes images again from their rows and compares the bytes.
-fn regenerate(
-    model: &TrainedModel,
-    dataset: &Path,
-    args: &SynthesizeArgs,
-    terminal: &mut Terminal,
-) -> Result<Outcome> {
+fn regenerate(model: &TrainedModel, dataset: &Path, args: &SynthesizeArgs, terminal: &mut Terminal) -> Result<Outcome> {
     let (mut equal, mut different) = (0usize, Vec::new());
     let size = model.header.config.image_size;
     let batch_size = model.header.config.synthesis.batch_size;

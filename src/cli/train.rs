@@ -1,9 +1,9 @@
 //! `augment train`: the model of each identity set.
 
+use super::Outcome;
 use super::args::{GlobalArgs, TrainArgs};
 use super::plan::{self, Source};
 use super::terminal::Terminal;
-use super::Outcome;
 use crate::config::RunConfig;
 use crate::dataset::IdentityDataset;
 use crate::error::Result;
@@ -11,6 +11,7 @@ use crate::progress::Progress;
 use crate::store;
 use crate::train::{self, TrainedModel};
 use candle_core::Device;
+use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 /// Trains every identity set that the arguments select.
@@ -33,8 +34,7 @@ pub fn run(args: &TrainArgs, global: &GlobalArgs, terminal: &mut Terminal) -> Re
         };
         let staging = out.clone().unwrap_or_else(|| cache.clone());
         store::create_dir(&staging)?;
-        let (dataset, rejects) =
-            source.load(set, config.image_size, &staging.join("rejects.parquet"), terminal)?;
+        let (dataset, rejects) = source.load(set, config.image_size, &staging.join("rejects.parquet"), terminal)?;
         rejected += rejects.len();
         let dir = match out {
             Some(dir) => dir,
@@ -46,7 +46,10 @@ pub fn run(args: &TrainArgs, global: &GlobalArgs, terminal: &mut Terminal) -> Re
             "images": dataset.len(), "steps": model.header.step,
         }));
     }
-    let text = models.iter().map(|m| format!("model of `{}` in {}\n", m["identity_set"], m["folder"])).collect();
+    let mut text = String::new();
+    for (set, model) in sets.iter().zip(&models) {
+        let _ = writeln!(text, "model of `{}` in {}", super::printable(set), model["folder"]);
+    }
     let mut outcome = Outcome::new(text, serde_json::json!({ "version": 1, "models": models, "rejected": rejected }));
     outcome.rejects = rejected > 0;
     Ok(outcome)

@@ -125,7 +125,7 @@ impl IdentityDataset {
         let number: BTreeMap<&str, u32> = identities.iter().zip(0..).map(|(n, i)| (n.as_str(), i)).collect();
         let labels = names.iter().map(|n| number[n.as_str()]).collect();
         let mut dataset = Self::new(image_size, pixels, labels, identities)?;
-        dataset.manifest_hash = manifest.hash().to_owned();
+        manifest.hash().clone_into(&mut dataset.manifest_hash);
         Ok((dataset, rejects))
     }
 

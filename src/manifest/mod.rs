@@ -120,14 +120,16 @@ fn find_files(spec: &str) -> Result<(PathBuf, Vec<PathBuf>)> {
     }
     if path.exists() || !spec.contains(['*', '?', '[']) {
         if !path.exists() {
-            return Err(Error::Manifest(format!("{spec}: no such file; give a Parquet file, a folder or a quoted glob")));
+            return Err(Error::Manifest(format!(
+                "{spec}: no such file; give a Parquet file, a folder or a quoted glob"
+            )));
         }
         return Ok((path.parent().unwrap_or(Path::new("")).to_owned(), vec![path.to_owned()]));
     }
     let pattern = glob::glob(spec).map_err(|e| Error::Manifest(format!("{spec}: {e}")))?;
     let mut paths = pattern
         .collect::<std::result::Result<Vec<_>, _>>()
-        .map_err(|e| Error::io(e.path().to_owned(), e.into()))?;
+        .map_err(|e| Error::io(e.path(), std::io::Error::other(e.to_string())))?;
     paths.sort();
     if paths.is_empty() {
         return Err(Error::Manifest(format!("{spec}: no file matches")));

@@ -63,9 +63,10 @@ impl Layout {
         let text = |name: &str| -> Result<Option<Field>> {
             if let Ok(i) = schema.index_of(name) {
                 let ty = schema.field(i).data_type();
-                return match is_text(ty) {
-                    true => Ok(Some(Field::Column(i))),
-                    false => Err(error(format!("column `{name}` is {ty}; it must hold text or whole numbers"))),
+                return if is_text(ty) {
+                    Ok(Some(Field::Column(i)))
+                } else {
+                    Err(error(format!("column `{name}` is {ty}; it must hold text or whole numbers")))
                 };
             }
             Ok(folders.iter().find(|(k, _)| k == name).map(|(_, v)| Field::Folder(v.clone())))

@@ -77,7 +77,9 @@ pub struct Linear {
 impl Linear {
     /// Declares the weights of `inputs` x `outputs`.
     pub fn new(p: &mut Params, name: &str, inputs: usize, outputs: usize) -> Result<Self> {
-        Ok(Self { weight: p.weight(&format!("{name}.weight"), &[1, 1, inputs, outputs], Init::Normal(0.0, WEIGHT_STD))? })
+        Ok(Self {
+            weight: p.weight(&format!("{name}.weight"), &[1, 1, inputs, outputs], Init::Normal(0.0, WEIGHT_STD))?,
+        })
     }
 
     /// `[B, inputs]` to `[B, outputs]`.
@@ -118,13 +120,7 @@ pub struct BatchNorm {
 
 impl BatchNorm {
     /// Declares scale and shift `[channels]`, or `[classes, channels]`.
-    pub fn new(
-        p: &mut Params,
-        name: &str,
-        channels: usize,
-        classes: Option<usize>,
-        act: Activation,
-    ) -> Result<Self> {
+    pub fn new(p: &mut Params, name: &str, channels: usize, classes: Option<usize>, act: Activation) -> Result<Self> {
         let shape: Vec<usize> = classes.into_iter().chain([channels]).collect();
         // Labels need different rows from the start to be worth listening to.
         let shift = if classes.is_some() { Init::Normal(0.0, 0.1) } else { Init::Constant(0.0) };

@@ -38,7 +38,11 @@ pub struct Params {
 impl Params {
     /// Parameters of `network`, each drawn from the stream that its name names.
     pub fn fresh(seeds: &Seeds, network: &str, device: &Device) -> Self {
-        Self { source: Source::Fresh(seeds.clone(), network.to_owned()), device: device.clone(), entries: BTreeMap::new() }
+        Self {
+            source: Source::Fresh(seeds.clone(), network.to_owned()),
+            device: device.clone(),
+            entries: BTreeMap::new(),
+        }
     }
 
     /// Parameters taken from `tensors`: names, shapes and types must be exactly those asked for, values finite.
@@ -61,7 +65,8 @@ impl Params {
             Source::Fresh(seeds, network) => match init {
                 Init::Constant(v) => (Tensor::ones(shape, DType::F32, &self.device)? * v)?,
                 Init::Normal(mean, std) => {
-                    let draws = normal(&mut seeds.stream(&format!("initial {network}.{name}"), &[]), shape, &self.device)?;
+                    let draws =
+                        normal(&mut seeds.stream(&format!("initial {network}.{name}"), &[]), shape, &self.device)?;
                     draws.affine(std, mean)?
                 }
             },

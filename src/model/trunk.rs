@@ -84,7 +84,13 @@ impl Trunk {
 
     fn alexnet(p: &mut Params) -> Result<Self> {
         let mut conv = |i: usize, io: (usize, usize), shape: (usize, usize, usize)| {
-            Ok::<_, crate::error::Error>(Layer::Conv(ConvNorm::new(p, &format!("conv{i}"), io, shape, Activation::Relu)?))
+            Ok::<_, crate::error::Error>(Layer::Conv(ConvNorm::new(
+                p,
+                &format!("conv{i}"),
+                io,
+                shape,
+                Activation::Relu,
+            )?))
         };
         let layers = vec![
             conv(0, (3, 64), (11, 4, 2))?,

@@ -43,9 +43,7 @@ impl InplaceOp2 for Average {
 
     fn cpu_fwd(&self, d: &mut CpuStorage, dl: &Layout, s: &CpuStorage, sl: &Layout) -> Result<()> {
         let (d, s) = (values_mut(d, dl)?, slice(s, sl)?);
-        d.par_chunks_mut(CHUNK)
-            .zip(s.par_chunks(CHUNK))
-            .for_each(|(d, s)| average(d, s, self.decay, self.squared));
+        d.par_chunks_mut(CHUNK).zip(s.par_chunks(CHUNK)).for_each(|(d, s)| average(d, s, self.decay, self.squared));
         Ok(())
     }
 }

@@ -101,15 +101,13 @@ impl Geometry {
     fn forward(&self, x: &[f32], w: &[f32]) -> Vec<f32> {
         let (patch, block) = (self.patch(), self.block());
         let mut y = vec![0.0; self.rows() * self.co];
-        y.par_chunks_mut(block * self.co)
-            .enumerate()
-            .for_each_init(Vec::new, |cols, (i, out)| {
-                let rows = i * block..i * block + out.len() / self.co;
-                cols.resize(block * patch, 0.0);
-                let cols = &mut cols[..rows.len() * patch];
-                self.gather(x, rows.clone(), 0..self.kh, cols);
-                matmul(out, Mat::new(cols, rows.len(), patch), Mat::new(w, patch, self.co), false);
-            });
+        y.par_chunks_mut(block * self.co).enumerate().for_each_init(Vec::new, |cols, (i, out)| {
+            let rows = i * block..i * block + out.len() / self.co;
+            cols.resize(block * patch, 0.0);
+            let cols = &mut cols[..rows.len() * patch];
+            self.gather(x, rows.clone(), 0..self.kh, cols);
+            matmul(out, Mat::new(cols, rows.len(), patch), Mat::new(w, patch, self.co), false);
+        });
         y
     }
 
@@ -118,25 +116,18 @@ impl Geometry {
         let (patch, group) = (self.patch(), self.image_group());
         let (image, pixels) = (self.h * self.w * self.ci, self.oh * self.ow);
         let mut dx = vec![0.0; self.b * image];
-        dx.par_chunks_mut(group * image)
-            .enumerate()
-            .for_each_init(Vec::new, |cols, (i, out)| {
-                let rows = i * group * pixels..(i * group + out.len() / image) * pixels;
-                let block = self.block();
-                cols.resize(block.min(group * pixels) * patch, 0.0);
-                for start in rows.clone().step_by(block) {
-                    let part = start..(start + block).min(rows.end);
-                    let cols = &mut cols[..part.len() * patch];
-                    let dy = &dy[part.start * self.co..part.end * self.co];
-                    matmul(
-                        cols,
-                        Mat::new(dy, part.len(), self.co),
-                        Mat::new(w, patch, self.co).t(),
-                        false,
-                    );
-                    self.scatter(cols, part, out, i * group * image);
-                }
-            });
+        dx.par_chunks_mut(group * image).enumerate().for_each_init(Vec::new, |cols, (i, out)| {
+            let rows = i * group * pixels..(i * group + out.len() / image) * pixels;
+            let block = self.block();
+            cols.resize(block.min(group * pixels) * patch, 0.0);
+            for start in rows.clone().step_by(block) {
+                let part = start..(start + block).min(rows.end);
+                let cols = &mut cols[..part.len() * patch];
+                let dy = &dy[part.start * self.co..part.end * self.co];
+                matmul(cols, Mat::new(dy, part.len(), self.co), Mat::new(w, patch, self.co).t(), false);
+                self.scatter(cols, part, out, i * group * image);
+            }
+        });
         dx
     }
 
@@ -159,12 +150,7 @@ impl Geometry {
                     let cols = &mut cols[..part.len() * width];
                     self.gather(x, part.clone(), ky..ky + 1, cols);
                     let dy = &dy[part.start * self.co..part.end * self.co];
-                    matmul(
-                        &mut dw,
-                        Mat::new(cols, part.len(), width).t(),
-                        Mat::new(dy, part.len(), self.co),
-                        true,
-                    );
+                    matmul(&mut dw, Mat::new(cols, part.len(), width).t(), Mat::new(dy, part.len(), self.co), true);
                 }
                 dw
             })

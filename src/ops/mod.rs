@@ -48,8 +48,7 @@ fn weights_frozen() -> bool {
 /// True where our kernels serve `t`; false where candle's own operations do.
 fn use_kernels(t: &Tensor) -> bool {
     static REFERENCE: OnceLock<bool> = OnceLock::new();
-    let reference =
-        *REFERENCE.get_or_init(|| std::env::var("AUGMENT_OPS").is_ok_and(|v| v == "reference"));
+    let reference = *REFERENCE.get_or_init(|| std::env::var("AUGMENT_OPS").is_ok_and(|v| v == "reference"));
     !reference && t.device().is_cpu() && t.dtype() == candle_core::DType::F32
 }
 

@@ -115,11 +115,8 @@ fn affine(x: &[f32], scale: &[f32], shift: &[f32], slope: f32, y: &mut [f32]) {
 /// Sums over one image of `dpre` and `dpre * xhat`, where `dpre = dy * act'`.
 #[multiversion(targets("x86_64+avx512f+avx512vl+avx512bw+avx512dq", "x86_64+avx2+fma"))]
 fn image_gradient_sums(
-    x: &[f32],
-    y: &[f32],
-    dy: &[f32],
-    mean: &[f32],
-    inv_std: &[f32],
+    (x, y, dy): (&[f32], &[f32], &[f32]),
+    (mean, inv_std): (&[f32], &[f32]),
     slope: f32,
     s1: &mut [f32],
     s2: &mut [f32],
@@ -137,17 +134,13 @@ fn image_gradient_sums(
 /// `dx = dpre * a - xhat * k2 - k1` for one image, per-channel coefficients.
 #[multiversion(targets("x86_64+avx512f+avx512vl+avx512bw+avx512dq", "x86_64+avx2+fma"))]
 fn image_input_gradient(
-    x: &[f32],
-    y: &[f32],
-    dy: &[f32],
-    mean: &[f32],
-    inv_std: &[f32],
+    (x, y, dy): (&[f32], &[f32], &[f32]),
+    (mean, inv_std): (&[f32], &[f32]),
     slope: f32,
-    coef: (&[f32], &[f32], &[f32]),
+    (a, k1, k2): (&[f32], &[f32], &[f32]),
     dx: &mut [f32],
 ) {
     let c = mean.len();
-    let (a, k1, k2) = coef;
     for (((px, py), pd), out) in
         x.chunks_exact(c).zip(y.chunks_exact(c)).zip(dy.chunks_exact(c)).zip(dx.chunks_exact_mut(c))
     {
@@ -197,8 +190,7 @@ impl CustomOp3 for BatchNormAct {
         let image = xv.len() / batch;
         y.par_chunks_mut(image).zip(xv.par_chunks(image)).enumerate().for_each(|(b, (y, x))| {
             let scale: Vec<f32> = row(gamma, b, c).iter().zip(&inv).map(|(g, i)| g * i).collect();
-            let shift: Vec<f32> =
-                row(beta, b, c).iter().zip(&mean).zip(&scale).map(|((b, m), s)| b - m * s).collect();
+            let shift: Vec<f32> = row(beta, b, c).iter().zip(&mean).zip(&scale).map(|((b, m), s)| b - m * s).collect();
             affine(x, &scale, &shift, self.slope, y);
         });
         let _ = self.saved.set((mean, var));
@@ -231,7 +223,7 @@ impl CustomOp3 for BatchNormAct {
                                 let r = b * image..(b + 1) * image;
                                 let (mut s1, mut s2) = (vec![0.0; c], vec![0.0; c]);
                                 let (x, y, dy) = (&xv[r.clone()], &yv[r.clone()], &dyv[r]);
-                                image_gradient_sums(x, y, dy, mean, &inv, slope, &mut s1, &mut s2);
+                                image_gradient_sums((x, y, dy), (mean, &inv), slope, &mut s1, &mut s2);
                                 (s1, s2)
                             })
                             .collect();
@@ -244,16 +236,15 @@ impl CustomOp3 for BatchNormAct {
                                 k2[i] += f64::from(g * s2[i]);
                             }
                         }
-                        let scale = |k: &[f64]| -> Vec<f32> {
-                            k.iter().zip(&inv).map(|(k, i)| (k / n) as f32 * i).collect()
-                        };
+                        let scale =
+                            |k: &[f64]| -> Vec<f32> { k.iter().zip(&inv).map(|(k, i)| (k / n) as f32 * i).collect() };
                         let (k1, k2) = (scale(&k1), scale(&k2));
                         let mut dx = vec![0.0; xv.len()];
                         dx.par_chunks_mut(image).enumerate().for_each(|(b, dx)| {
                             let a: Vec<f32> = row(gamma, b, c).iter().zip(&inv).map(|(g, i)| g * i).collect();
                             let r = b * image..(b + 1) * image;
                             let (x, y, dy) = (&xv[r.clone()], &yv[r.clone()], &dyv[r]);
-                            image_input_gradient(x, y, dy, mean, &inv, slope, (&a, &k1, &k2), dx);
+                            image_input_gradient((x, y, dy), (mean, &inv), slope, (&a, &k1, &k2), dx);
                         });
                         Ok((dx, sums))
                     })
@@ -264,21 +255,23 @@ impl CustomOp3 for BatchNormAct {
         if weights_frozen() {
             return Ok((dx, None, None));
         }
-        let gather = |pick: fn(&(Vec<f32>, Vec<f32>)) -> &Vec<f32>| -> Vec<f32> {
-            if gamma.elem_count() == c {
-                let mut total = vec![0.0; c];
-                for s in &sums {
-                    total.iter_mut().zip(pick(s)).for_each(|(t, v)| *t += v);
-                }
-                total
-            } else {
-                sums.iter().flat_map(|s| pick(s).iter().copied()).collect()
-            }
-        };
-        let dbeta = Tensor::from_vec(gather(|s| &s.0), beta.shape(), x.device())?;
-        let dgamma = Tensor::from_vec(gather(|s| &s.1), gamma.shape(), x.device())?;
+        let (s1, s2): (Vec<_>, Vec<_>) = sums.into_iter().unzip();
+        // Parameters of each image have gradients of their own; shared ones the sum.
+        let gather =
+            |per_image: Vec<Vec<f32>>| if gamma.elem_count() == c { total(&per_image, c) } else { per_image.concat() };
+        let dbeta = Tensor::from_vec(gather(s1), beta.shape(), x.device())?;
+        let dgamma = Tensor::from_vec(gather(s2), gamma.shape(), x.device())?;
         Ok((dx, Some(dgamma), Some(dbeta)))
     }
+}
+
+/// Sum of rows of `c` values, in order.
+fn total(rows: &[Vec<f32>], c: usize) -> Vec<f32> {
+    let mut sum = vec![0.0; c];
+    for row in rows {
+        sum.iter_mut().zip(row).for_each(|(t, v)| *t += v);
+    }
+    sum
 }
 
 /// Reshapes `[C]` or `[B, C]` parameters so that they broadcast over `[B, .., C]`.
@@ -304,27 +297,21 @@ pub fn batch_norm_act(x: &Tensor, gamma: &Tensor, beta: &Tensor, act: Activation
     if !expected.contains(&gamma.dims()) || gamma.dims() != beta.dims() {
         candle_core::bail!("batch_norm: parameters {:?} do not fit {:?}", gamma.dims(), x.dims());
     }
-    let Some(slope) = act.slope() else {
-        candle_core::bail!("batch_norm: {act:?} has no fused backward pass")
-    };
+    let Some(slope) = act.slope() else { candle_core::bail!("batch_norm: {act:?} has no fused backward pass") };
     if use_kernels(x) {
         let saved = Saved::default();
         let op = BatchNormAct { slope, saved: saved.clone() };
         let y = x.contiguous()?.apply_op3(&gamma.contiguous()?, &beta.contiguous()?, op)?;
         let Some((mean, var)) = saved.get() else { candle_core::bail!("batch_norm: no statistics") };
-        let stats = BatchStats {
-            mean: Tensor::from_slice(mean, c, x.device())?,
-            var: Tensor::from_slice(var, c, x.device())?,
-        };
+        let stats =
+            BatchStats { mean: Tensor::from_slice(mean, c, x.device())?, var: Tensor::from_slice(var, c, x.device())? };
         return Ok((y, stats));
     }
     let flat = x.reshape(((), c))?;
     let mean = flat.mean(0)?;
     let var = flat.broadcast_sub(&mean)?.sqr()?.mean(0)?;
     let xhat = x.broadcast_sub(&mean)?.broadcast_div(&(&var + EPS)?.sqrt()?)?;
-    let y = xhat
-        .broadcast_mul(&broadcastable(gamma, x.rank())?)?
-        .broadcast_add(&broadcastable(beta, x.rank())?)?;
+    let y = xhat.broadcast_mul(&broadcastable(gamma, x.rank())?)?.broadcast_add(&broadcastable(beta, x.rank())?)?;
     Ok((act.reference(&y)?, BatchStats { mean: mean.detach(), var: var.detach() }))
 }
 
@@ -365,9 +352,7 @@ pub fn channel_affine_act(x: &Tensor, scale: &Tensor, shift: &Tensor, act: Activ
     if let (true, Some(slope)) = (use_kernels(x), act.slope()) {
         return x.contiguous()?.apply_op3_no_bwd(&scale.contiguous()?, &shift.contiguous()?, &Affine { slope });
     }
-    let y = x
-        .broadcast_mul(&broadcastable(scale, x.rank())?)?
-        .broadcast_add(&broadcastable(shift, x.rank())?)?;
+    let y = x.broadcast_mul(&broadcastable(scale, x.rank())?)?.broadcast_add(&broadcastable(shift, x.rank())?)?;
     act.reference(&y)
 }
 
@@ -409,10 +394,7 @@ impl CustomOp2 for BiasAct {
                                 .iter_mut()
                                 .zip(y.iter().zip(dy))
                                 .for_each(|(d, (y, g))| *d = if *y > 0.0 { *g } else { g * slope }),
-                            None => dx
-                                .iter_mut()
-                                .zip(y.iter().zip(dy))
-                                .for_each(|(d, (y, g))| *d = g * (1.0 - y * y)),
+                            None => dx.iter_mut().zip(y.iter().zip(dy)).for_each(|(d, (y, g))| *d = g * (1.0 - y * y)),
                         }
                         let mut sum = vec![0.0; c];
                         for px in dx.chunks_exact(c) {
@@ -428,11 +410,7 @@ impl CustomOp2 for BiasAct {
         if weights_frozen() {
             return Ok((dx, None));
         }
-        let mut dbias = vec![0.0; c];
-        for s in &sums {
-            dbias.iter_mut().zip(s).for_each(|(t, v)| *t += v);
-        }
-        Ok((dx, Some(Tensor::from_vec(dbias, bias.shape(), x.device())?)))
+        Ok((dx, Some(Tensor::from_vec(total(&sums, c), bias.shape(), x.device())?)))
     }
 }
 

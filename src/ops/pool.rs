@@ -168,4 +168,3 @@ pub fn upsample_nearest2x(x: &Tensor) -> Result<Tensor> {
     // By broadcasting rather than candle's upsampling, whose gradient we have not verified.
     x.reshape((b, h, 1, w, 1, c))?.broadcast_as((b, h, 2, w, 2, c))?.contiguous()?.reshape((b, 2 * h, 2 * w, c))
 }
-

@@ -28,7 +28,8 @@ pub struct Card {
 impl Card {
     /// Markdown with Hugging Face's front matter.
     pub fn to_markdown(&self) -> String {
-        let mut s = String::from("---\ntags:\n- synthetic\n- face-recognition\ntask_categories:\n- image-classification\n");
+        let mut s =
+            String::from("---\ntags:\n- synthetic\n- face-recognition\ntask_categories:\n- image-classification\n");
         if self.shards {
             s += "configs:\n- config_name: default\n  data_files:\n  - split: train\n    path: data/train-*\n";
         }

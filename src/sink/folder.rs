@@ -2,7 +2,7 @@
 //! `imagefolder/metadata.parquet` with every other column.
 
 use super::schema::{ROW_GROUP, output_schema, writer_properties};
-use super::{Record, Sink, Written, footer, value_columns};
+use super::{Record, Sink, Written, value_columns};
 use crate::error::{Error, Result};
 use crate::store;
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
@@ -32,16 +32,15 @@ impl FolderSink {
         let schema = Arc::new(output_schema(names, true));
         let temp = store::temporary(&root.join(METADATA));
         let file = File::create(&temp).map_err(|e| Error::io(&temp, e))?;
-        let writer = ArrowWriter::try_new(file, schema.clone(), Some(writer_properties(footer())))
+        let writer = ArrowWriter::try_new(file, schema.clone(), Some(writer_properties(&schema)))
             .map_err(|e| Error::io(&temp, std::io::Error::other(e.to_string())))?;
         let digits = names.len().saturating_sub(1).to_string().len().max(4);
         Ok(Self { root, schema, digits, writer, pending: Vec::new(), written: Written::default() })
     }
 
     fn flush_pending(&mut self) -> Result<()> {
-        let failed = |e: &dyn std::fmt::Display| {
-            Error::io(self.root.join(METADATA), std::io::Error::other(e.to_string()))
-        };
+        let failed =
+            |e: &dyn std::fmt::Display| Error::io(self.root.join(METADATA), std::io::Error::other(e.to_string()));
         let (names, records): (Vec<String>, Vec<Record>) = std::mem::take(&mut self.pending).into_iter().unzip();
         let mut columns = value_columns(&records);
         let names: ArrayRef = Arc::new(StringArray::from(names));

@@ -7,7 +7,6 @@ pub mod read;
 pub mod schema;
 
 use crate::error::Result;
-use ::parquet::file::metadata::KeyValue;
 use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, StringArray, UInt64Array};
 pub use folder::FolderSink;
 pub use parquet::ParquetSink;
@@ -64,12 +63,6 @@ pub struct Written {
     pub bytes: u64,
     /// Records.
     pub rows: usize,
-}
-
-
-/// Footer entries that every file carries.
-fn footer() -> Vec<KeyValue> {
-    vec![KeyValue::new("augment_synthetic".to_owned(), "true".to_owned())]
 }
 
 /// All columns of `records` but the image, in the schema's order.

@@ -1,7 +1,7 @@
 //! Parquet shards `data/train-00000-of-00012.parquet`: each appears under its name when it is complete.
 
 use super::schema::{ROW_GROUP, image_column, output_schema, writer_properties};
-use super::{Record, Sink, Written, footer, value_columns};
+use super::{Record, Sink, Written, value_columns};
 use crate::error::{Error, Result};
 use crate::store;
 use arrow::array::RecordBatch;
@@ -57,14 +57,13 @@ impl ParquetSink {
         let images: Vec<Vec<u8>> = records.into_iter().map(|r| r.image).collect();
         columns.insert(0, image_column(&images, &paths).map_err(|e| self.failed(&e))?);
         let batch = RecordBatch::try_new(self.schema.clone(), columns).map_err(|e| self.failed(&e))?;
-        let mut writer = match self.writer.take() {
-            Some(w) => w,
-            None => {
-                let temp = store::temporary(&self.out.join(self.shard()));
-                let file = File::create(&temp).map_err(|e| Error::io(&temp, e))?;
-                ArrowWriter::try_new(file, self.schema.clone(), Some(writer_properties(footer())))
-                    .map_err(|e| self.failed(&e))?
-            }
+        let mut writer = if let Some(writer) = self.writer.take() {
+            writer
+        } else {
+            let temp = store::temporary(&self.out.join(self.shard()));
+            let file = File::create(&temp).map_err(|e| Error::io(&temp, e))?;
+            ArrowWriter::try_new(file, self.schema.clone(), Some(writer_properties(&self.schema)))
+                .map_err(|e| self.failed(&e))?
         };
         writer.write(&batch).map_err(|e| self.failed(&e))?;
         self.rows_in_shard += batch.num_rows();

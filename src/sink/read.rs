@@ -48,14 +48,12 @@ pub fn records(shard: &Path, mut f: impl FnMut(Record) -> Result<()>) -> Result<
 
 /// Row `row`; `None` if a column is missing or has another type.
 fn record(batch: &RecordBatch, row: usize) -> Option<Record> {
-    let text = |name: &str| {
-        batch.column_by_name(name)?.as_string_opt::<i32>().map(|a| a.value(row).to_owned())
-    };
+    let text = |name: &str| batch.column_by_name(name)?.as_string_opt::<i32>().map(|a| a.value(row).to_owned());
     let image = batch.column_by_name("image")?.as_struct_opt()?;
     let path = image.column_by_name("path")?.as_string_opt::<i32>()?.value(row).to_owned();
     Some(Record {
         image: image.column_by_name("bytes")?.as_binary_opt::<i32>()?.value(row).to_vec(),
-        extension: if path.ends_with(".png") { "png" } else { "jpg" },
+        extension: if path.rsplit('.').next() == Some("png") { "png" } else { "jpg" },
         label: batch.column_by_name("label")?.as_primitive_opt::<Int64Type>()?.value(row),
         identity: text("identity")?,
         sample_id: text("sample_id")?,

@@ -58,27 +58,35 @@ pub fn output_schema(names: &[String], file_names: bool) -> Schema {
         features.insert("image".into(), json!({ "_type": "Image" }));
     }
     for (name, ty, kind) in VALUES {
-        fields.push(Field::new(name, ty, false));
+        // Nullable, though never null: `datasets` ignores the declared feature of any other field.
+        fields.push(Field::new(name, ty, true));
         let feature = match kind {
             "class" => json!({ "names": names, "_type": "ClassLabel" }),
             dtype => json!({ "dtype": dtype, "_type": "Value" }),
         };
         features.insert(name.into(), feature);
     }
-    let mut metadata = HashMap::from([("augment_format".to_owned(), FORMAT_VERSION.to_string())]);
+    let mut metadata = HashMap::from([
+        ("augment_format".to_owned(), FORMAT_VERSION.to_string()),
+        ("augment_synthetic".to_owned(), "true".to_owned()),
+    ]);
     if !file_names {
         metadata.insert("huggingface".into(), json!({ "info": { "features": features } }).to_string());
     }
     Schema::new(fields).with_metadata(metadata)
 }
 
-/// Images uncompressed and without statistics, everything else zstd; `extra` goes into the footer.
-pub fn writer_properties(extra: Vec<KeyValue>) -> WriterProperties {
+/// Images uncompressed and without statistics, everything else zstd. The schema's metadata goes into the footer, where
+/// Arrow's own reader looks for it.
+pub fn writer_properties(schema: &Schema) -> WriterProperties {
+    let mut entries: Vec<KeyValue> =
+        schema.metadata().iter().map(|(k, v)| KeyValue::new(k.clone(), v.clone())).collect();
+    entries.sort_by(|a, b| a.key.cmp(&b.key));
     let mut builder = WriterProperties::builder()
         .set_created_by(format!("augment {}", env!("CARGO_PKG_VERSION")))
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
         .set_max_row_group_row_count(Some(ROW_GROUP))
-        .set_key_value_metadata(Some(extra));
+        .set_key_value_metadata(Some(entries));
     for path in [vec!["image".to_owned(), "bytes".to_owned()], vec!["image".to_owned(), "path".to_owned()]] {
         let column = ColumnPath::from(path);
         builder = builder

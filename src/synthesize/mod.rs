@@ -102,6 +102,9 @@ pub struct Provenance {
     pub extension: &'static str,
 }
 
+/// Pixels on their way to the encoder.
+type Job<'a> = Vec<(&'a Target, Item, Vec<u8>)>;
+
 /// Makes all images of `plan` and writes them to `sink` in order; encoding and writing overlap with the network.
 pub fn run(
     model: &TrainedModel,
@@ -113,7 +116,6 @@ pub fn run(
 ) -> Result<()> {
     progress.start("synthesize", plan.images() as u64, "images");
     let size = model.header.config.image_size;
-    type Job<'a> = Vec<(&'a Target, Item, Vec<u8>)>;
     let (send, receive) = sync_channel::<Job>(2);
     let made = std::thread::scope(|scope| -> Result<()> {
         let writer = scope.spawn(move || -> Result<()> {

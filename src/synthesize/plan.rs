@@ -52,7 +52,13 @@ impl Plan {
     /// Plans the existing identities of a model, numbered from `first_label`.
     ///
     /// `real` is the number of real images of each.
-    pub fn existing(identities: &[String], real: &[usize], amount: Amount, first_label: i64, sampling: Sampling) -> Self {
+    pub fn existing(
+        identities: &[String],
+        real: &[usize],
+        amount: Amount,
+        first_label: i64,
+        sampling: Sampling,
+    ) -> Self {
         let targets = identities.iter().zip(real).enumerate().map(|(i, (identity, real))| Target {
             identity: identity.clone(),
             label: first_label + i as i64,
@@ -101,9 +107,7 @@ impl Plan {
     /// Every image in order.
     pub fn items(&self) -> impl Iterator<Item = (&Target, Item)> {
         self.targets.iter().flat_map(|t| {
-            (0..t.count as u64).map(move |index| {
-                (t, Item { identity: t.identity.clone(), index, mix: t.mix.clone() })
-            })
+            (0..t.count as u64).map(move |index| (t, Item { identity: t.identity.clone(), index, mix: t.mix.clone() }))
         })
     }
 }

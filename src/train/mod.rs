@@ -49,7 +49,12 @@ impl State {
     }
 
     /// One update on the batch that `config` and the step name.
-    pub fn advance(&mut self, dataset: &IdentityDataset, config: &RunConfig, device: &Device) -> Result<step::StepLosses> {
+    pub fn advance(
+        &mut self,
+        dataset: &IdentityDataset,
+        config: &RunConfig,
+        device: &Device,
+    ) -> Result<step::StepLosses> {
         let seeds = Seeds::new(config.seed);
         let batch = draw_batch(dataset, config, &seeds, self.step, device)?;
         let (losses, gradients) = step::gradients(&self.model, &mut self.centres, &batch, &config.train)?;
@@ -76,7 +81,7 @@ pub fn total_steps(config: &TrainConfig) -> u64 {
 }
 
 /// Indices of the real images of `step`: epoch by epoch in a shuffled order, or evenly over identities.
-fn draw_indices(dataset: &IdentityDataset, config: &TrainConfig, seeds: &Seeds, step: u64) -> Vec<usize> {
+pub(crate) fn draw_indices(dataset: &IdentityDataset, config: &TrainConfig, seeds: &Seeds, step: u64) -> Vec<usize> {
     let b = config.batch_size;
     if config.balanced {
         let mut rng = seeds.stream("balanced order", &[step]);

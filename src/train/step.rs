@@ -277,8 +277,7 @@ pub fn gradients(
 /// `noise` with the rows that `cross` names replaced by rows of `posterior`.
 fn crossed(noise: &Tensor, posterior: &Tensor, cross: &[Option<usize>]) -> Result<Tensor> {
     let both = Tensor::cat(&[noise, posterior], 0)?;
-    let rows: Vec<u32> =
-        cross.iter().enumerate().map(|(i, c)| c.map_or(i, |from| cross.len() + from) as u32).collect();
+    let rows: Vec<u32> = cross.iter().enumerate().map(|(i, c)| c.map_or(i, |from| cross.len() + from) as u32).collect();
     Ok(both.index_select(&Tensor::from_vec(rows, cross.len(), noise.device())?, 0)?)
 }
 

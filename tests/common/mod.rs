@@ -1,6 +1,10 @@
 //! Small models and data that several tests share.
 
-#![allow(dead_code, reason = "each test binary uses its own part")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "each test binary uses its own part; a failed unwrap is a failed test"
+)]
 
 use augment::config::{Preset, RunConfig};
 use augment::dataset::IdentityDataset;

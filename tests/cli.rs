@@ -1,0 +1,130 @@
+//! Snapshots of every help text and of the errors that users meet.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use std::process::Command;
+
+const DEMO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/manifests/demo.parquet");
+
+/// Exit code, stdout and stderr, with this machine's paths replaced.
+fn run(args: &[&str]) -> String {
+    let out = Command::new(env!("CARGO_BIN_EXE_augment"))
+        .args(args)
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests"))
+        .env("NO_COLOR", "1")
+        .output()
+        .unwrap();
+    let text = format!(
+        "exit {}\n{}{}",
+        out.status.code().unwrap_or(-1),
+        String::from_utf8_lossy(&out.stdout),
+        String::from_utf8_lossy(&out.stderr)
+    );
+    text.replace(env!("CARGO_MANIFEST_DIR"), "[repo]")
+}
+
+#[test]
+fn help_of_every_command() {
+    insta::assert_snapshot!("help", run(&["--help"]));
+    for command in ["train", "synthesize", "evaluate", "inspect", "demo", "config"] {
+        insta::assert_snapshot!(format!("help-{command}"), run(&[command, "--help"]));
+    }
+}
+
+#[test]
+fn every_error_says_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let typo = file("typo.toml", "[train]\nlearning_rat = 0.1\n");
+    let kind = file("kind.toml", "[train]\nbatch_size = \"many\"\n");
+    let damaged = file("damaged.parquet", "PAR1 not really");
+    let full = tempfile::tempdir().unwrap();
+    std::fs::write(full.path().join("mine.txt"), "precious").unwrap();
+    let cases: Vec<(&str, Vec<&str>)> = vec![
+        ("no-manifest", vec!["--per-id", "5"]),
+        ("missing-manifest", vec!["--manifest", "nowhere.parquet"]),
+        ("damaged-manifest", vec!["--manifest", &damaged]),
+        ("missing-identity-column", vec!["inspect", "--manifest", DEMO, "--identity-column", "person"]),
+        ("missing-image-column", vec!["inspect", "--manifest", DEMO, "--image-column", "photo"]),
+        (
+            "wrong-image-column",
+            vec![
+                "inspect",
+                "--manifest",
+                DEMO,
+                "--uri-column",
+                "image",
+                "--image-column",
+                "x",
+                "--identity-column",
+                "image",
+            ],
+        ),
+        ("unknown-split", vec!["inspect", "--manifest", DEMO, "--split", "trian"]),
+        ("unknown-key", vec!["config", "--config", &typo]),
+        ("wrong-type", vec!["config", "--config", &kind]),
+        ("unknown-set", vec!["config", "--set", "train.kl_wieght=1"]),
+        ("bad-value", vec!["config", "--set", "train.batch_size=1"]),
+        ("image-size", vec!["config", "--image-size", "50"]),
+        ("paper-size", vec!["config", "--preset", "paper", "--image-size", "64"]),
+        ("unknown-flag", vec!["--manifest", DEMO, "--per-idd", "5"]),
+        ("device", vec!["--manifest", DEMO, "--device", "cuda:0"]),
+        ("hub-branch", vec!["inspect", "--manifest", "hf://datasets/a/b@main/c.parquet"]),
+        ("missing-model", vec!["synthesize", "--model", "nowhere"]),
+        ("mix-too-many", vec!["--manifest", DEMO, "--new-identities", "1", "--mix", "99", "--dry-run"]),
+    ];
+    for (name, args) in cases {
+        let text = run(&args).replace(&dir.path().display().to_string(), "[dir]");
+        insta::assert_snapshot!(format!("error-{name}"), text);
+    }
+    let out = full.path().display().to_string();
+    let cache = dir.path().display().to_string();
+    let text = run(&["--manifest", DEMO, "--out", &out, "--cache", &cache, "--duration-kimg", "0.03", "-q"]);
+    insta::assert_snapshot!("error-foreign-folder", text.replace(&out, "[out]"));
+    assert_eq!(std::fs::read_to_string(full.path().join("mine.txt")).unwrap(), "precious");
+}
+
+#[test]
+fn plans_and_configurations_are_printed() {
+    insta::assert_snapshot!("dry-run", run(&["--manifest", DEMO, "--per-id", "7", "--dry-run"]));
+    insta::assert_snapshot!("config-paper", run(&["config", "--preset", "paper", "--seed", "3"]));
+    insta::assert_snapshot!("inspect", run(&["inspect", "--manifest", DEMO, "--top", "2"]));
+}
+
+#[test]
+fn environment_stands_between_flags_and_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("run.toml");
+    std::fs::write(&file, "seed = 1\n[train]\nduration_kimg = 1\n").unwrap();
+    let config = |args: &[&str], env: &[(&str, &str)]| {
+        let mut c = Command::new(env!("CARGO_BIN_EXE_augment"));
+        c.args(["config", "--config", file.to_str().unwrap()]).args(args).envs(env.iter().copied());
+        let text = String::from_utf8(c.output().unwrap().stdout).unwrap();
+        let t: toml::Table = text.parse().unwrap();
+        (t["seed"].as_integer().unwrap(), t["train"]["duration_kimg"].as_float().unwrap())
+    };
+    assert_eq!(config(&[], &[]), (1, 1.0));
+    assert_eq!(config(&[], &[("AUGMENT_SEED", "2"), ("AUGMENT_DURATION_KIMG", "2")]), (2, 2.0));
+    assert_eq!(config(&["--seed", "3"], &[("AUGMENT_SEED", "2")]), (3, 1.0));
+}
+
+#[test]
+fn identities_cannot_write_to_the_terminal() {
+    use arrow::array::{ArrayRef, BinaryArray, RecordBatch, StringArray};
+    use std::sync::Arc;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("m.parquet");
+    let names: ArrayRef = Arc::new(StringArray::from(vec!["\u{1b}[2Jevil\n=cmd"]));
+    let image: ArrayRef = Arc::new(BinaryArray::from_iter_values([b"x"]));
+    let batch = RecordBatch::try_from_iter([("identity", names), ("image", image)]).unwrap();
+    let file = std::fs::File::create(&path).unwrap();
+    let mut w = parquet::arrow::ArrowWriter::try_new(file, batch.schema(), None).unwrap();
+    w.write(&batch).unwrap();
+    w.close().unwrap();
+    let text = run(&["inspect", "--manifest", path.to_str().unwrap()]);
+    assert!(!text.contains('\u{1b}') && text.contains("evil"), "{text:?}");
+}

@@ -1,0 +1,150 @@
+//! Manifests and models from a hub: a local server that answers as one.
+
+#![cfg(feature = "hub")]
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::sync::{Arc, Mutex};
+
+const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+const DEMO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/manifests/demo.parquet");
+
+/// A server of `files` by path; keeps the requests it got.
+struct Hub {
+    endpoint: String,
+    requests: Arc<Mutex<Vec<String>>>,
+}
+
+impl Hub {
+    fn start(files: BTreeMap<String, Vec<u8>>, commit: &'static str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let log = requests.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let Ok(mut stream) = stream else { continue };
+                let mut head = Vec::new();
+                let mut byte = [0];
+                while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|n| n == 1) {
+                    head.push(byte[0]);
+                }
+                let head = String::from_utf8_lossy(&head).into_owned();
+                let line = head.lines().next().unwrap_or_default().to_owned();
+                let mut words = line.split(' ');
+                let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+                let answer = match files.get(path) {
+                    None => b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".to_vec(),
+                    Some(body) => {
+                        let mut answer = format!(
+                            "HTTP/1.1 200 OK\r\nETag: \"{}\"\r\nX-Repo-Commit: {commit}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+                            blake3::hash(body).to_hex(),
+                            body.len()
+                        )
+                        .into_bytes();
+                        if method == "GET" {
+                            answer.extend(body);
+                        }
+                        answer
+                    }
+                };
+                log.lock().unwrap().push(head);
+                let _ = stream.write_all(&answer);
+            }
+        });
+        Self { endpoint, requests }
+    }
+
+    fn augment(&self, cache: &Path, args: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_augment"))
+            .args(args)
+            .args(["--cache", cache.to_str().unwrap()])
+            .env("HF_ENDPOINT", &self.endpoint)
+            .env("HF_TOKEN", "secret-token")
+            .env("NO_PROXY", "127.0.0.1")
+            .output()
+            .unwrap()
+    }
+}
+
+fn text(out: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr))
+}
+
+#[test]
+fn manifests_are_downloaded_once_and_work_offline() {
+    let path = format!("/datasets/lab/faces/resolve/{COMMIT}/data/demo.parquet");
+    let hub = Hub::start(BTreeMap::from([(path, std::fs::read(DEMO).unwrap())]), COMMIT);
+    let cache = tempfile::tempdir().unwrap();
+    let uri = format!("hf://datasets/lab/faces@{COMMIT}/data/demo.parquet");
+    let first = hub.augment(cache.path(), &["inspect", "--manifest", &uri]);
+    assert!(first.status.success(), "{}", text(&first));
+    assert!(text(&first).contains("960 rows"), "{}", text(&first));
+    let requests = hub.requests.lock().unwrap().clone();
+    assert!(
+        requests.iter().all(|r| r.contains("Bearer secret-token") || r.contains("bearer secret-token")),
+        "{requests:?}"
+    );
+    let second = hub.augment(cache.path(), &["inspect", "--manifest", &uri]);
+    assert!(second.status.success());
+    assert_eq!(hub.requests.lock().unwrap().len(), requests.len(), "the second run asked again");
+    let offline = Command::new(env!("CARGO_BIN_EXE_augment"))
+        .args(["inspect", "--manifest", &format!("hf://datasets/lab/other@{COMMIT}/x.parquet"), "--cache"])
+        .arg(cache.path())
+        .env("HF_HUB_OFFLINE", "1")
+        .env("HF_ENDPOINT", &hub.endpoint)
+        .output()
+        .unwrap();
+    assert_eq!(offline.status.code(), Some(2));
+    assert!(text(&offline).contains("HF_HUB_OFFLINE"), "{}", text(&offline));
+    assert_eq!(hub.requests.lock().unwrap().len(), requests.len());
+}
+
+#[test]
+fn models_come_from_a_hub() {
+    let dir = tempfile::tempdir().unwrap();
+    let trained = dir.path().join("model");
+    let train = Command::new(env!("CARGO_BIN_EXE_augment"))
+        .args(["train", "--manifest", DEMO, "--duration-kimg", "0.1", "-q", "--out"])
+        .arg(&trained)
+        .output()
+        .unwrap();
+    assert!(train.status.success(), "{}", text(&train));
+    let weights = std::fs::read(trained.join("model.safetensors")).unwrap();
+    let hub = Hub::start(BTreeMap::from([(format!("/lab/gan/resolve/{COMMIT}/model.safetensors"), weights)]), COMMIT);
+    let out = dir.path().join("out");
+    let uri = format!("hf://lab/gan@{COMMIT}");
+    let made = hub.augment(
+        &dir.path().join("cache"),
+        &["synthesize", "--model", &uri, "--per-id", "1", "--out", out.to_str().unwrap(), "-q"],
+    );
+    assert!(made.status.success(), "{}", text(&made));
+    assert!(text(&made).contains("32 images"), "{}", text(&made));
+}
+
+#[test]
+fn what_a_hub_refuses_is_said_and_not_retried() {
+    let hub = Hub::start(BTreeMap::new(), COMMIT);
+    let cache = tempfile::tempdir().unwrap();
+    let missing =
+        hub.augment(cache.path(), &["inspect", "--manifest", &format!("hf://datasets/lab/faces@{COMMIT}/no.parquet")]);
+    assert_eq!(missing.status.code(), Some(2), "{}", text(&missing));
+    assert!(text(&missing).contains("no such file"), "{}", text(&missing));
+    // A server that answers with another commit than the one that was asked for.
+    let path = format!("/datasets/lab/faces/resolve/{COMMIT}/demo.parquet");
+    let other = "ffffffffffffffffffffffffffffffffffffffff";
+    let hub = Hub::start(BTreeMap::from([(path, std::fs::read(DEMO).unwrap())]), other);
+    let swapped = hub
+        .augment(cache.path(), &["inspect", "--manifest", &format!("hf://datasets/lab/faces@{COMMIT}/demo.parquet")]);
+    assert_eq!(swapped.status.code(), Some(2), "{}", text(&swapped));
+    assert!(text(&swapped).contains("another commit"), "{}", text(&swapped));
+    // Nobody listens: worth a retry.
+    let gone = Hub { endpoint: "http://127.0.0.1:9".into(), requests: hub.requests.clone() };
+    let refused = gone
+        .augment(cache.path(), &["inspect", "--manifest", &format!("hf://datasets/lab/faces@{COMMIT}/new.parquet")]);
+    assert_eq!(refused.status.code(), Some(75), "{}", text(&refused));
+}
