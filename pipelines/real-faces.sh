@@ -9,9 +9,12 @@ here=$(cd "$(dirname "$0")/.." && pwd)
 cargo build --release --manifest-path "$here/Cargo.toml"
 augment=$here/target/release/augment
 
-"$augment" inspect --manifest "$manifest"
-"$augment" train --manifest "$manifest" --preset base --duration-kimg "$kimg" --out "$out/model"
-"$augment" synthesize --model "$out/model" --per-id 50 --out "$out/faces"
-"$augment" synthesize --model "$out/model" --regenerate "$out/faces"
-"$augment" evaluate --manifest "$manifest" --preset base --synthetic "$out/faces" --held-out "$held_out" --json |
+# Exit code 1 is success with rejected rows, which are listed beside the output.
+run() { "$augment" "$@" || [ $? = 1 ]; }
+
+run inspect --manifest "$manifest"
+run train --manifest "$manifest" --preset base --duration-kimg "$kimg" --out "$out/model"
+run synthesize --model "$out/model" --per-id 50 --out "$out/faces"
+run synthesize --model "$out/model" --regenerate "$out/faces"
+run evaluate --manifest "$manifest" --preset base --synthetic "$out/faces" --held-out "$held_out" --json |
   tee "$out/quality.json"

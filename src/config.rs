@@ -158,8 +158,6 @@ pub enum LatentSource {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SynthesisConfig {
-    /// Images that pass through G at a time; constant, short batches are padded.
-    pub batch_size: usize,
     /// Distribution of z.
     pub latent: LatentSource,
     /// Factor on the deviation of z; below 1 more typical, above 1 more varied images.
@@ -274,7 +272,7 @@ impl RunConfig {
             image_size,
             model,
             train,
-            synthesis: SynthesisConfig { batch_size: 64, latent: LatentSource::Prior, truncation: 1.0 },
+            synthesis: SynthesisConfig { latent: LatentSource::Prior, truncation: 1.0 },
         }
     }
 
@@ -303,11 +301,14 @@ impl RunConfig {
         toml::to_string_pretty(self).map_err(|e| Error::Config(e.to_string()))
     }
 
-    /// blake3 (hex) of what decides a trained model: everything but the synthesis settings.
-    pub fn training_hash(&self) -> Result<String> {
+    /// The part that decides a trained model: synthesis settings and output intervals are the preset's.
+    #[must_use]
+    pub fn training_only(&self) -> Self {
+        let preset = Self::preset(self.preset);
         let mut c = self.clone();
-        c.synthesis = Self::preset(self.preset).synthesis;
-        c.hash()
+        c.synthesis = preset.synthesis;
+        (c.train.checkpoint_kimg, c.train.grid_kimg) = (preset.train.checkpoint_kimg, preset.train.grid_kimg);
+        c
     }
 
     /// blake3 (hex) of the resolved configuration.
@@ -333,6 +334,7 @@ impl RunConfig {
 
     /// Adapts the strided networks to another image side: a power of two times the preset's smallest feature map.
     pub fn with_image_size(mut self, size: usize) -> Result<Self> {
+        self.validate()?;
         let old = self.image_size;
         self.image_size = size;
         if size != old {
@@ -431,10 +433,7 @@ impl RunConfig {
                 positive(t.ema_halflife_kimg) && positive(t.checkpoint_kimg) && positive(t.grid_kimg),
                 "train: ema_halflife_kimg, checkpoint_kimg and grid_kimg must be positive",
             ),
-            (
-                (1..=4096).contains(&self.synthesis.batch_size) && weight(self.synthesis.truncation),
-                "synthesis: batch_size must lie in 1..=4096 and truncation must not be negative",
-            ),
+            (weight(self.synthesis.truncation), "synthesis.truncation must not be negative"),
         ];
         match checks.iter().find(|(ok, _)| !ok) {
             Some((_, message)) => Err(Error::Config((*message).to_owned())),

@@ -12,6 +12,8 @@ pub trait Progress {
     fn finish(&mut self);
     /// One line worth reading.
     fn note(&mut self, message: &str);
+    /// A training goes on after `step`: what was reported of later steps is void.
+    fn resume(&mut self, step: u64);
     /// A training step ended.
     fn train_step(&mut self, step: u64, images: u64, losses: &StepLosses);
     /// True if the user asked to stop.
@@ -26,6 +28,7 @@ impl Progress for Silent {
     fn at(&mut self, _: u64) {}
     fn finish(&mut self) {}
     fn note(&mut self, _: &str) {}
+    fn resume(&mut self, _: u64) {}
     fn train_step(&mut self, _: u64, _: u64, _: &StepLosses) {}
     fn stop_requested(&self) -> bool {
         false

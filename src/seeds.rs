@@ -9,6 +9,13 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 
 /// The root of all streams of a run.
+///
+/// ```
+/// use augment::seeds::{Seeds, normal_vec};
+/// let noise = |index| normal_vec(&mut Seeds::new(7).stream("noise", &[index]), 4);
+/// assert_eq!(noise(3), noise(3)); // the same name, the same draws
+/// assert_ne!(noise(3), noise(4));
+/// ```
 #[derive(Clone, Debug)]
 pub struct Seeds {
     root: [u8; 32],

@@ -17,6 +17,7 @@ const DEMO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/manifests/demo.parquet"
 struct Hub {
     endpoint: String,
     requests: Arc<Mutex<Vec<String>>>,
+    token: Option<&'static str>,
 }
 
 impl Hub {
@@ -56,7 +57,7 @@ impl Hub {
                 let _ = stream.write_all(&answer);
             }
         });
-        Self { endpoint, requests }
+        Self { endpoint, requests, token: Some("secret-token") }
     }
 
     fn augment(&self, cache: &Path, args: &[&str]) -> Output {
@@ -64,7 +65,7 @@ impl Hub {
             .args(args)
             .args(["--cache", cache.to_str().unwrap()])
             .env("HF_ENDPOINT", &self.endpoint)
-            .env("HF_TOKEN", "secret-token")
+            .envs(self.token.map(|t| ("HF_TOKEN", t)))
             .env("NO_PROXY", "127.0.0.1")
             .output()
             .unwrap()
@@ -92,16 +93,33 @@ fn manifests_are_downloaded_once_and_work_offline() {
     let second = hub.augment(cache.path(), &["inspect", "--manifest", &uri]);
     assert!(second.status.success());
     assert_eq!(hub.requests.lock().unwrap().len(), requests.len(), "the second run asked again");
-    let offline = Command::new(env!("CARGO_BIN_EXE_augment"))
-        .args(["inspect", "--manifest", &format!("hf://datasets/lab/other@{COMMIT}/x.parquet"), "--cache"])
-        .arg(cache.path())
-        .env("HF_HUB_OFFLINE", "1")
-        .env("HF_ENDPOINT", &hub.endpoint)
-        .output()
-        .unwrap();
+    let offline = |uri: &str| {
+        let mut c = Command::new(env!("CARGO_BIN_EXE_augment"));
+        c.args(["inspect", "--manifest", uri, "--cache"]).arg(cache.path());
+        c.env("HF_HUB_OFFLINE", "1").env("HF_ENDPOINT", &hub.endpoint).output().unwrap()
+    };
+    let cached = offline(&uri);
+    assert!(text(&cached).contains("960 rows"), "{}", text(&cached));
+    let offline = offline(&format!("hf://datasets/lab/other@{COMMIT}/x.parquet"));
     assert_eq!(offline.status.code(), Some(2));
     assert!(text(&offline).contains("HF_HUB_OFFLINE"), "{}", text(&offline));
     assert_eq!(hub.requests.lock().unwrap().len(), requests.len());
+}
+
+#[test]
+fn without_a_token_none_is_sent() {
+    let path = format!("/datasets/lab/faces/resolve/{COMMIT}/demo.parquet");
+    let mut hub = Hub::start(BTreeMap::from([(path, std::fs::read(DEMO).unwrap())]), COMMIT);
+    hub.token = None;
+    let cache = tempfile::tempdir().unwrap();
+    let uri = format!("hf://datasets/lab/faces@{COMMIT}/demo.parquet");
+    let out = hub.augment(cache.path(), &["inspect", "--manifest", &uri]);
+    assert!(out.status.success(), "{}", text(&out));
+    let requests = hub.requests.lock().unwrap();
+    assert!(
+        !requests.is_empty() && requests.iter().all(|r| !r.to_lowercase().contains("authorization")),
+        "{requests:?}"
+    );
 }
 
 #[test]
@@ -143,7 +161,7 @@ fn what_a_hub_refuses_is_said_and_not_retried() {
     assert_eq!(swapped.status.code(), Some(2), "{}", text(&swapped));
     assert!(text(&swapped).contains("another commit"), "{}", text(&swapped));
     // Nobody listens: worth a retry.
-    let gone = Hub { endpoint: "http://127.0.0.1:9".into(), requests: hub.requests.clone() };
+    let gone = Hub { endpoint: "http://127.0.0.1:9".into(), requests: hub.requests.clone(), token: None };
     let refused = gone
         .augment(cache.path(), &["inspect", "--manifest", &format!("hf://datasets/lab/faces@{COMMIT}/new.parquet")]);
     assert_eq!(refused.status.code(), Some(75), "{}", text(&refused));

@@ -164,6 +164,70 @@ fn equal_seeds_give_equal_bytes_whatever_the_threads() {
     assert!(first.into_iter().all(|r| longer[&(r.identity, r.index)] == r.image));
 }
 
+#[test]
+fn a_model_does_not_depend_on_what_is_made_of_it() {
+    // The first run trains with other synthesis settings in mind; the model and what is made of it later are the same.
+    let dir = tempfile::tempdir().unwrap();
+    let run = |out: &str, more: &[&str]| {
+        let args = base(dir.path(), &dir.path().join(out), &[&["--per-id", "3"], more].concat());
+        ok(&args.iter().map(String::as_str).collect::<Vec<_>>());
+    };
+    run("low", &["--truncation", "0.5", "--set", "train.checkpoint_kimg=0.1"]);
+    run("plain", &[]);
+    assert!(tree(&dir.path().join("plain")) == tree(&shared().join("first")));
+    assert!(records(&dir.path().join("low"))[0].sample_id != records(&dir.path().join("plain"))[0].sample_id);
+}
+
+#[test]
+fn unfinished_and_damaged_outputs_are_not_taken_for_others() {
+    let (_dir, out, _) = synthesize(&["--per-id", "3"]);
+    let before = tree(&out);
+    let same: Vec<String> = base(shared(), &out, &["--per-id", "3"]);
+    let same: Vec<&str> = same.iter().map(String::as_str).collect();
+    // Unfinished: made again, to the same bytes.
+    std::fs::remove_file(out.join("_SUCCESS.json")).unwrap();
+    std::fs::write(out.join("data/train-00000-of-00001.parquet"), "half").unwrap();
+    ok(&same);
+    assert!(tree(&out) == before);
+    // Unfinished with another plan, or damaged: left alone.
+    std::fs::remove_file(out.join("_SUCCESS.json")).unwrap();
+    let other: Vec<String> = base(shared(), &out, &["--per-id", "4"]);
+    assert!(fails(2, &other.iter().map(String::as_str).collect::<Vec<_>>()).contains("per_id"));
+    std::fs::write(out.join("_SUCCESS.json"), "{").unwrap();
+    assert!(fails(2, &same).contains("damaged"));
+    assert!(out.join("data/train-00000-of-00001.parquet").exists());
+}
+
+#[test]
+fn a_given_model_is_used_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let (model, out) = (model_dir(), dir.path().join("out"));
+    let args = ["--manifest", DEMO, "--model", &model, "--per-id", "3", "-q", "--out", out.to_str().unwrap()];
+    ok(&args);
+    let images = |d: &Path| records(d).into_iter().map(|r| r.image).collect::<Vec<_>>();
+    assert!(images(&out) == images(&shared().join("first")));
+    assert!(fails(2, &[&args[..], &["--duration-kimg", "3"]].concat()).contains("no effect with --model"));
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_run_says_so_and_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("model");
+    let args = ["train", "--manifest", DEMO, "--duration-kimg", "1000", "-q", "--out", out.to_str().unwrap()];
+    let child = augment(&args).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    while !out.join("metrics.jsonl").metadata().is_ok_and(|m| m.len() > 0) {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let status = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(status.success());
+    let ended = child.wait_with_output().unwrap();
+    let message = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert_eq!(ended.status.code(), Some(130), "{message}");
+    assert!(message.contains("run the same command again"), "{message}");
+    assert!(out.join("checkpoint.safetensors").exists());
+}
+
 fn model_dir() -> String {
     let models = shared().join("cache/models");
     let dir = std::fs::read_dir(models).unwrap().next().unwrap().unwrap().path();
@@ -188,7 +252,7 @@ fn every_image_is_regenerated_from_its_row() {
     ok(&["train", "--manifest", DEMO, "--duration-kimg", "0.1", "--out", other.path().to_str().unwrap(), "-q"]);
     let message =
         fails(2, &["synthesize", "--model", other.path().to_str().unwrap(), "--regenerate", out.to_str().unwrap()]);
-    assert!(message.contains("made by model"), "{message}");
+    assert!(message.contains("102 by others"), "{message}");
 }
 
 #[test]
@@ -211,6 +275,8 @@ fn image_folders_sort_by_label_and_tell_the_same() {
         assert!(files[&name] == r.image, "{}", name.display());
     }
     assert_eq!(files.len(), 32 * 3 + 1);
+    let text = ok(&["synthesize", "--model", &model_dir(), "--regenerate", out.to_str().unwrap(), "-q"]);
+    assert!(text.contains("96 images regenerated, all byte-equal"), "{text}");
 }
 
 #[test]
@@ -279,6 +345,10 @@ fn bad_rows_are_listed_and_too_many_stop_the_run() {
     let message = fails(2, &args);
     assert!(message.contains("3 of 15") && message.contains("row 12: identity is null"), "{message}");
     assert!(!out.exists(), "nothing is written when a run is refused");
+    let nothing = dir.path().join("nothing.parquet");
+    manifest(&nothing, &[(None, Some(picture(1)))]);
+    assert!(fails(2, &["train", "--manifest", nothing.to_str().unwrap(), "-q"]).contains("no labelled row"));
+    assert!(fails(2, &["--manifest", DEMO, "--per-id", "0"]).contains("above 0"));
     let relaxed = run(&[&args[..], &["--max-bad", "0.5"]].concat());
     assert_eq!(relaxed.status.code(), Some(1), "done with rejects");
     assert_eq!(records(&out).len(), 4);
@@ -335,6 +405,21 @@ fn every_identity_set_gets_its_own_model() {
     let mut labels: BTreeMap<i64, usize> = BTreeMap::new();
     all.iter().for_each(|r| *labels.entry(r.label).or_default() += 1);
     assert_eq!(labels, (0..6).map(|l| (l, 2)).collect(), "labels of sets and new identities never clash");
+    let people: BTreeSet<(&str, &str)> = all.iter().map(|r| (r.identity_set.as_str(), r.identity.as_str())).collect();
+    assert_eq!(people.len(), 6, "equal names in two sets are two people");
+    let real = dir.path().join("real");
+    let paths = ["--out", real.to_str().unwrap(), "--cache", cache.to_str().unwrap(), "--include-real"];
+    ok(&[&args[..], &paths, &["--duration-kimg", "0.07"]].concat());
+    let merged = records(&real);
+    let ids: BTreeSet<&str> = merged.iter().map(|r| r.sample_id.as_str()).collect();
+    assert_eq!((merged.len(), ids.len()), (all.len() + 12, all.len() + 12));
+    // A dataset of two models is checked model by model.
+    for model in std::fs::read_dir(cache.join("models")).unwrap() {
+        let model = model.unwrap().path();
+        let args = ["synthesize", "--model", model.to_str().unwrap(), "--regenerate", out.to_str().unwrap(), "-q"];
+        let text = ok(&args);
+        assert!(text.contains("6 images regenerated") && text.contains("other models"), "{text}");
+    }
 }
 
 #[test]
@@ -360,4 +445,8 @@ fn paths_and_urls_outside_the_manifest_are_not_followed() {
     let message =
         fails(2, &["train", "--manifest", path.to_str().unwrap(), "--out", root.join("o").to_str().unwrap(), "-q"]);
     assert!(message.contains("5 of 6") && message.contains("leaves the manifest's folder"), "{message}");
+    let listed = std::fs::File::open(dir.path().join("inside/o-rejects.parquet")).unwrap();
+    let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(listed).unwrap();
+    let batch = reader.build().unwrap().next().unwrap().unwrap();
+    assert_eq!((batch.num_rows(), batch.column_by_name("path").unwrap().null_count()), (5, 0));
 }

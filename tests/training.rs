@@ -136,6 +136,7 @@ impl Progress for StopAfter {
     fn at(&mut self, _: u64) {}
     fn finish(&mut self) {}
     fn note(&mut self, _: &str) {}
+    fn resume(&mut self, _: u64) {}
     fn train_step(&mut self, _: u64, _: u64, _: &StepLosses) {
         self.0 -= 1;
     }
@@ -233,15 +234,44 @@ fn divergence_stops_the_run_and_keeps_the_last_good_state() {
     config.train.duration_kimg = 0.03;
     let dir = tempfile::tempdir().unwrap();
     fit(&dataset, &config, dir.path(), &CPU, &mut Silent).unwrap();
-    let good = std::fs::read(dir.path().join("checkpoint.safetensors")).unwrap();
-    // A step size that throws the weights out of range at once, from a fresh start.
+    let path = dir.path().join("checkpoint.safetensors");
+    let good = std::fs::read(&path).unwrap();
+    config.train.duration_kimg = 0.06;
+    // Each network in turn is poisoned at the start of the next step.
+    for network in ["encoder", "generator", "discriminator", "classifier"] {
+        let mut state = State::new(&config, 3, &CPU).unwrap();
+        augment::train::checkpoint::load(&path, &mut state, &config, &dataset, &CPU).unwrap();
+        let params = match network {
+            "encoder" => &state.model.encoder.params,
+            "generator" => &state.model.generator.params,
+            "discriminator" => &state.model.discriminator.params,
+            _ => &state.model.classifier.params,
+        };
+        let (_, weight) = params.iter().find(|(k, _)| k.ends_with(".conv") || k.ends_with(".weight")).unwrap();
+        weight.var.set(&(weight.var.as_tensor() * f64::NAN).unwrap()).unwrap();
+        let losses = state.advance(&dataset, &config, &CPU).unwrap();
+        assert!(losses.non_finite().is_some(), "a NaN in {network} shows in a loss of the same step");
+        let refused = augment::train::checkpoint::save(&path, &state, &config, &dataset);
+        assert!(matches!(refused, Err(Error::Diverged { .. })), "{network}");
+        assert!(good == std::fs::read(&path).unwrap(), "the last good state was overwritten");
+    }
+    // A step size that throws the weights out of range at once.
     config.train.learning_rate = 1e36;
-    config.train.duration_kimg = 1.0;
     let fresh = tempfile::tempdir().unwrap();
     let e = fit(&dataset, &config, fresh.path(), &CPU, &mut Silent).err().unwrap();
-    assert!(matches!(&e, Error::Diverged { .. }), "{e}");
+    assert!(matches!(&e, Error::Diverged { step, .. } if *step < 4), "{e}");
     assert!(!fresh.path().join("model.safetensors").exists());
-    assert!(good == std::fs::read(dir.path().join("checkpoint.safetensors")).unwrap());
+}
+
+#[test]
+fn a_checkpoint_beyond_the_asked_length_is_not_relabelled() {
+    let (mut config, dataset) = (small_config(), small_dataset(3, 5));
+    config.train.duration_kimg = 0.03;
+    let dir = tempfile::tempdir().unwrap();
+    fit(&dataset, &config, dir.path(), &CPU, &mut Silent).unwrap();
+    config.train.duration_kimg = 0.012;
+    let e = fit(&dataset, &config, dir.path(), &CPU, &mut Silent).err().unwrap();
+    assert!(e.to_string().contains("0.03 kimg already"), "{e}");
 }
 
 #[test]
@@ -259,9 +289,9 @@ fn an_image_does_not_depend_on_its_batch() {
                 mix: if i % 4 == 3 { vec![(0, 0.25), (2, 0.75)] } else { vec![(i as u32 % 3, 1.0)] },
             })
             .collect();
-        let together = render(&model, &sampling, &items, 8).unwrap();
+        let together = render(&model, &sampling, &items).unwrap();
         for (item, image) in items.iter().zip(&together) {
-            let alone = render(&model, &sampling, std::slice::from_ref(item), 8).unwrap();
+            let alone = render(&model, &sampling, std::slice::from_ref(item)).unwrap();
             assert!(alone[0] == *image, "{item:?}");
         }
         assert!(together[0] != together[3], "different z give different images");

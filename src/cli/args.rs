@@ -101,7 +101,7 @@ pub struct ConfigArgs {
     #[arg(long, env = "AUGMENT_DURATION_KIMG", value_name = "KIMG", help_heading = "Configuration")]
     pub duration_kimg: Option<f64>,
     /// Root of all random streams [default: 0].
-    #[arg(long, env = "AUGMENT_SEED", value_name = "N", help_heading = "Configuration")]
+    #[arg(long, env = "AUGMENT_SEED", value_name = "N", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64), help_heading = "Configuration")]
     pub seed: Option<u64>,
     /// Draw identities evenly while training, for long tails.
     #[arg(long, help_heading = "Configuration")]
@@ -111,14 +111,19 @@ pub struct ConfigArgs {
     pub set: Vec<String>,
 }
 
+/// A whole number above zero.
+fn positive(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|n| *n > 0).ok_or_else(|| "expected a whole number above 0".to_owned())
+}
+
 /// What to synthesize.
 #[derive(Args, Clone)]
 pub struct SynthesisArgs {
     /// Images per identity.
-    #[arg(long, env = "AUGMENT_PER_ID", value_name = "N", default_value_t = 50, help_heading = "Synthesis")]
+    #[arg(long, env = "AUGMENT_PER_ID", value_name = "N", default_value_t = 50, value_parser = positive, help_heading = "Synthesis")]
     pub per_id: usize,
     /// Instead, fill every identity up to N images, real ones counted.
-    #[arg(long, value_name = "N", conflicts_with = "per_id", help_heading = "Synthesis")]
+    #[arg(long, value_name = "N", conflicts_with = "per_id", value_parser = positive, help_heading = "Synthesis")]
     pub balance_to: Option<usize>,
     /// Also make M identities that do not exist, from mixed labels.
     #[arg(long, value_name = "M", default_value_t = 0, help_heading = "Synthesis")]
@@ -139,7 +144,7 @@ pub struct SynthesisArgs {
 pub enum Format {
     /// Hugging Face Parquet shards.
     Parquet,
-    /// One folder a label, with metadata.csv.
+    /// One folder a label, with metadata.parquet.
     Imagefolder,
 }
 
@@ -164,7 +169,7 @@ pub struct OutputArgs {
     /// Encoding of synthesized images.
     #[arg(long, value_enum, default_value_t = Encoding::Jpeg, help_heading = "Output")]
     pub encoding: Encoding,
-    /// Also write the real images (synthetic = false), as they are in the manifest.
+    /// Also write the real images (synthetic = false): at their own size, encoded again without metadata.
     #[arg(long, help_heading = "Output")]
     pub include_real: bool,
     /// Rows a Parquet shard.
@@ -220,7 +225,7 @@ pub struct SynthesizeArgs {
     #[arg(long, value_name = "ID", requires = "regenerate", help_heading = "Input")]
     pub sample_id: Option<String>,
     /// Root of the synthesis' random streams [default: the model's].
-    #[arg(long, env = "AUGMENT_SEED", value_name = "N", help_heading = "Synthesis")]
+    #[arg(long, env = "AUGMENT_SEED", value_name = "N", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64), help_heading = "Synthesis")]
     pub seed: Option<u64>,
     #[command(flatten)]
     pub synthesis: SynthesisArgs,

@@ -1,14 +1,17 @@
 //! `augment demo`: draws the demonstration manifest.
 
 use super::Outcome;
-use super::args::DemoArgs;
+use super::args::{DemoArgs, GlobalArgs};
 use crate::error::Result;
 use serde_json::json;
 
 /// Writes the manifest that the arguments describe.
-pub fn run(args: &DemoArgs) -> Result<Outcome> {
-    crate::demo::write(&args.out, args.identities, args.per_id, args.image_size, args.seed)?;
+pub fn run(args: &DemoArgs, global: &GlobalArgs) -> Result<Outcome> {
+    if !global.dry_run {
+        crate::demo::write(&args.out, args.identities, args.per_id, args.image_size, args.seed)?;
+    }
     let images = args.identities * args.per_id;
-    let text = format!("wrote {images} drawn faces of {} identities to {}\n", args.identities, args.out.display());
+    let verb = if global.dry_run { "would write" } else { "wrote" };
+    let text = format!("{verb} {images} drawn faces of {} identities to {}\n", args.identities, args.out.display());
     Ok(Outcome::new(text, json!({ "version": 1, "out": args.out, "images": images, "identities": args.identities })))
 }

@@ -24,8 +24,16 @@ pub fn run(args: &EvaluateArgs, global: &GlobalArgs, terminal: &mut Terminal) ->
     if global.dry_run {
         return super::run::dry_run(&source, &config, None);
     }
-    let rejects_to = args.synthetic.with_extension("evaluate-rejects.parquet");
-    let (real, _) = source.load(set, config.image_size, &rejects_to, terminal)?;
+    if !(args.judge_kimg > 0.0 && args.judge_kimg.is_finite()) {
+        return Err(Error::Usage(format!("--judge-kimg {} must be positive", args.judge_kimg)));
+    }
+    let rejects_to = plan::rejects_path(&plan::default_out(&source.spec))?;
+    let mut loaded = None;
+    let rejected = source.for_each_set(config.image_size, &rejects_to, terminal, |_, dataset, _| {
+        loaded = Some(dataset);
+        Ok(())
+    })?;
+    let Some(real) = loaded else { return Err(Error::Manifest(format!("{}: no image", source.spec))) };
     let held_out = match &args.held_out {
         Some(split) => Some(held_out(&source, set, split, &real)?),
         None => None,
@@ -48,7 +56,9 @@ pub fn run(args: &EvaluateArgs, global: &GlobalArgs, terminal: &mut Terminal) ->
         line("held-out real", h);
     }
     let _ = writeln!(text, "\njudge: trained on {} real images for {} kimg", q.training_images, q.judge_kimg);
-    Ok(Outcome::new(text, json!(q)))
+    let mut outcome = Outcome::new(text, json!(q));
+    outcome.rejects = rejected > 0;
+    Ok(outcome)
 }
 
 /// Images of another split, of the identities that the judge knows.
@@ -58,7 +68,7 @@ fn held_out(source: &Source, set: &str, split: &str, real: &IdentityDataset) -> 
             "--held-out {split}: the judge would be trained on these rows too; choose others with --split"
         )));
     }
-    let selection = Selection { split: Some(split.to_owned()), identity_set: Some(set.to_owned()) };
+    let selection = Selection { split: Some(split.to_owned()), identity_set: Some(set.to_owned()), unlabelled: false };
     let (images, _) = IdentityDataset::load(&source.manifest, &selection, real.image_size(), |_| {})?;
     let (mut pixels, mut labels) = (Vec::new(), Vec::new());
     for i in 0..images.len() {

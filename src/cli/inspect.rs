@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use polars::prelude::*;
 use serde_json::json;
 
-/// Shows counts per set and split, and the largest and smallest identities.
+/// Shows counts per set and split of the whole manifest, and the identities with most images.
 pub fn run(args: &InspectArgs, global: &super::args::GlobalArgs, _: &mut Terminal) -> Result<Outcome> {
     let source = Source::open(&args.input, &plan::cache_dir(global)?)?;
     let failed = |e: PolarsError| Error::Manifest(format!("table: {e}"));
@@ -19,12 +19,12 @@ pub fn run(args: &InspectArgs, global: &super::args::GlobalArgs, _: &mut Termina
         "{}: {} rows, {} without identity\n\n{}\n{}",
         source.spec,
         source.manifest.rows(),
-        source.census.unlabelled,
+        source.census.unlabelled.values().sum::<usize>(),
         render(&sets).map_err(failed)?,
         render(&identities).map_err(failed)?,
     );
     let json = json!({
-        "version": 1, "rows": source.manifest.rows(), "unlabelled": source.census.unlabelled,
+        "version": 1, "rows": source.manifest.rows(), "unlabelled": source.census.unlabelled.values().sum::<usize>(),
         "manifest_hash": source.manifest.hash(), "sets": to_json(&sets).map_err(failed)?,
         "identities": to_json(&identities).map_err(failed)?,
     });

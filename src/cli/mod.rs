@@ -90,7 +90,7 @@ fn dispatch(cli: Cli) -> crate::error::Result<Outcome> {
         Some(Command::Synthesize(args)) => synthesize::run(&args, &global, &mut terminal),
         Some(Command::Evaluate(args)) => evaluate::run(&args, &global, &mut terminal),
         Some(Command::Inspect(args)) => inspect::run(&args, &global, &mut terminal),
-        Some(Command::Demo(args)) => demo::run(&args),
+        Some(Command::Demo(args)) => demo::run(&args, &global),
         Some(Command::Config(args)) => config::run(&args),
         Some(Command::Completions { shell }) => {
             let mut out = Vec::new();

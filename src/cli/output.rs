@@ -5,10 +5,9 @@ use super::args::{Encoding, Format, OutputArgs, SynthesisArgs};
 use super::plan::Source;
 use super::terminal::Terminal;
 use crate::config::RunConfig;
-use crate::dataset::{DEFAULT_SET, decode};
+use crate::dataset::{Selection, decode_source};
 use crate::error::{Error, Result};
-use crate::manifest::ImageSource;
-use crate::manifest::file_hash;
+use crate::manifest::{PLAN_FILE, Row, file_hash};
 use crate::progress::Progress;
 use crate::sink::card::Card;
 use crate::sink::{FolderSink, ParquetSink, Record, Sink};
@@ -17,6 +16,7 @@ use crate::synthesize::plan::{Amount, NewIdentities, Plan};
 use crate::synthesize::{self, Provenance, Sampling};
 use crate::train::TrainedModel;
 use candle_core::Device;
+use rayon::prelude::*;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -60,6 +60,9 @@ pub struct Job<'a> {
     pub device: Device,
 }
 
+/// A row of the manifest with its picture encoded again.
+type EncodedRow = Result<(Row, Vec<u8>)>;
+
 impl Job<'_> {
     fn sampling(&self) -> Sampling {
         let s = &self.config.synthesis;
@@ -86,6 +89,8 @@ impl Job<'_> {
             per_id: self.synthesis.balance_to.unwrap_or(self.synthesis.per_id),
         };
         let named = |set: &str, identity: &str| {
+            // Only the first slash parts the two.
+            let set = set.replace('%', "%25").replace('/', "%2F");
             if self.models.len() == 1 { identity.to_owned() } else { format!("{set}/{identity}") }
         };
         let (mut plans, mut names) = (Vec::new(), Vec::new());
@@ -99,6 +104,23 @@ impl Job<'_> {
             names.extend(plan.targets[m.identities.len()..].iter().map(|t| named(&m.set, &t.identity)));
         }
         Ok((plans, names))
+    }
+
+    /// Refuses what can be seen to fail before hours of training: sets of too few identities (`fewest` has the smallest) for
+    /// the mix, and an output folder that holds something else.
+    pub fn check(&self, fewest: usize) -> Result<()> {
+        let s = self.synthesis;
+        if s.new_identities > 0 && !(2..=fewest).contains(&s.mix) {
+            return Err(Error::Usage(format!(
+                "--mix {} must lie between 2 and the {fewest} identities of the smallest set",
+                s.mix
+            )));
+        }
+        let mut plan = self.describe(0)?;
+        if let Some(plan) = plan.as_object_mut() {
+            plan.retain(|key, _| !matches!(key.as_str(), "models" | "rows"));
+        }
+        compare(&self.out, &plan).map(|_| ())
     }
 
     /// The plan as it is kept in the output folder; equal plans give equal bytes.
@@ -142,18 +164,20 @@ impl Job<'_> {
             }
             Format::Imagefolder => Box::new(FolderSink::new(&self.out, &names)?),
         };
-        let provenance = Provenance {
-            config_hash: self.config.hash()?,
-            manifest_hash: self.manifest_hash.clone(),
-            extension: self.extension(),
+        let provenance = |set: &str| -> Result<Provenance> {
+            Ok(Provenance {
+                identity_set: set.to_owned(),
+                config_hash: self.config.hash()?,
+                manifest_hash: self.manifest_hash.clone(),
+                extension: self.extension(),
+            })
         };
         if let (true, Some(source)) = (self.output.include_real, self.source) {
-            self.write_real(source, real, &provenance, sink.as_mut(), terminal)?;
+            self.write_real(source, real, &self.config.hash()?, sink.as_mut(), terminal)?;
         }
         for (m, plan) in self.models.iter().zip(&plans) {
             let model = TrainedModel::load(&m.path, &self.device)?;
-            let batch = self.config.synthesis.batch_size;
-            synthesize::run(&model, plan, &provenance, sink.as_mut(), batch, terminal)?;
+            synthesize::run(&model, plan, &provenance(&m.set)?, sink.as_mut(), terminal)?;
         }
         let written = sink.finish()?;
         let new_identities = self.synthesis.new_identities * self.models.len();
@@ -165,7 +189,7 @@ impl Job<'_> {
             image_size: self.models.first().map_or(0, |m| m.image_size),
             shards: self.output.format == Format::Parquet,
             models: self.models.iter().map(|m| m.hash.clone()).collect(),
-            config_hash: provenance.config_hash.clone(),
+            config_hash: self.config.hash()?,
             manifest_hash: self.manifest_hash.clone(),
         };
         store::write_atomic(&self.out.join("README.md"), card.to_markdown().as_bytes())?;
@@ -187,7 +211,7 @@ impl Job<'_> {
         &self,
         source: &Source,
         total: usize,
-        provenance: &Provenance,
+        config_hash: &str,
         sink: &mut dyn Sink,
         terminal: &mut Terminal,
     ) -> Result<()> {
@@ -201,27 +225,34 @@ impl Job<'_> {
         let mut done = 0;
         terminal.start("copy real", total as u64, "images");
         source.manifest.read(true, |rows| {
-            for row in rows.into_iter().filter(|r| source.split.is_none() || source.split == r.split) {
-                let set = row.identity_set.as_deref().unwrap_or(DEFAULT_SET);
-                let label = row.identity.as_deref().and_then(|i| labels.get(&(set, i)));
-                let bytes = match row.image {
-                    ImageSource::Bytes(bytes) => Some(bytes),
-                    ImageSource::Path(path) => std::fs::read(path).ok(),
-                    _ => None,
-                };
-                let image = bytes.and_then(|b| decode::decode(&b).ok());
-                // Rejected rows were listed when the manifest was read.
-                let (Some(&label), Some(image), Some(identity)) = (label, image, row.identity.clone()) else {
-                    continue;
-                };
+            let wanted = Selection { split: source.split.clone(), ..Selection::default() };
+            let encoded: Vec<Option<EncodedRow>> = rows
+                .into_par_iter()
+                .filter(|row| wanted.contains(row))
+                .map(|row| {
+                    // Rejected rows were listed when the manifest was read.
+                    let image = decode_source(&row.image).ok()?;
+                    let (w, h) = (image.width() as usize, image.height() as usize);
+                    Some(synthesize::encode(image.as_raw(), w, h, self.extension()).map(|bytes| (row, bytes)))
+                })
+                .collect();
+            for row in encoded.into_iter().flatten() {
+                let (row, image) = row?;
+                let identity = row.identity.clone().unwrap_or_default();
+                let Some(&label) = labels.get(&(row.set(), identity.as_str())) else { continue };
                 let index = counts.entry(label).or_default();
-                let (w, h) = (image.width() as usize, image.height() as usize);
-                let key = format!("real {} {identity}", row.identity_set.unwrap_or_default());
                 sink.write(Record {
-                    image: synthesize::encode(image.as_raw(), w, h, provenance.extension)?,
-                    extension: provenance.extension,
+                    image,
+                    extension: self.extension(),
                     label,
-                    sample_id: synthesize::sample_id(&self.manifest_hash, 0, &key, *index as u64),
+                    identity_set: row.set().to_owned(),
+                    sample_id: synthesize::sample_id(&[
+                        "real",
+                        &self.manifest_hash,
+                        row.set(),
+                        &identity,
+                        &index.to_string(),
+                    ]),
                     identity,
                     synthetic: false,
                     seed: 0,
@@ -230,14 +261,14 @@ impl Job<'_> {
                     latent: String::new(),
                     truncation: 0.0,
                     model_hash: String::new(),
-                    config_hash: provenance.config_hash.clone(),
-                    manifest_hash: provenance.manifest_hash.clone(),
+                    config_hash: config_hash.to_owned(),
+                    manifest_hash: self.manifest_hash.clone(),
                 })?;
                 *index += 1;
                 done += 1;
-                terminal.at(done);
             }
-            Ok(())
+            terminal.at(done);
+            if terminal.stop_requested() { Err(Error::Stopped) } else { Ok(()) }
         })?;
         terminal.finish();
         if done as usize != total {
@@ -266,38 +297,53 @@ impl Job<'_> {
     }
 }
 
+/// Summary of a complete dataset, written last.
 const SUCCESS: &str = "_SUCCESS.json";
-const PLAN: &str = "_PLAN.json";
 
-/// Makes `out` ready for `plan`: new or empty, or left by an unfinished run of the same program. Returns the summary if
-/// the same plan is complete there.
-fn prepare(out: &Path, plan: &Value) -> Result<Option<Value>> {
-    let read = |name: &str| -> Option<Value> { serde_json::from_slice(&std::fs::read(out.join(name)).ok()?).ok() };
-    let advice = "choose another folder with --out, or delete it";
-    if let Some(done) = read(SUCCESS) {
-        if done["plan"] == *plan {
-            return Ok(Some(done));
-        }
-        let differs: Vec<&str> = plan
-            .as_object()
-            .into_iter()
-            .flatten()
-            .filter(|(k, v)| done["plan"][k.as_str()] != **v)
-            .map(|(k, _)| k.as_str())
-            .collect();
-        return Err(Error::Usage(format!(
-            "{} holds a dataset made with other {}; {advice}",
-            out.display(),
-            differs.join(", ")
-        )));
+/// The JSON object in `path`; `None` only where there is no file.
+fn read_json(path: &Path) -> Result<Option<Value>> {
+    match std::fs::read(path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(Error::io(path, e)),
+        Ok(bytes) => serde_json::from_slice(&bytes)
+            .map(Some)
+            .map_err(|e| Error::Usage(format!("{}: damaged ({e}); choose another folder with --out", path.display()))),
     }
-    if out.exists() && read(PLAN).is_none() {
-        let mut entries = std::fs::read_dir(out).map_err(|e| Error::io(out, e))?;
+}
+
+/// Whether `out` can take `plan`: it is new or empty, or holds the same plan, complete (then its summary) or not. Another
+/// plan or files of somebody else are an error. Keys that `plan` lacks are not compared.
+fn compare(out: &Path, plan: &Value) -> Result<Option<Value>> {
+    let advice = "choose another folder with --out, or delete it";
+    let done = read_json(&out.join(SUCCESS))?;
+    let stored = match &done {
+        Some(done) => Some(done["plan"].clone()),
+        None => read_json(&out.join(PLAN_FILE))?,
+    };
+    let Some(stored) = stored else {
+        let mut entries = match std::fs::read_dir(out) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            entries => entries.map_err(|e| Error::io(out, e))?,
+        };
         if entries.next().is_some() {
             return Err(Error::Usage(format!("{} is not empty and was not made by augment; {advice}", out.display())));
         }
+        return Ok(None);
+    };
+    let plan = plan.as_object().into_iter().flatten();
+    let differs: Vec<&str> = plan.filter(|(k, v)| stored[k.as_str()] != **v).map(|(k, _)| k.as_str()).collect();
+    if differs.is_empty() {
+        return Ok(done);
     }
-    // What an unfinished run left is made again.
+    Err(Error::Usage(format!("{} holds a dataset made with other {}; {advice}", out.display(), differs.join(", "))))
+}
+
+/// Makes `out` ready for `plan`. Returns the summary if the plan is complete there.
+fn prepare(out: &Path, plan: &Value) -> Result<Option<Value>> {
+    if let Some(done) = compare(out, plan)? {
+        return Ok(Some(done));
+    }
+    // What an unfinished run of the same plan left is made again.
     for name in ["data", "imagefolder"] {
         let old = out.join(name);
         if old.exists() {
@@ -305,6 +351,6 @@ fn prepare(out: &Path, plan: &Value) -> Result<Option<Value>> {
         }
     }
     store::create_dir(out)?;
-    store::write_atomic(&out.join(PLAN), format!("{plan:#}\n").as_bytes())?;
+    store::write_atomic(&out.join(PLAN_FILE), format!("{plan:#}\n").as_bytes())?;
     Ok(None)
 }

@@ -3,12 +3,14 @@
 use super::args::{ConfigArgs, GlobalArgs, InputArgs};
 use super::terminal::Terminal;
 use crate::config::{Preset, RunConfig};
-use crate::dataset::{Census, IdentityDataset, Selection};
+use crate::dataset::{Census, IdentityDataset, Selection, decode_source};
 use crate::error::{Error, Result};
 use crate::manifest::rejects::{self, Reject};
-use crate::manifest::{Columns, Manifest};
+use crate::manifest::{Columns, ImageSource, Manifest, REJECTS_SUFFIX};
 use crate::progress::Progress;
+use crate::store;
 use candle_core::Device;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Images under this side are trained with the preset `tiny` unless one is named.
@@ -49,7 +51,16 @@ impl Source {
             }
             None => splits.contains("train").then(|| "train".to_owned()),
         };
-        Ok(Self { spec, manifest, census, split, max_bad: args.max_bad })
+        let source = Self { spec, manifest, census, split, max_bad: args.max_bad };
+        if source.sets().is_empty() {
+            return Err(Error::Manifest(format!("{}: holds no labelled row to work on", source.spec)));
+        }
+        Ok(source)
+    }
+
+    /// True if rows of `split` are used.
+    fn uses(&self, split: &str) -> bool {
+        self.split.as_deref().is_none_or(|want| want == split)
     }
 
     /// Identity sets that have rows, in order.
@@ -57,49 +68,79 @@ impl Source {
         self.census.sets(self.split.as_deref()).into_iter().collect()
     }
 
-    /// The rows of `set`.
-    pub fn selection(&self, set: &str) -> Selection {
-        Selection { split: self.split.clone(), identity_set: Some(set.to_owned()) }
+    /// Numbers of identities and of labelled images of `set`.
+    pub fn count(&self, set: &str) -> (usize, usize) {
+        let rows = self.census.images.iter().filter(|((s, split, _), _)| s == set && self.uses(split));
+        let identities: BTreeSet<&str> = rows.clone().map(|((_, _, identity), _)| identity.as_str()).collect();
+        (identities.len(), rows.map(|(_, n)| n).sum())
     }
 
-    /// Decodes the images of `set`; writes the rejected rows to `rejects_to` and fails if they are too many.
-    pub fn load(
+    /// Decodes the images of the sets in turn and hands each to `f`. Rejected rows of all sets are written to one list; the
+    /// run fails once they are more than `max_bad` of all rows. Returns their number.
+    pub fn for_each_set(
         &self,
-        set: &str,
         image_size: usize,
         rejects_to: &Path,
         terminal: &mut Terminal,
-    ) -> Result<(IdentityDataset, Vec<Reject>)> {
-        let selection = self.selection(set);
-        terminal.start("read", self.rows_of(set) as u64, "images");
-        let (dataset, rejected) =
-            IdentityDataset::load(&self.manifest, &selection, image_size, |n| terminal.at(n as u64))?;
-        terminal.finish();
-        if let Some(first) = rejected.first() {
-            rejects::write(rejects_to, &rejected)?;
-            let rows = dataset.len() + rejected.len();
-            if rejected.len() as f64 > self.max_bad * rows as f64 {
-                return Err(Error::TooManyRejects {
-                    rejected: rejected.len(),
-                    rows,
-                    max_bad: self.max_bad,
-                    first: first.to_string(),
-                    list: rejects_to.display().to_string(),
-                });
+        mut f: impl FnMut(&str, IdentityDataset, &mut Terminal) -> Result<()>,
+    ) -> Result<usize> {
+        if rejects_to.exists() {
+            // The list of an earlier run says nothing of this one.
+            std::fs::remove_file(rejects_to).map_err(|e| Error::io(rejects_to, e))?;
+        }
+        let sets = self.sets();
+        let labelled: usize = sets.iter().map(|s| self.count(s).1).sum();
+        let unlabelled: usize =
+            self.census.unlabelled.iter().filter(|(split, _)| self.uses(split)).map(|(_, n)| n).sum();
+        let rows = labelled + unlabelled;
+        let mut rejected: Vec<Reject> = Vec::new();
+        for (n, set) in sets.iter().enumerate() {
+            let selection = Selection {
+                split: self.split.clone(),
+                identity_set: Some(set.clone()),
+                // Rows without identity are told of once.
+                unlabelled: n == 0,
+            };
+            let before = rejected.len();
+            terminal.start("read", self.count(set).1 as u64, "images");
+            let (dataset, more) =
+                IdentityDataset::load(&self.manifest, &selection, image_size, |n| terminal.at(n as u64))?;
+            terminal.finish();
+            rejected.extend(more);
+            if let Some(first) = rejected.first().filter(|_| rejected.len() > before) {
+                let list = rejects_to.display().to_string();
+                rejects::write(rejects_to, &rejected)?;
+                if rejected.len() as f64 > self.max_bad * rows as f64 {
+                    let (rejected, first) = (rejected.len(), first.to_string());
+                    return Err(Error::TooManyRejects { rejected, rows, max_bad: self.max_bad, first, list });
+                }
+                terminal.note(&format!("{} rows rejected, listed in {list}", rejected.len()));
             }
-            terminal.note(&format!("{} rows rejected, listed in {}", rejected.len(), rejects_to.display()));
+            if dataset.is_empty() {
+                return Err(Error::Manifest(format!("{}: no usable image in identity set `{set}`", self.spec)));
+            }
+            f(set, dataset, terminal)?;
         }
-        if dataset.is_empty() {
-            return Err(Error::Manifest(format!("{}: no usable image in identity set `{set}`", self.spec)));
-        }
-        Ok((dataset, rejected))
+        Ok(rejected.len())
     }
+}
 
-    /// Images of `set` in the chosen split.
-    pub fn rows_of(&self, set: &str) -> usize {
-        let chosen = |s: &str| self.split.as_deref().is_none_or(|want| want == s);
-        self.census.images.iter().filter(|((s, split, _), _)| s == set && chosen(split)).map(|(_, n)| n).sum()
+/// Where the list of rejected rows goes: beside the output folder, which belongs to the dataset alone.
+pub fn rejects_path(out: &Path) -> Result<PathBuf> {
+    let mut name = out.file_name().unwrap_or_default().to_owned();
+    name.push(REJECTS_SUFFIX);
+    let path = out.with_file_name(name);
+    if let Some(folder) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
+        store::create_dir(folder)?;
     }
+    Ok(path)
+}
+
+/// Output folder if none is named: the manifest's name with `-augmented`.
+pub fn default_out(spec: &str) -> PathBuf {
+    let stem = Path::new(spec).file_stem().map(|s| s.to_string_lossy().replace(['*', '?', '['], ""));
+    let stem = stem.filter(|s| !s.is_empty()).unwrap_or_else(|| "manifest".into());
+    PathBuf::from(format!("{stem}-augmented"))
 }
 
 /// Resolves the configuration: flags (and environment), then the file, then the preset; `source` decides the preset if
@@ -119,9 +160,6 @@ pub fn resolve_config(args: &ConfigArgs, source: Option<&Source>) -> Result<RunC
     if let Some(size) = args.image_size {
         config = config.with_image_size(size)?;
     }
-    for set in &args.set {
-        config = config.with(set)?;
-    }
     if let Some(kimg) = args.duration_kimg {
         config.train.duration_kimg = kimg;
     }
@@ -129,15 +167,18 @@ pub fn resolve_config(args: &ConfigArgs, source: Option<&Source>) -> Result<RunC
         config.seed = seed;
     }
     config.train.balanced |= args.balanced;
+    for set in &args.set {
+        config = config.with(set)?;
+    }
     config.validate()?;
     Ok(config)
 }
 
 /// Median shorter side of the first images that can be decoded, in pixels.
 fn typical_side(manifest: &Manifest) -> Result<Option<usize>> {
-    let mut sides = manifest.first_images(64, |bytes| {
-        crate::dataset::decode::decode(bytes).ok().map(|i| i.width().min(i.height()) as usize)
-    })?;
+    let images = manifest.first_images(64)?;
+    let side = |i: &ImageSource| decode_source(i).ok().map(|i| i.width().min(i.height()) as usize);
+    let mut sides: Vec<usize> = images.iter().filter_map(side).collect();
     sides.sort_unstable();
     Ok(sides.get(sides.len() / 2).copied())
 }
@@ -154,9 +195,9 @@ pub fn device(global: &GlobalArgs) -> Result<Device> {
     };
     match number {
         None => Err(Error::Usage(format!("--device {name}: expected cpu or cuda:N"))),
-        Some(_) if !cfg!(feature = "cuda") => Err(Error::Usage(format!(
-            "--device {name}: this build has no GPU support; build it with --features cuda (see docs)"
-        ))),
+        Some(_) if !cfg!(feature = "cuda") => {
+            Err(Error::Usage(format!("--device {name}: this build has no GPU support; build it with --features cuda")))
+        }
         Some(n) => Device::new_cuda(n).map_err(|e| Error::Usage(format!("--device {name}: {e}"))),
     }
 }
@@ -174,6 +215,6 @@ pub fn cache_dir(global: &GlobalArgs) -> Result<PathBuf> {
 
 /// Folder of the model for `dataset` and `config` in the cache.
 pub fn model_dir(cache: &Path, dataset: &IdentityDataset, config: &RunConfig) -> Result<PathBuf> {
-    let key = blake3::hash(format!("{}{}", dataset.hash(), config.training_hash()?).as_bytes());
+    let key = blake3::hash(format!("{}{}", dataset.hash(), config.training_only().hash()?).as_bytes());
     Ok(cache.join("models").join(&key.to_hex()[..32]))
 }

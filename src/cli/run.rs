@@ -1,19 +1,18 @@
 //! The main job: validate, train where no model is in the cache, synthesize, write.
 
-use super::args::{GlobalArgs, RunArgs, SynthesisArgs};
+use super::args::{ConfigArgs, GlobalArgs, RunArgs, SynthesisArgs};
 use super::output::{Job, SetModel};
 use super::plan::{self, Source};
 use super::terminal::Terminal;
 use super::{Outcome, train};
 use crate::config::RunConfig;
+use crate::dataset::IdentityDataset;
 use crate::error::{Error, Result};
 use crate::hub;
 use crate::progress::Progress;
-use crate::store;
 use crate::train::{TrainedModel, trained::MODEL_FILE};
 use serde_json::{Value, json};
 use std::fmt::Write;
-use std::path::{Path, PathBuf};
 
 /// `augment --manifest ..`
 pub fn run(args: &RunArgs, global: &GlobalArgs, terminal: &mut Terminal) -> Result<Outcome> {
@@ -21,58 +20,86 @@ pub fn run(args: &RunArgs, global: &GlobalArgs, terminal: &mut Terminal) -> Resu
     let source = Source::open(&args.input, &cache)?;
     let device = plan::device(global)?;
     let sets = source.sets();
-    let model = args.model.as_deref().map(|m| hub::localize_model(m, &cache)).transpose()?;
-    let given = model.as_deref().map(|path| TrainedModel::load(path, &device)).transpose()?;
+    let given = match &args.model {
+        None => None,
+        Some(spec) => {
+            refuse_training_options(&args.config)?;
+            if sets.len() != 1 {
+                let message = format!("--model serves one identity set, the manifest has {}", sets.len());
+                return Err(Error::Usage(message));
+            }
+            let path = hub::localize_model(spec, &cache)?;
+            let model = TrainedModel::load(&path, &device)?;
+            Some((path, model))
+        }
+    };
     let mut config = match &given {
         // The model decides its own configuration; only seed and synthesis are the run's.
-        Some(model) => {
+        Some((_, model)) => {
             RunConfig { seed: args.config.seed.unwrap_or(model.header.config.seed), ..model.header.config.clone() }
         }
         None => plan::resolve_config(&args.config, Some(&source))?,
     };
     apply_synthesis(&mut config, &args.synthesis)?;
-    if global.dry_run {
-        return dry_run(&source, &config, Some(&args.synthesis));
-    }
-    let out = args.output.out.clone().unwrap_or_else(|| default_out(&source.spec));
-    let rejects_to = default_rejects(&out);
-    let mut rejected = 0;
-    let mut models = Vec::new();
-    if let (Some(path), Some(model)) = (model, &given) {
-        let [set] = sets.as_slice() else {
-            return Err(Error::Usage(format!("--model serves one identity set, the manifest has {}", sets.len())));
-        };
-        let mut m = SetModel::new(set, &path, model);
-        m.images = counts_for(&source, set, &m)?;
-        models.push(m);
-    } else {
-        for set in &sets {
-            let (dataset, rejects) = source.load(set, config.image_size, &rejects_to, terminal)?;
-            rejected += rejects.len();
-            let dir = plan::model_dir(&cache, &dataset, &config)?;
-            let model = if dir.join(MODEL_FILE).exists() {
-                terminal.note(&format!("using the trained model in {}", dir.display()));
-                TrainedModel::load(&dir, &device)?
-            } else {
-                train::train_one(&dataset, &config, &dir, &device, terminal)?
-            };
-            models.push(SetModel::new(set, &dir, &model));
-        }
-    }
-    let job = Job {
-        models,
+    let mut job = Job {
+        models: Vec::new(),
         manifest_hash: source.manifest.hash().to_owned(),
         source: Some(&source),
         synthesis: &args.synthesis,
         output: &args.output,
-        out,
-        device,
+        out: args.output.out.clone().unwrap_or_else(|| plan::default_out(&source.spec)),
+        device: device.clone(),
         config,
     };
+    let fewest = sets.iter().map(|s| source.count(s).0).min().unwrap_or(0);
+    job.check(fewest)?;
+    if global.dry_run {
+        return dry_run(&source, &job.config, Some(&args.synthesis));
+    }
+    let mut models = Vec::new();
+    let rejects_to = plan::rejects_path(&job.out)?;
+    let image_size = job.config.image_size;
+    let rejected = source.for_each_set(image_size, &rejects_to, terminal, |set, dataset, terminal| {
+        models.push(match &given {
+            Some((path, model)) => {
+                let mut m = SetModel::new(set, path, model);
+                m.images = counts_for(&dataset, &m)?;
+                m
+            }
+            None => {
+                let dir = plan::model_dir(&cache, &dataset, &job.config)?;
+                let model = if dir.join(MODEL_FILE).exists() {
+                    terminal.note(&format!("using the trained model in {}", dir.display()));
+                    TrainedModel::load(&dir, &device)?
+                } else {
+                    train::train_one(&dataset, &job.config, &dir, &device, terminal)?
+                };
+                SetModel::new(set, &dir, &model)
+            }
+        });
+        Ok(())
+    })?;
+    job.models = models;
     let mut outcome = job.write(terminal)?;
     outcome.rejects = rejected > 0;
     outcome.json["rejected"] = json!(rejected);
     Ok(outcome)
+}
+
+/// With --model nothing is trained: options of the training would be ignored, so they are errors.
+fn refuse_training_options(args: &ConfigArgs) -> Result<()> {
+    let given = [
+        ("--config", args.config.is_some()),
+        ("--preset", args.preset.is_some()),
+        ("--image-size", args.image_size.is_some()),
+        ("--duration-kimg", args.duration_kimg.is_some()),
+        ("--balanced", args.balanced),
+        ("--set", !args.set.is_empty()),
+    ];
+    match given.iter().find(|(_, given)| *given) {
+        Some((option, _)) => Err(Error::Usage(format!("{option} has no effect with --model: the model is trained"))),
+        None => Ok(()),
+    }
 }
 
 /// Lays the synthesis flags over the configuration.
@@ -82,73 +109,38 @@ pub fn apply_synthesis(config: &mut RunConfig, args: &SynthesisArgs) -> Result<(
     config.validate()
 }
 
-/// Real images per identity of a given model, by the manifest's labels.
-fn counts_for(source: &Source, set: &str, model: &SetModel) -> Result<Vec<usize>> {
-    let chosen = |split: &str| source.split.as_deref().is_none_or(|want| want == split);
+/// Real images of each identity of a given model.
+fn counts_for(dataset: &IdentityDataset, model: &SetModel) -> Result<Vec<usize>> {
     let mut counts = vec![0; model.identities.len()];
-    for ((_, _, identity), n) in source.census.images.iter().filter(|((s, split, _), _)| s == set && chosen(split)) {
-        let Some(label) = model.identities.iter().position(|i| i == identity) else {
+    for (label, identity) in (0..).zip(dataset.identities()) {
+        let Some(at) = model.identities.iter().position(|i| i == identity) else {
             return Err(Error::Model(format!(
                 "{}: was not trained on identity `{identity}` of the manifest; train a model for this manifest",
                 model.path.display()
             )));
         };
-        counts[label] += n;
+        counts[at] = dataset.images_of(label).len();
     }
     Ok(counts)
 }
 
 /// What would be done, without doing it: the resolved configuration and the numbers of images.
 pub fn dry_run(source: &Source, config: &RunConfig, synthesis: Option<&SynthesisArgs>) -> Result<Outcome> {
-    let sets: Vec<Value> = source
-        .sets()
-        .iter()
-        .map(|set| {
-            let identities: std::collections::BTreeSet<&str> = source
-                .census
-                .images
-                .keys()
-                .filter(|(s, split, _)| s == set && source.split.as_deref().is_none_or(|want| want == split))
-                .map(|(_, _, i)| i.as_str())
-                .collect();
-            json!({ "identity_set": set, "images": source.rows_of(set), "identities": identities.len() })
-        })
-        .collect();
     let mut text = format!("manifest {} ({} rows)\n", source.spec, source.manifest.rows());
     if let Some(split) = &source.split {
         let _ = writeln!(text, "split {split}");
     }
-    for s in &sets {
-        let _ = writeln!(text, "set {}: {} images of {} identities", s["identity_set"], s["images"], s["identities"]);
+    let mut sets: Vec<Value> = Vec::new();
+    for set in source.sets() {
+        let (identities, images) = source.count(&set);
+        let _ = writeln!(text, "set {}: {images} images of {identities} identities", super::printable(&set));
+        sets.push(json!({ "identity_set": set, "images": images, "identities": identities }));
     }
     if let Some(s) = synthesis {
-        let _ = writeln!(
-            text,
-            "to synthesize: {} per identity, {} new identities a set",
-            s.balance_to.unwrap_or(s.per_id),
-            s.new_identities
-        );
+        let (n, new) = (s.balance_to.unwrap_or(s.per_id), s.new_identities);
+        let _ = writeln!(text, "to synthesize: {n} per identity, {new} new identities a set");
     }
-    text += "\n";
+    text.push('\n');
     text += &config.to_toml()?;
     Ok(Outcome::new(text, json!({ "version": 1, "dry_run": true, "sets": sets, "config": config })))
-}
-
-/// Output folder if none is named: the manifest's name with `-augmented`.
-fn default_out(spec: &str) -> PathBuf {
-    let stem = Path::new(spec).file_stem().map(|s| s.to_string_lossy().replace(['*', '?', '['], ""));
-    let stem = stem.filter(|s| !s.is_empty()).unwrap_or_else(|| "manifest".into());
-    PathBuf::from(format!("{stem}-augmented"))
-}
-
-/// The list of rejected rows lies beside the output folder, which belongs to the dataset alone.
-fn default_rejects(out: &Path) -> PathBuf {
-    let mut name = out.file_name().unwrap_or_default().to_owned();
-    name.push("-rejects.parquet");
-    let path = out.with_file_name(name);
-    if let Some(folder) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
-        // A folder that cannot be made shows itself when the list is written.
-        let _ = store::create_dir(folder);
-    }
-    path
 }

@@ -5,12 +5,12 @@ use super::output::{Job, SetModel};
 use super::terminal::Terminal;
 use super::{Outcome, plan, run::apply_synthesis};
 use crate::config::RunConfig;
-use crate::dataset::DEFAULT_SET;
 use crate::error::{Error, Result};
+use crate::manifest::DEFAULT_SET;
 use crate::progress::Progress;
 use crate::sink::{Record, read};
 use crate::store;
-use crate::synthesize::{encode, item_of, render};
+use crate::synthesize::{BATCH, Item, Sampling, encode, item_of, render};
 use crate::train::TrainedModel;
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -21,6 +21,9 @@ pub fn run(args: &SynthesizeArgs, global: &GlobalArgs, terminal: &mut Terminal) 
     let path = crate::hub::localize_model(&args.model, &plan::cache_dir(global)?)?;
     let model = TrainedModel::load(&path, &device)?;
     if let Some(dataset) = &args.regenerate {
+        if global.dry_run {
+            return Err(Error::Usage("--dry-run does not apply to --regenerate".into()));
+        }
         return regenerate(&model, dataset, args, terminal);
     }
     if args.output.include_real {
@@ -28,13 +31,12 @@ pub fn run(args: &SynthesizeArgs, global: &GlobalArgs, terminal: &mut Terminal) 
     }
     let mut config = RunConfig { seed: args.seed.unwrap_or(model.header.config.seed), ..model.header.config.clone() };
     apply_synthesis(&mut config, &args.synthesis)?;
-    if global.dry_run {
-        return Ok(Outcome::new(config.to_toml()?, json!({ "version": 1, "dry_run": true, "config": config })));
-    }
+    let identities = model.header.identities.len();
     let out = args.output.out.clone().unwrap_or_else(|| PathBuf::from("synthesized"));
     let job = Job {
         models: vec![SetModel::new(DEFAULT_SET, &path, &model)],
-        manifest_hash: model.header.manifest_hash.clone(),
+        // No manifest takes part: the training images stand for it.
+        manifest_hash: model.header.dataset_hash.clone(),
         source: None,
         synthesis: &args.synthesis,
         output: &args.output,
@@ -42,60 +44,42 @@ pub fn run(args: &SynthesizeArgs, global: &GlobalArgs, terminal: &mut Terminal) 
         device,
         config,
     };
+    job.check(identities)?;
+    if global.dry_run {
+        let config = &job.config;
+        return Ok(Outcome::new(config.to_toml()?, json!({ "version": 1, "dry_run": true, "config": config })));
+    }
     job.write(terminal)
 }
 
-/// Makes images again from their rows and compares the bytes.
+/// Makes images again from their rows and compares the bytes. Rows of other models are left alone.
 fn regenerate(model: &TrainedModel, dataset: &Path, args: &SynthesizeArgs, terminal: &mut Terminal) -> Result<Outcome> {
-    let (mut equal, mut different) = (0usize, Vec::new());
-    let size = model.header.config.image_size;
-    let batch_size = model.header.config.synthesis.batch_size;
-    let mut check = |records: &[Record]| -> Result<()> {
-        let mut items = Vec::new();
-        for r in records {
-            items.push(item_of(model, r)?);
-        }
-        for ((record, (item, sampling)), at) in records.iter().zip(&items).zip(0..) {
-            // Rows of one dataset share their sampling, so whole batches go through the network together.
-            if at > 0 && items[at - 1].1 != *sampling {
-                return Err(Error::Manifest(format!("sample {}: another seed than its neighbour's", item.identity)));
-            }
-            debug_assert!(record.synthetic);
-        }
-        let Some((_, sampling)) = items.first() else { return Ok(()) };
-        let sampling = *sampling;
-        let only: Vec<_> = items.into_iter().map(|(item, _)| item).collect();
-        for (record, pixels) in records.iter().zip(render(model, &sampling, &only, batch_size)?) {
-            let image = encode(&pixels, size, size, record.extension)?;
-            if let (Some(_), Some(out)) = (&args.sample_id, &args.output.out) {
-                store::create_dir(out)?;
-                store::write_atomic(&out.join(format!("{}.{}", record.sample_id, record.extension)), &image)?;
-            }
-            if image == record.image { equal += 1 } else { different.push(record.sample_id.clone()) }
-        }
-        Ok(())
-    };
+    let mut check = Check { model, args, equal: 0, different: Vec::new(), waiting: Vec::new() };
+    let mut others = 0usize;
     let shards = read::shards(dataset)?;
     terminal.start("regenerate", shards.len() as u64, "shards");
     for (done, shard) in shards.iter().enumerate() {
-        let mut waiting: Vec<Record> = Vec::new();
         read::records(shard, |record| {
             let wanted = args.sample_id.as_ref().is_none_or(|id| *id == record.sample_id);
-            if record.synthetic && wanted {
-                waiting.push(record);
+            if !record.synthetic || !wanted {
+                return Ok(());
             }
-            if waiting.len() == batch_size {
-                check(&waiting)?;
-                waiting.clear();
+            if record.model_hash != model.hash {
+                others += 1;
+                return Ok(());
             }
-            Ok(())
+            check.add(record)
         })?;
-        check(&waiting)?;
         terminal.at(done as u64 + 1);
     }
+    check.flush()?;
     terminal.finish();
-    if let (Some(id), 0) = (&args.sample_id, equal + different.len()) {
-        return Err(Error::Usage(format!("{}: holds no synthetic image {id}", dataset.display())));
+    let (equal, different) = (check.equal, check.different);
+    if equal + different.len() == 0 {
+        return Err(Error::Usage(format!(
+            "{}: no image that was asked for was made by this model ({others} by others)",
+            dataset.display()
+        )));
     }
     if let Some(first) = different.first() {
         return Err(Error::Model(format!(
@@ -105,6 +89,51 @@ fn regenerate(model: &TrainedModel, dataset: &Path, args: &SynthesizeArgs, termi
             equal + different.len()
         )));
     }
-    let text = format!("{equal} images regenerated, all byte-equal\n");
-    Ok(Outcome::new(text, json!({ "version": 1, "regenerated": equal, "equal": equal })))
+    let mut text = format!("{equal} images regenerated, all byte-equal\n");
+    if others > 0 {
+        text += "images of other models were left out\n";
+    }
+    Ok(Outcome::new(text, json!({ "version": 1, "regenerated": equal, "equal": equal, "other_models": others })))
+}
+
+/// Compares stored images with new ones, a batch at a time.
+struct Check<'a> {
+    model: &'a TrainedModel,
+    args: &'a SynthesizeArgs,
+    equal: usize,
+    different: Vec<String>,
+    /// Rows of one sampling.
+    waiting: Vec<(Record, Item, Sampling)>,
+}
+
+impl Check<'_> {
+    fn add(&mut self, record: Record) -> Result<()> {
+        let (item, sampling) = item_of(self.model, &record)?;
+        let another = self.waiting.last().is_some_and(|(_, _, s)| *s != sampling);
+        if another || self.waiting.len() == BATCH {
+            self.flush()?;
+        }
+        self.waiting.push((record, item, sampling));
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        let waiting = std::mem::take(&mut self.waiting);
+        let Some((_, _, sampling)) = waiting.first() else { return Ok(()) };
+        let items: Vec<Item> = waiting.iter().map(|(_, item, _)| item.clone()).collect();
+        let size = self.model.header.config.image_size;
+        for (pixels, (record, _, _)) in render(self.model, sampling, &items)?.iter().zip(&waiting) {
+            let image = encode(pixels, size, size, record.extension)?;
+            if let (Some(_), Some(out)) = (&self.args.sample_id, &self.args.output.out) {
+                store::create_dir(out)?;
+                store::write_atomic(&out.join(format!("{}.{}", record.sample_id, record.extension)), &image)?;
+            }
+            if image == record.image {
+                self.equal += 1;
+            } else {
+                self.different.push(record.sample_id.clone());
+            }
+        }
+        Ok(())
+    }
 }

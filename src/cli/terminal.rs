@@ -1,11 +1,12 @@
 //! Progress for people: bars on a terminal, otherwise a line every 10 s or 5 %, and metrics.jsonl.
 
+use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::train::step::StepLosses;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use std::fs::File;
 use std::io::{IsTerminal, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -27,7 +28,7 @@ pub struct Terminal {
     quiet: bool,
     stop: Arc<AtomicBool>,
     stage: Option<Stage>,
-    metrics: Option<File>,
+    metrics: Option<(PathBuf, File)>,
 }
 
 impl Terminal {
@@ -45,9 +46,9 @@ impl Terminal {
     }
 
     /// Appends the losses of training steps to `path` from now on.
-    pub fn log_metrics(&mut self, path: &Path) -> crate::error::Result<()> {
-        let file = File::options().create(true).append(true).open(path);
-        self.metrics = Some(file.map_err(|e| crate::error::Error::io(path, e))?);
+    pub fn log_metrics(&mut self, path: &Path) -> Result<()> {
+        let file = File::options().create(true).append(true).open(path).map_err(|e| Error::io(path, e))?;
+        self.metrics = Some((path.to_owned(), file));
         Ok(())
     }
 
@@ -67,8 +68,11 @@ impl Terminal {
 impl Progress for Terminal {
     fn start(&mut self, name: &str, total: u64, unit: &str) {
         let bar = (!self.quiet && std::io::stderr().is_terminal()).then(|| {
-            let template = format!("{{prefix:>10}} {{bar:30}} {{pos}}/{{len}} {unit} {{per_sec}} eta {{eta}} {{msg}}");
+            let template = format!("{{prefix:>10}} {{bar:30}} {{pos}}/{{len}} {unit} {{rate}} eta {{eta}} {{msg}}");
             let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
+            let style = style.with_key("rate", |state: &ProgressState, w: &mut dyn std::fmt::Write| {
+                let _ = write!(w, "{:.1}/s", state.per_sec());
+            });
             ProgressBar::new(total).with_style(style).with_prefix(name.to_owned())
         });
         let now = Instant::now();
@@ -120,6 +124,20 @@ impl Progress for Terminal {
         self.line(message);
     }
 
+    fn resume(&mut self, step: u64) {
+        self.line(&format!("resuming at step {step}"));
+        let Some((path, _)) = self.metrics.take() else { return };
+        let kept = |line: &&str| {
+            let parsed: Option<serde_json::Value> = serde_json::from_str(line).ok();
+            parsed.is_some_and(|v| v["step"].as_u64().is_some_and(|s| s <= step))
+        };
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        let text: String = text.lines().filter(kept).flat_map(|l| [l, "\n"]).collect();
+        // A log that cannot be cut back is only longer.
+        let _ = crate::store::write_atomic(&path, text.as_bytes());
+        let _ = self.log_metrics(&path);
+    }
+
     fn train_step(&mut self, step: u64, images: u64, l: &StepLosses) {
         if let Some(stage) = &mut self.stage {
             stage.detail = format!(
@@ -136,7 +154,7 @@ impl Progress for Terminal {
                 l.top1_fake
             );
         }
-        if let Some(file) = &mut self.metrics {
+        if let Some((_, file)) = &mut self.metrics {
             let seconds = self.stage.as_ref().map_or(0.0, |s| s.began.elapsed().as_secs_f64());
             let line = serde_json::json!({ "step": step, "images": images, "seconds": seconds, "losses": l });
             // Metrics are a convenience: a full disk shows itself at the next checkpoint.

@@ -6,9 +6,10 @@ use super::plan::{self, Source};
 use super::terminal::Terminal;
 use crate::config::RunConfig;
 use crate::dataset::IdentityDataset;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::store;
+use crate::train::trained::MODEL_FILE;
 use crate::train::{self, TrainedModel};
 use candle_core::Device;
 use std::fmt::Write;
@@ -24,19 +25,17 @@ pub fn run(args: &TrainArgs, global: &GlobalArgs, terminal: &mut Terminal) -> Re
         return super::run::dry_run(&source, &config, None);
     }
     let sets = source.sets();
-    let mut models = Vec::new();
-    let mut rejected = 0;
+    let folder = |set: &str| {
+        let one = sets.len() == 1;
+        args.out.as_ref().map(|dir| if one { dir.clone() } else { dir.join(set_folder(set)) })
+    };
     for set in &sets {
-        let out = match &args.out {
-            Some(dir) if sets.len() == 1 => Some(dir.clone()),
-            Some(dir) => Some(dir.join(set_folder(set))),
-            None => None,
-        };
-        let staging = out.clone().unwrap_or_else(|| cache.clone());
-        store::create_dir(&staging)?;
-        let (dataset, rejects) = source.load(set, config.image_size, &staging.join("rejects.parquet"), terminal)?;
-        rejected += rejects.len();
-        let dir = match out {
+        folder(set).map_or(Ok(()), |dir| check_folder(&dir))?;
+    }
+    let mut models = Vec::new();
+    let rejects_to = plan::rejects_path(&args.out.clone().unwrap_or_else(|| plan::default_out(&source.spec)))?;
+    let rejected = source.for_each_set(config.image_size, &rejects_to, terminal, |set, dataset, terminal| {
+        let dir = match folder(set) {
             Some(dir) => dir,
             None => plan::model_dir(&cache, &dataset, &config)?,
         };
@@ -45,7 +44,8 @@ pub fn run(args: &TrainArgs, global: &GlobalArgs, terminal: &mut Terminal) -> Re
             "identity_set": set, "folder": dir, "model_hash": model.hash, "identities": dataset.identities().len(),
             "images": dataset.len(), "steps": model.header.step,
         }));
-    }
+        Ok(())
+    })?;
     let mut text = String::new();
     for (set, model) in sets.iter().zip(&models) {
         let _ = writeln!(text, "model of `{}` in {}", super::printable(set), model["folder"]);
@@ -53,6 +53,16 @@ pub fn run(args: &TrainArgs, global: &GlobalArgs, terminal: &mut Terminal) -> Re
     let mut outcome = Outcome::new(text, serde_json::json!({ "version": 1, "models": models, "rejected": rejected }));
     outcome.rejects = rejected > 0;
     Ok(outcome)
+}
+
+/// Refuses a folder with files of somebody else.
+fn check_folder(dir: &Path) -> Result<()> {
+    let ours = [MODEL_FILE, "checkpoint.safetensors", "metrics.jsonl"].iter().any(|f| dir.join(f).exists());
+    let empty = std::fs::read_dir(dir).map_or(true, |mut entries| entries.next().is_none());
+    if ours || empty {
+        return Ok(());
+    }
+    Err(Error::Usage(format!("{} is not empty and holds no model; choose another folder with --out", dir.display())))
 }
 
 /// Trains in `dir`, with metrics beside the checkpoint.

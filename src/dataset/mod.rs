@@ -4,13 +4,11 @@ pub mod decode;
 
 use crate::error::{Error, Result};
 use crate::manifest::rejects::Reject;
-use crate::manifest::{ImageSource, Manifest, Row};
+use crate::manifest::{DEFAULT_SET, ImageSource, Manifest, Row};
 use candle_core::{Device, Tensor};
+use image::RgbImage;
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
-
-/// Name of the identity set of a manifest without the column `identity_set`.
-pub const DEFAULT_SET: &str = "default";
 
 /// Which rows of a manifest belong to a dataset.
 #[derive(Clone, Debug, Default)]
@@ -19,13 +17,16 @@ pub struct Selection {
     pub split: Option<String>,
     /// Only rows of this identity set.
     pub identity_set: Option<String>,
+    /// Also rows without identity, of whatever set: they are rejected, and must not go unseen.
+    pub unlabelled: bool,
 }
 
 impl Selection {
     /// True if `row` belongs to it.
     pub fn contains(&self, row: &Row) -> bool {
         let split = self.split.is_none() || self.split == row.split;
-        split && self.identity_set.as_deref().is_none_or(|s| s == row.identity_set.as_deref().unwrap_or(DEFAULT_SET))
+        let set = self.identity_set.as_deref().is_none_or(|s| s == row.set());
+        split && if row.identity.is_some() { set } else { self.unlabelled }
     }
 }
 
@@ -34,8 +35,8 @@ impl Selection {
 pub struct Census {
     /// Number of images by (set, split, identity); no split is the empty string.
     pub images: BTreeMap<(String, String, String), usize>,
-    /// Rows with a null identity.
-    pub unlabelled: usize,
+    /// Number of rows without identity by split.
+    pub unlabelled: BTreeMap<String, usize>,
 }
 
 impl Census {
@@ -45,10 +46,11 @@ impl Census {
         manifest.read(false, |rows| {
             for row in rows {
                 match row.identity {
-                    None => census.unlabelled += 1,
+                    None => *census.unlabelled.entry(row.split.unwrap_or_default()).or_default() += 1,
                     Some(identity) => {
                         let set = row.identity_set.unwrap_or_else(|| DEFAULT_SET.to_owned());
-                        *census.images.entry((set, row.split.unwrap_or_default(), identity)).or_default() += 1;
+                        let key = (set, row.split.unwrap_or_default(), identity);
+                        *census.images.entry(key).or_default() += 1;
                     }
                 }
             }
@@ -78,7 +80,6 @@ pub struct IdentityDataset {
     identities: Vec<String>,
     by_label: Vec<Vec<usize>>,
     hash: String,
-    manifest_hash: String,
 }
 
 impl IdentityDataset {
@@ -110,10 +111,7 @@ impl IdentityDataset {
                         row: row.row,
                         item: row.item,
                         reason: image.err().unwrap_or_default(),
-                        path: match row.image {
-                            ImageSource::Path(p) => Some(p.display().to_string()),
-                            _ => None,
-                        },
+                        path: row.image.path(),
                     }),
                 }
                 handled += 1;
@@ -124,9 +122,7 @@ impl IdentityDataset {
         let identities: Vec<String> = names.iter().collect::<BTreeSet<_>>().into_iter().cloned().collect();
         let number: BTreeMap<&str, u32> = identities.iter().zip(0..).map(|(n, i)| (n.as_str(), i)).collect();
         let labels = names.iter().map(|n| number[n.as_str()]).collect();
-        let mut dataset = Self::new(image_size, pixels, labels, identities)?;
-        manifest.hash().clone_into(&mut dataset.manifest_hash);
-        Ok((dataset, rejects))
+        Ok((Self::new(image_size, pixels, labels, identities)?, rejects))
     }
 
     /// A dataset from parts: `pixels` is `[N, S, S, 3]`, `labels` index `identities`.
@@ -147,7 +143,7 @@ impl IdentityDataset {
             hasher.update(&[0]);
         }
         let hash = hasher.finalize().to_hex().to_string();
-        Ok(Self { image_size, pixels, labels, identities, by_label, hash, manifest_hash: String::new() })
+        Ok(Self { image_size, pixels, labels, identities, by_label, hash })
     }
 
     /// Number of images.
@@ -183,11 +179,6 @@ impl IdentityDataset {
     /// blake3 (hex) over pixels and identities.
     pub fn hash(&self) -> &str {
         &self.hash
-    }
-
-    /// blake3 (hex) of the manifest that the images came from; empty if they did not.
-    pub fn manifest_hash(&self) -> &str {
-        &self.manifest_hash
     }
 
     /// Pixels of image `i`, row-major RGB.
@@ -228,8 +219,13 @@ fn decode_row(row: &Row, image_size: usize) -> std::result::Result<Vec<u8>, Stri
     if row.identity.is_none() {
         return Err("identity is null or empty".into());
     }
+    decode::square(&decode_source(&row.image)?, image_size)
+}
+
+/// The upright picture that a row names, at its own size, or what is wrong with it.
+pub fn decode_source(source: &ImageSource) -> std::result::Result<RgbImage, String> {
     let from_file;
-    let bytes: &[u8] = match &row.image {
+    let bytes: &[u8] = match source {
         ImageSource::Bytes(bytes) => bytes,
         ImageSource::Path(path) => {
             let size = std::fs::metadata(path).map_err(|e| format!("image file cannot be read: {e}"))?.len();
@@ -240,11 +236,10 @@ fn decode_row(row: &Row, image_size: usize) -> std::result::Result<Vec<u8>, Stri
             &from_file
         }
         ImageSource::Skipped => return Err("image was not read".into()),
-        ImageSource::Bad(reason) => return Err(reason.clone()),
+        ImageSource::Bad { reason, .. } => return Err(reason.clone()),
     };
     // A decoder that panics on a hostile file is a bad row, not the end of the run.
-    std::panic::catch_unwind(|| decode::decode(bytes).and_then(|image| decode::square(&image, image_size)))
-        .unwrap_or_else(|_| Err("the image decoder gave up".into()))
+    std::panic::catch_unwind(|| decode::decode(bytes)).unwrap_or_else(|_| Err("the image decoder gave up".into()))
 }
 
 #[cfg(test)]

@@ -8,12 +8,17 @@ pub mod rejects;
 pub mod schema;
 
 pub use read::{ImageSource, Row};
-pub use schema::Columns;
+pub use schema::{Columns, DEFAULT_SET};
 
 use crate::error::{Error, Result};
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use std::fs::File;
 use std::path::{Path, PathBuf};
+
+/// End of the names of lists of rejected rows.
+pub const REJECTS_SUFFIX: &str = "-rejects.parquet";
+/// File that marks the folder of a written dataset.
+pub const PLAN_FILE: &str = "_PLAN.json";
 
 /// One Parquet file of a manifest.
 #[derive(Clone)]
@@ -63,19 +68,12 @@ impl Manifest {
         self.parts.iter().map(|p| p.metadata.metadata().file_metadata().num_rows().max(0) as usize).sum()
     }
 
-    /// What `f` makes of the encoded images of the first rows, at most `n` of them.
-    pub fn first_images<T>(&self, n: usize, f: impl Fn(&[u8]) -> Option<T>) -> Result<Vec<T>> {
+    /// The images of the first rows, at most `n` of them.
+    pub fn first_images(&self, n: usize) -> Result<Vec<ImageSource>> {
         let mut out = Vec::new();
         if let Some(part) = self.parts.first() {
             read::read_part(part, &self.root, true, &mut |rows| {
-                for row in rows.into_iter().take(n) {
-                    let bytes = match row.image {
-                        ImageSource::Bytes(bytes) => Some(bytes),
-                        ImageSource::Path(path) => std::fs::read(path).ok(),
-                        _ => None,
-                    };
-                    out.extend(bytes.and_then(|b| f(&b)));
-                }
+                out.extend(rows.into_iter().take(n).map(|row| row.image));
                 Ok(std::ops::ControlFlow::Break(()))
             })?;
         }
@@ -147,9 +145,15 @@ fn collect_parquet(folder: &Path, paths: &mut Vec<PathBuf>) -> Result<()> {
         if hidden {
             continue;
         }
+        // What this program wrote is no input: datasets, and lists of rejected rows.
+        let written = |name: &str| name.ends_with(REJECTS_SUFFIX);
         if path.is_dir() {
-            collect_parquet(&path, paths)?;
-        } else if path.extension().is_some_and(|e| e == "parquet") {
+            if !path.join(PLAN_FILE).exists() {
+                collect_parquet(&path, paths)?;
+            }
+        } else if path.extension().is_some_and(|e| e == "parquet")
+            && !path.file_name().is_some_and(|n| written(&n.to_string_lossy()))
+        {
             paths.push(path);
         }
     }

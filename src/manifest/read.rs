@@ -24,8 +24,28 @@ pub enum ImageSource {
     Path(PathBuf),
     /// Images were not asked for.
     Skipped,
-    /// Why there is none.
-    Bad(String),
+    /// There is none.
+    Bad {
+        /// Why.
+        reason: String,
+        /// The path that the row names, if it does.
+        path: Option<String>,
+    },
+}
+
+impl ImageSource {
+    fn bad(reason: &str) -> Self {
+        Self::Bad { reason: reason.into(), path: None }
+    }
+
+    /// The path that the row names, if it does.
+    pub fn path(&self) -> Option<String> {
+        match self {
+            Self::Path(p) => Some(p.display().to_string()),
+            Self::Bad { path, .. } => path.clone(),
+            _ => None,
+        }
+    }
 }
 
 /// One labelled image of a manifest.
@@ -45,6 +65,13 @@ pub struct Row {
     pub split: Option<String>,
     /// The picture.
     pub image: ImageSource,
+}
+
+impl Row {
+    /// Name of the row's identity set.
+    pub fn set(&self) -> &str {
+        self.identity_set.as_deref().unwrap_or(super::DEFAULT_SET)
+    }
 }
 
 /// Reads `part` and hands over its rows in order until `f` breaks.
@@ -153,7 +180,7 @@ fn row_images(
     images: bool,
 ) -> std::result::Result<Vec<ImageSource>, arrow::error::ArrowError> {
     if array.is_null(r) {
-        return Ok(vec![ImageSource::Bad("image is null".into())]);
+        return Ok(vec![ImageSource::bad("image is null")]);
     }
     let items = if list {
         let items = match array.data_type() {
@@ -161,7 +188,7 @@ fn row_images(
             _ => array.as_list::<i32>().value(r),
         };
         if items.is_empty() {
-            return Ok(vec![ImageSource::Bad("the list of images is empty".into())]);
+            return Ok(vec![ImageSource::bad("the list of images is empty")]);
         }
         items
     } else {
@@ -176,8 +203,9 @@ fn row_images(
         return Ok(strings
             .iter()
             .map(|uri| match uri {
-                None => ImageSource::Bad("image path is null".into()),
-                Some(uri) => local_path(root, uri).map_or_else(ImageSource::Bad, ImageSource::Path),
+                None => ImageSource::bad("image path is null"),
+                Some(uri) => local_path(root, uri)
+                    .map_or_else(|reason| ImageSource::Bad { reason, path: Some(uri.to_owned()) }, ImageSource::Path),
             })
             .collect());
     }
@@ -185,7 +213,7 @@ fn row_images(
         ImageKind::Struct => {
             let s = items.as_struct();
             let Some(bytes) = s.column_by_name("bytes") else {
-                return Ok(vec![ImageSource::Bad("image has no bytes".into()); items.len()]);
+                return Ok(vec![ImageSource::bad("image has no bytes"); items.len()]);
             };
             bytes.clone()
         }
@@ -196,8 +224,8 @@ fn row_images(
     Ok(bytes
         .iter()
         .map(|b| match b {
-            None => ImageSource::Bad("image bytes are null".into()),
-            Some([]) => ImageSource::Bad("image bytes are empty".into()),
+            None => ImageSource::bad("image bytes are null"),
+            Some([]) => ImageSource::bad("image bytes are empty"),
             Some(b) => ImageSource::Bytes(b.to_vec()),
         })
         .collect())

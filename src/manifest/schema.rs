@@ -23,6 +23,8 @@ impl Default for Columns {
 
 /// Optional column: train, test, ..
 pub const SPLIT: &str = "split";
+/// Name of the identity set of rows without a value in `identity_set`.
+pub const DEFAULT_SET: &str = "default";
 /// Optional column: one model is trained for each value.
 pub const IDENTITY_SET: &str = "identity_set";
 

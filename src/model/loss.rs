@@ -3,7 +3,7 @@
 //! Squared distances are summed over the values of an image and averaged over the batch: the paper's weights lambda
 //! carry over only with sums per sample.
 
-use candle_core::{D, Result, Tensor};
+use candle_core::{Result, Tensor};
 
 /// softplus(x) = ln(1 + exp(x)), without overflow.
 fn softplus(x: &Tensor) -> Result<Tensor> {
@@ -24,11 +24,7 @@ pub fn discriminator(real: &Tensor, reconstructed: &Tensor, sampled: &Tensor) ->
 /// # Shapes
 /// - `logits`: `[B, K]`; `labels`: u32 `[B]`; returns a scalar
 pub fn classifier(logits: &Tensor, labels: &Tensor) -> Result<Tensor> {
-    let max = logits.detach().max_keepdim(D::Minus1)?;
-    let shifted = logits.broadcast_sub(&max)?;
-    let log_sum = shifted.exp()?.sum(D::Minus1)?.log()?;
-    let own = shifted.gather(&labels.unsqueeze(1)?, 1)?.squeeze(1)?;
-    (log_sum - own)?.mean_all()
+    candle_nn::loss::cross_entropy(logits, labels)
 }
 
 /// L_KL = KL(q(z|x,c) || N(0, I)), summed over Z, averaged over B. Unit: nats per image.

@@ -32,11 +32,6 @@ pub struct Network<N> {
 }
 
 impl<N> Network<N> {
-    /// Total number of trainable values.
-    pub fn parameter_count(&self) -> usize {
-        self.params.values().filter(|p| p.trainable).map(|p| p.var.elem_count()).sum()
-    }
-
     /// Copies every parameter under `prefix.` into `out`.
     pub fn export(&self, prefix: &str, out: &mut BTreeMap<String, Tensor>) {
         for (name, p) in &self.params {

@@ -47,6 +47,7 @@ impl Card {
             ("image", "encoded image"),
             ("label", "class number; new identities follow the existing ones"),
             ("identity", "identity key; those of new identities begin with `new-`"),
+            ("identity_set", "identity set; keys are unique within one"),
             ("sample_id", "unique name of the image"),
             ("synthetic", "false for real images that were merged in"),
             ("seed, index", "root of the random streams, number of the image within its identity"),

@@ -22,7 +22,7 @@ pub struct FolderSink {
     written: Written,
 }
 
-const METADATA: &str = "metadata.parquet";
+pub(super) const METADATA: &str = "metadata.parquet";
 
 impl FolderSink {
     /// A folder under `out` for the classes `names`.
@@ -57,7 +57,7 @@ impl Sink for FolderSink {
         store::create_dir(&self.root.join(class))?;
         let image = std::mem::take(&mut record.image);
         let path = self.root.join(&name);
-        std::fs::write(&path, &image).map_err(|e| Error::io(&path, e))?;
+        store::write_atomic(&path, &image)?;
         self.written.bytes += image.len() as u64;
         self.written.rows += 1;
         self.pending.push((name, record));

@@ -24,6 +24,8 @@ pub struct Record {
     pub label: i64,
     /// Identity key.
     pub identity: String,
+    /// Identity set; keys are unique within one.
+    pub identity_set: String,
     /// Unique name: letters and digits.
     pub sample_id: String,
     /// False for merged real images.
@@ -71,6 +73,7 @@ fn value_columns(records: &[Record]) -> Vec<ArrayRef> {
     vec![
         Arc::new(Int64Array::from_iter_values(records.iter().map(|r| r.label))),
         text(|r| &r.identity),
+        text(|r| &r.identity_set),
         text(|r| &r.sample_id),
         Arc::new(BooleanArray::from(records.iter().map(|r| r.synthetic).collect::<Vec<_>>())),
         Arc::new(UInt64Array::from_iter_values(records.iter().map(|r| r.seed))),

@@ -1,6 +1,6 @@
 //! Parquet shards `data/train-00000-of-00012.parquet`: each appears under its name when it is complete.
 
-use super::schema::{ROW_GROUP, image_column, output_schema, writer_properties};
+use super::schema::{ROW_GROUP, ROW_GROUP_BYTES, image_column, output_schema, writer_properties};
 use super::{Record, Sink, Written, value_columns};
 use crate::error::{Error, Result};
 use crate::store;
@@ -20,6 +20,7 @@ pub struct ParquetSink {
     writer: Option<ArrowWriter<File>>,
     rows_in_shard: usize,
     pending: Vec<Record>,
+    pending_bytes: usize,
     written: Written,
 }
 
@@ -35,6 +36,7 @@ impl ParquetSink {
             writer: None,
             rows_in_shard: 0,
             pending: Vec::new(),
+            pending_bytes: 0,
             written: Written::default(),
         })
     }
@@ -52,6 +54,7 @@ impl ParquetSink {
             return Ok(());
         }
         let records = std::mem::take(&mut self.pending);
+        self.pending_bytes = 0;
         let paths: Vec<String> = records.iter().map(|r| format!("{}.{}", r.sample_id, r.extension)).collect();
         let mut columns = value_columns(&records);
         let images: Vec<Vec<u8>> = records.into_iter().map(|r| r.image).collect();
@@ -65,7 +68,7 @@ impl ParquetSink {
             ArrowWriter::try_new(file, self.schema.clone(), Some(writer_properties(&self.schema)))
                 .map_err(|e| self.failed(&e))?
         };
-        writer.write(&batch).map_err(|e| self.failed(&e))?;
+        writer.write(&batch).and_then(|()| writer.flush()).map_err(|e| self.failed(&e))?;
         self.rows_in_shard += batch.num_rows();
         self.written.rows += batch.num_rows();
         self.writer = Some(writer);
@@ -88,9 +91,14 @@ impl ParquetSink {
 
 impl Sink for ParquetSink {
     fn write(&mut self, record: Record) -> Result<()> {
+        self.pending_bytes += record.image.len();
         self.pending.push(record);
         let room = self.shard_rows - self.rows_in_shard;
-        if self.pending.len() == ROW_GROUP.min(room) { self.flush_pending() } else { Ok(()) }
+        if self.pending.len() == ROW_GROUP.min(room) || self.pending_bytes > ROW_GROUP_BYTES {
+            self.flush_pending()
+        } else {
+            Ok(())
+        }
     }
 
     fn finish(mut self: Box<Self>) -> Result<Written> {

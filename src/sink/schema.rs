@@ -13,13 +13,16 @@ use std::sync::Arc;
 
 /// Version of the output's columns.
 pub const FORMAT_VERSION: u32 = 1;
-/// Rows a row group: about 10 MB of 128x128 JPEGs.
+/// Most rows of a row group.
 pub const ROW_GROUP: usize = 1000;
+/// A row group ends where its images are larger, in bytes.
+pub const ROW_GROUP_BYTES: usize = 10 << 20;
 
 /// Names and value types of all columns after `image`, in order; `label` is a class label.
-const VALUES: [(&str, DataType, &str); 12] = [
+const VALUES: [(&str, DataType, &str); 13] = [
     ("label", DataType::Int64, "class"),
     ("identity", DataType::Utf8, "string"),
+    ("identity_set", DataType::Utf8, "string"),
     ("sample_id", DataType::Utf8, "string"),
     ("synthetic", DataType::Boolean, "bool"),
     ("seed", DataType::UInt64, "uint64"),

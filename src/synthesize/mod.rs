@@ -12,8 +12,9 @@ use crate::progress::Progress;
 use crate::seeds::{Seeds, normal_vec};
 use crate::sink::{Record, Sink};
 use crate::train::TrainedModel;
+use crate::train::grid::encode_png;
+use image::ExtendedColorType;
 use image::codecs::jpeg::JpegEncoder;
-use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
 use plan::{Plan, Target};
 use rayon::prelude::*;
 use std::sync::mpsc::sync_channel;
@@ -52,24 +53,27 @@ fn draw_latent(model: &TrainedModel, sampling: &Sampling, item: &Item) -> Result
     if sampling.latent == LatentSource::Prior { Ok(z) } else { model.latent.place(&z) }
 }
 
-/// Pixels of `items`, `[S, S, 3]` bytes each. The network always sees a batch of `batch_size`, so that an image's sums
-/// are the same whatever else is in the batch.
-pub fn render(model: &TrainedModel, sampling: &Sampling, items: &[Item], batch_size: usize) -> Result<Vec<Vec<u8>>> {
+/// Images that pass through G at a time. It decides how sums are cut, so it is the same for every run.
+pub const BATCH: usize = 64;
+
+/// Pixels of `items`, `[S, S, 3]` bytes each. The network always sees a whole batch, so that an image's sums are the same
+/// whatever else is in it.
+pub fn render(model: &TrainedModel, sampling: &Sampling, items: &[Item]) -> Result<Vec<Vec<u8>>> {
     let config = &model.header.config;
     let (z_dim, image) = (config.model.latent_dim, config.image_size * config.image_size * 3);
     let width = items.iter().map(|i| i.mix.len()).max().unwrap_or(1);
     let mut out = Vec::with_capacity(items.len());
-    for part in items.chunks(batch_size) {
-        let mut latents = Vec::with_capacity(batch_size * z_dim);
+    for part in items.chunks(BATCH) {
+        let mut latents = Vec::with_capacity(BATCH * z_dim);
         for item in part {
             latents.extend(draw_latent(model, sampling, item)?);
         }
-        latents.resize(batch_size * z_dim, 0.0);
+        latents.resize(BATCH * z_dim, 0.0);
         let mut mixes: Vec<Vec<(u32, f32)>> = part.iter().map(|i| i.mix.clone()).collect();
-        mixes.resize(batch_size, vec![(0, 1.0)]);
+        mixes.resize(BATCH, vec![(0, 1.0)]);
         mixes.iter_mut().for_each(|m| m.resize(width, (0, 0.0)));
         let device = model.latent.mean.device();
-        let z = candle_core::Tensor::from_vec(latents, (batch_size, z_dim), device)?;
+        let z = candle_core::Tensor::from_vec(latents, (BATCH, z_dim), device)?;
         let images = model.generator.net.forward(&z, &Labels::mixed(&mixes, device)?, Mode::Eval)?;
         let values = images.flatten_all()?.to_vec1::<f32>()?;
         if values.iter().any(|v| !v.is_finite()) {
@@ -85,7 +89,7 @@ pub fn encode(pixels: &[u8], width: usize, height: usize, extension: &str) -> Re
     let mut bytes = Vec::new();
     let (w, h) = (width as u32, height as u32);
     let encoded = match extension {
-        "png" => PngEncoder::new(&mut bytes).write_image(pixels, w, h, ExtendedColorType::Rgb8),
+        "png" => return encode_png(pixels, width, height),
         _ => JpegEncoder::new_with_quality(&mut bytes, JPEG_QUALITY).encode(pixels, w, h, ExtendedColorType::Rgb8),
     };
     encoded.map_err(|e| Error::Model(format!("image encoder: {e}")))?;
@@ -94,6 +98,8 @@ pub fn encode(pixels: &[u8], width: usize, height: usize, extension: &str) -> Re
 
 /// Where the images of one model go and what their rows say.
 pub struct Provenance {
+    /// Identity set of the model.
+    pub identity_set: String,
     /// blake3 of the resolved configuration.
     pub config_hash: String,
     /// blake3 of the manifest.
@@ -111,7 +117,6 @@ pub fn run(
     plan: &Plan,
     provenance: &Provenance,
     sink: &mut dyn Sink,
-    batch_size: usize,
     progress: &mut dyn Progress,
 ) -> Result<()> {
     progress.start("synthesize", plan.images() as u64, "images");
@@ -140,8 +145,8 @@ pub fn run(
                 if progress.stop_requested() {
                     return Err(Error::Stopped);
                 }
-                let (targets, items): (Vec<&Target>, Vec<Item>) = waiting.by_ref().take(batch_size).unzip();
-                let pixels = render(model, &plan.sampling, &items, batch_size)?;
+                let (targets, items): (Vec<&Target>, Vec<Item>) = waiting.by_ref().take(BATCH).unzip();
+                let pixels = render(model, &plan.sampling, &items)?;
                 done += items.len();
                 let job = targets.into_iter().zip(items).zip(pixels).map(|((t, i), p)| (t, i, p)).collect();
                 if send.send(job).is_err() {
@@ -180,7 +185,14 @@ fn record(
         extension: provenance.extension,
         label: target.label,
         identity: target.identity.clone(),
-        sample_id: sample_id(&model.hash, sampling.seed, &item.identity, item.index),
+        identity_set: provenance.identity_set.clone(),
+        sample_id: sample_id(&[
+            &provenance.identity_set,
+            &model.hash,
+            &format!("{sampling:?}"),
+            &item.identity,
+            &item.index.to_string(),
+        ]),
         synthetic: true,
         seed: sampling.seed,
         index: item.index as i64,
@@ -196,10 +208,14 @@ fn record(
     }
 }
 
-/// A unique name of an image: 24 hexadecimal digits.
-pub fn sample_id(model_hash: &str, seed: u64, identity: &str, index: u64) -> String {
-    let text = format!("{model_hash}\0{seed}\0{identity}\0{index}");
-    blake3::hash(text.as_bytes()).to_hex()[..24].to_owned()
+/// A name that is unique to `parts`: 24 hexadecimal digits.
+pub fn sample_id(parts: &[&str]) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for part in parts {
+        hasher.update(&(part.len() as u64).to_le_bytes());
+        hasher.update(part.as_bytes());
+    }
+    hasher.finalize().to_hex()[..24].to_owned()
 }
 
 /// The item and the sampling that a stored row names.

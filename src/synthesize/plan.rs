@@ -89,8 +89,10 @@ impl Plan {
             // Exponential draws over their sum are even on the simplex.
             let draws: Vec<f32> = chosen.iter().map(|_| -(1.0 - rng.random::<f32>()).ln()).collect();
             let total: f32 = draws.iter().sum();
-            let mix = chosen.iter().zip(draws).map(|(l, d)| (*l, d / total)).collect();
-            let mut identity = format!("new-{i:06}");
+            let mix: Vec<(u32, f32)> = chosen.iter().zip(draws).map(|(l, d)| (*l, d / total)).collect();
+            // The sources are part of the key: another mix is another person.
+            let sources = blake3::hash(format!("{identities:?} {mix:?}").as_bytes()).to_hex();
+            let mut identity = format!("new-{i:06}-{}", &sources[..8]);
             while identities.contains(&identity) {
                 identity.push('_');
             }
@@ -133,7 +135,7 @@ mod tests {
     #[test]
     fn new_identities_mix_distinct_labels_and_never_clash() {
         let mut p = plan(Amount::PerIdentity(1));
-        let names = ["a", "b", "new-000001"].map(str::to_owned);
+        let names = ["a", "b", "c"].map(str::to_owned);
         p.add_new(&names, NewIdentities { count: 20, mix: 3, per_id: 2 }, 8).unwrap();
         let labels: Vec<i64> = p.targets.iter().map(|t| t.label).collect();
         assert_eq!(labels, (5..28).collect::<Vec<_>>());

@@ -4,7 +4,7 @@
 //! gives the generator no gradient; here the newest batch mean carries it, undiminished:
 //! `centre = stop(decay * old + (1 - decay) * batch) + (batch - stop(batch))`.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::loss::mean_matching;
 use candle_core::{Device, Tensor};
 use std::collections::BTreeMap;
@@ -154,11 +154,17 @@ impl Centres {
     /// Takes the state out of `tensors`, as [`Centres::export`] left it.
     pub fn import(&mut self, tensors: &mut BTreeMap<String, Tensor>) -> Result<()> {
         for (name, side) in [("real", &mut self.real), ("fake", &mut self.fake)] {
-            side.overall = tensors.remove(&format!("centres.{name}.overall"));
-            side.classes = tensors.remove(&format!("centres.{name}.classes"));
-            if let Some(seen) = tensors.remove(&format!("centres.{name}.seen")) {
-                side.seen = seen.to_vec1::<f32>()?.iter().map(|v| *v > 0.0).collect();
+            let mut take = |what: &str, rank: usize| {
+                let key = format!("centres.{name}.{what}");
+                let t = tensors.remove(&key).filter(|t| t.rank() == rank);
+                t.ok_or_else(|| Error::Model(format!("tensor `{key}` is missing or has another shape")))
+            };
+            let (overall, classes, seen) = (take("overall", 1)?, take("classes", 2)?, take("seen", 1)?);
+            if classes.dim(0)? != side.seen.len() || seen.dim(0)? != side.seen.len() {
+                return Err(Error::Model(format!("tensors `centres.{name}.*` are of another number of classes")));
             }
+            (side.overall, side.classes) = (Some(overall), Some(classes));
+            side.seen = seen.to_vec1::<f32>()?.iter().map(|v| *v > 0.0).collect();
         }
         Ok(())
     }

@@ -27,9 +27,9 @@ const FORMAT: u32 = 1;
 
 /// Hash of all settings that decide the weights at a given step.
 fn training_key(config: &RunConfig) -> Result<String> {
-    let mut c = config.clone();
-    (c.train.duration_kimg, c.train.checkpoint_kimg, c.train.grid_kimg) = (1.0, 1.0, 1.0);
-    c.training_hash()
+    let mut c = config.training_only();
+    c.train.duration_kimg = 1.0;
+    c.hash()
 }
 
 /// Writes the state to `path`; refuses tensors that are not finite.

@@ -144,14 +144,22 @@ pub fn fit(
         return Err(Error::Manifest("no usable images to train on".into()));
     }
     store::create_dir(dir)?;
-    store::write_atomic(&dir.join("config.toml"), config.to_toml()?.as_bytes())?;
     let checkpoint = dir.join("checkpoint.safetensors");
     let mut state = State::new(config, classes, device)?;
     if checkpoint.exists() {
         checkpoint::load(&checkpoint, &mut state, config, dataset, device)?;
-        progress.note(&format!("resuming at step {}", state.step));
+        progress.resume(state.step);
     }
     let total = total_steps(&config.train);
+    if state.step > total {
+        return Err(Error::Model(format!(
+            "{}: is at {} kimg already, beyond train.duration_kimg {}; ask for more, or choose another folder",
+            checkpoint.display(),
+            state.step as f64 * config.train.batch_size as f64 / 1000.0,
+            config.train.duration_kimg
+        )));
+    }
+    store::write_atomic(&dir.join("config.toml"), config.to_toml()?.as_bytes())?;
     let batch = config.train.batch_size as u64;
     let every = |kimg: f64| ((kimg * 1000.0 / batch as f64).round() as u64).max(1);
     let (save_every, grid_every) = (every(config.train.checkpoint_kimg), every(config.train.grid_kimg));

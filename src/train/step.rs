@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::model::{CvaeGan, Labels, Mode, Network, loss};
 use crate::ops::adam::{AdamParams, Moments};
 use crate::ops::frozen_weights;
-use crate::seeds::{Seeds, normal, normal_vec};
+use crate::seeds::{Seeds, normal};
 use candle_core::backprop::GradStore;
 use candle_core::{D, Tensor, Var};
 use rand::RngExt;
@@ -162,8 +162,8 @@ impl Optimizer {
         for (name, (_, m)) in &self.moments {
             for (kind, var) in [("first", &m.first), ("second", &m.second)] {
                 let key = format!("adam.{kind}.{name}");
-                let t = tensors.remove(&key).ok_or_else(|| Error::Model(format!("tensor `{key}` is missing")))?;
-                var.set(&t)?;
+                let t = tensors.remove(&key).filter(|t| t.dims() == var.dims());
+                var.set(&t.ok_or_else(|| Error::Model(format!("tensor `{key}` is missing or has another shape")))?)?;
             }
         }
         Ok(())
@@ -295,9 +295,4 @@ pub fn average<N>(averaged: &Network<N>, source: &Network<N>, decay: f64) -> Res
         crate::ops::adam::moving_average(&p.var, &source.params[name].var, decay)?;
     }
     Ok(())
-}
-
-/// Draws one z for each of `n` images from N(0, I).
-pub fn prior_latents(seeds: &Seeds, keys: &[u64], n: usize, latent_dim: usize) -> Vec<f32> {
-    normal_vec(&mut seeds.stream("sample", keys), n * latent_dim)
 }

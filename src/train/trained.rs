@@ -31,8 +31,6 @@ pub struct ModelHeader {
     pub identities: Vec<String>,
     /// blake3 of the training images.
     pub dataset_hash: String,
-    /// blake3 of the manifest they came from.
-    pub manifest_hash: String,
     /// Number of training images of each identity.
     pub images: Vec<usize>,
     /// Steps taken.
@@ -79,10 +77,10 @@ impl TrainedModel {
         tensors.insert("latent.factor".into(), latent.factor);
         let header = ModelHeader {
             format: FORMAT,
-            config: config.clone(),
+            // Only what decides the weights: equal weights are equal files, whatever is made of them later.
+            config: config.training_only(),
             identities: dataset.identities().to_vec(),
             dataset_hash: dataset.hash().into(),
-            manifest_hash: dataset.manifest_hash().into(),
             images: (0..dataset.identities().len() as u32).map(|l| dataset.images_of(l).len()).collect(),
             step: state.step,
         };
