@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-use augment::ops::{self, Activation, norm::bias_act};
+use augment::ops::{self, Activation, bias_act};
 use augment::seeds::{Seeds, normal};
 use candle_core::{DType, Device, Result, Tensor, Var};
 use rand::RngExt;

@@ -104,7 +104,7 @@ impl Bias {
 
     /// Same shape as `x`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(ops::norm::bias_act(x, self.bias.as_tensor(), self.act)?)
+        Ok(ops::bias_act(x, self.bias.as_tensor(), self.act)?)
     }
 }
 

@@ -9,6 +9,7 @@
 //! This is the only module that contains `unsafe`, all of it in [`matmul`].
 
 pub mod adam;
+pub mod bias;
 pub mod conv;
 pub mod matmul;
 pub mod norm;
@@ -18,6 +19,7 @@ use candle_core::{CpuStorage, Layout, Result, Storage, Tensor};
 use std::cell::Cell;
 use std::sync::OnceLock;
 
+pub use bias::bias_act;
 pub use conv::{conv_transpose2d, conv2d};
 pub use norm::{Activation, BatchStats, batch_norm_act, channel_affine_act};
 pub use pool::{max_pool2d, upsample_nearest2x};

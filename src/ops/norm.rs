@@ -1,10 +1,10 @@
-//! Batch normalisation and bias, each fused with the activation that follows, forward and backward.
+//! Batch normalisation fused with the activation that follows, forward and backward.
 //!
 //! All work on `[B, .., C]` tensors, one image (row of B) per task: sums over an image are taken in order, then the
 //! images' sums in order, so that threads cannot change a bit.
 
 use super::{slice, use_kernels, weights_frozen, with_values};
-use candle_core::{CpuStorage, CustomOp2, CustomOp3, D, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp3, D, Layout, Result, Shape, Tensor};
 use multiversion::multiversion;
 use rayon::prelude::*;
 use std::sync::{Arc, OnceLock};
@@ -27,7 +27,7 @@ pub enum Activation {
 
 impl Activation {
     /// Slope for negative values; the activation's sign then tells its argument's sign.
-    fn slope(self) -> Option<f32> {
+    pub(super) fn slope(self) -> Option<f32> {
         match self {
             Self::Identity => Some(1.0),
             Self::Relu => Some(0.0),
@@ -37,7 +37,7 @@ impl Activation {
     }
 
     /// The same function in candle's operations.
-    fn reference(self, x: &Tensor) -> Result<Tensor> {
+    pub(super) fn reference(self, x: &Tensor) -> Result<Tensor> {
         match self {
             Self::Identity => Ok(x.clone()),
             Self::Relu => x.relu(),
@@ -102,7 +102,7 @@ fn moments(x: &[f32], batch: usize, c: usize) -> (Vec<f32>, Vec<f32>) {
 
 /// `y = act(x * scale + shift)` over pixels of C channels.
 #[multiversion(targets("x86_64+avx512f+avx512vl+avx512bw+avx512dq", "x86_64+avx2+fma"))]
-fn affine(x: &[f32], scale: &[f32], shift: &[f32], slope: f32, y: &mut [f32]) {
+pub(super) fn affine(x: &[f32], scale: &[f32], shift: &[f32], slope: f32, y: &mut [f32]) {
     let c = scale.len();
     for (px, out) in x.chunks_exact(c).zip(y.chunks_exact_mut(c)) {
         for (((o, v), a), b) in out.iter_mut().zip(px).zip(scale).zip(shift) {
@@ -266,7 +266,7 @@ impl CustomOp3 for BatchNormAct {
 }
 
 /// Sum of rows of `c` values, in order.
-fn total(rows: &[Vec<f32>], c: usize) -> Vec<f32> {
+pub(super) fn total(rows: &[Vec<f32>], c: usize) -> Vec<f32> {
     let mut sum = vec![0.0; c];
     for row in rows {
         sum.iter_mut().zip(row).for_each(|(t, v)| *t += v);
@@ -354,73 +354,4 @@ pub fn channel_affine_act(x: &Tensor, scale: &Tensor, shift: &Tensor, act: Activ
     }
     let y = x.broadcast_mul(&broadcastable(scale, x.rank())?)?.broadcast_add(&broadcastable(shift, x.rank())?)?;
     act.reference(&y)
-}
-
-struct BiasAct {
-    act: Activation,
-}
-
-impl CustomOp2 for BiasAct {
-    fn name(&self) -> &'static str {
-        "bias-act"
-    }
-
-    fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout, bias: &CpuStorage, bl: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (x, bias) = (slice(x, xl)?, slice(bias, bl)?);
-        let image = x.len() / xl.dims()[0];
-        let ones = vec![1.0; bias.len()];
-        let mut y = vec![0.0; x.len()];
-        y.par_chunks_mut(image).zip(x.par_chunks(image)).for_each(|(y, x)| {
-            affine(x, &ones, bias, self.act.slope().unwrap_or(1.0), y);
-            if self.act == Activation::Tanh {
-                y.iter_mut().for_each(|v| *v = v.tanh());
-            }
-        });
-        Ok((CpuStorage::F32(y), xl.shape().clone()))
-    }
-
-    fn bwd(&self, x: &Tensor, bias: &Tensor, y: &Tensor, dy: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let c = bias.elem_count();
-        let image = x.elem_count() / x.dim(0)?;
-        let (dx, sums) = with_values(y, |y| {
-            with_values(dy, |dy| {
-                let mut dx = vec![0.0; y.len()];
-                let sums: Vec<Vec<f32>> = dx
-                    .par_chunks_mut(image)
-                    .zip(y.par_chunks(image).zip(dy.par_chunks(image)))
-                    .map(|(dx, (y, dy))| {
-                        match self.act.slope() {
-                            Some(slope) => dx
-                                .iter_mut()
-                                .zip(y.iter().zip(dy))
-                                .for_each(|(d, (y, g))| *d = if *y > 0.0 { *g } else { g * slope }),
-                            None => dx.iter_mut().zip(y.iter().zip(dy)).for_each(|(d, (y, g))| *d = g * (1.0 - y * y)),
-                        }
-                        let mut sum = vec![0.0; c];
-                        for px in dx.chunks_exact(c) {
-                            sum.iter_mut().zip(px).for_each(|(s, d)| *s += d);
-                        }
-                        sum
-                    })
-                    .collect();
-                Ok((dx, sums))
-            })
-        })?;
-        let dx = Some(Tensor::from_vec(dx, x.shape(), x.device())?);
-        if weights_frozen() {
-            return Ok((dx, None));
-        }
-        Ok((dx, Some(Tensor::from_vec(total(&sums, c), bias.shape(), x.device())?)))
-    }
-}
-
-/// `act(x + bias)` per channel.
-///
-/// # Shapes
-/// - `x`: `[B, .., C]`, `bias`: `[C]`
-pub fn bias_act(x: &Tensor, bias: &Tensor, act: Activation) -> Result<Tensor> {
-    if use_kernels(x) {
-        return x.contiguous()?.apply_op2(&bias.contiguous()?, BiasAct { act });
-    }
-    act.reference(&x.broadcast_add(bias)?)
 }
