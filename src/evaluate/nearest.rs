@@ -1,7 +1,7 @@
 //! The nearest training image of each image, by pixels.
 
 use crate::dataset::IdentityDataset;
-use crate::ops::matmul::{Mat, matmul};
+use crate::ops::dot_products;
 use rayon::prelude::*;
 
 /// A nearest neighbour.
@@ -41,10 +41,8 @@ pub fn search(images: &IdentityDataset, reference: &IdentityDataset, mut progres
                 let theirs = centred(reference, part.clone());
                 let norms = lengths(&theirs, width);
                 let mut best = vec![(f32::INFINITY, 0usize); own.len()];
-                let mut products = vec![0.0; own.len() * norms.len()];
                 for side in [&plain, &mirrored] {
-                    let (a, b) = (Mat::new(side, own.len(), width), Mat::new(&theirs, norms.len(), width));
-                    matmul(&mut products, a, b.t(), false);
+                    let products = dot_products(side, &theirs, width);
                     for (i, row) in products.chunks_exact(norms.len()).enumerate() {
                         for (j, p) in row.iter().enumerate() {
                             let squared = own[i] + norms[j] - 2.0 * p;

@@ -1,19 +1,21 @@
 //! Fast CPU kernels behind candle custom operations: convolution, batch normalisation, pooling and Adam.
 //!
-//! Every image tensor in this crate is channels-last, `[B, H, W, C]`: a convolution then is a gather of whole pixel
-//! rows followed by a matrix product, and a normalisation runs over contiguous channels. On a CPU the functions here
+//! Every image tensor in this crate is channels-last, `[B, H, W, C]`: a patch then is a few straight runs of values, and a
+//! normalisation runs over contiguous channels. On a CPU the functions here
 //! run our kernels; on any other device, or with `AUGMENT_OPS=reference`, the same functions compose candle's own
 //! operations, which is also what the kernels are tested against.
 //!
 //! Results do not depend on the number of threads: work is cut into fixed pieces and sums are taken in a fixed order.
-//! This is the only module that contains `unsafe`, all of it in [`matmul`].
+//! None of it is `unsafe`: the vector instructions come through `pulp`.
 
 pub mod adam;
 pub mod bias;
 pub mod conv;
-pub mod matmul;
+mod direct;
 pub mod norm;
 pub mod pool;
+pub mod simd;
+mod tile;
 
 use candle_core::{CpuStorage, Layout, Result, Storage, Tensor};
 use std::cell::Cell;
@@ -21,6 +23,7 @@ use std::sync::OnceLock;
 
 pub use bias::bias_act;
 pub use conv::{conv_transpose2d, conv2d};
+pub use direct::dot_products;
 pub use norm::{Activation, BatchStats, batch_norm_act, channel_affine_act};
 pub use pool::{max_pool2d, upsample_nearest2x};
 
