@@ -121,7 +121,7 @@ fn training_learns_and_labels_matter() {
     let z = augment::seeds::normal(&mut Seeds::new(1).stream("z", &[]), &[32, 4], &CPU).unwrap();
     let brightness = |label: u32| {
         let labels = Labels::plain(&[label; 32], &CPU).unwrap();
-        let x = state.averaged.net.forward(&z, &labels, Mode::Eval).unwrap();
+        let x = state.averaged.net.forward(&(&z).into(), &labels, Mode::Eval).unwrap();
         x.mean_all().unwrap().to_scalar::<f32>().unwrap()
     };
     let (dark, bright) = (brightness(0), brightness(2));

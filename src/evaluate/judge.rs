@@ -5,6 +5,7 @@ use crate::dataset::IdentityDataset;
 use crate::error::{Error, Result};
 use crate::model::{Mode, Network, Weights, build_classifier, classifier::Classifier, loss};
 use crate::ops::adam::{AdamParams, Moments};
+use crate::ops::{Tape, differentiate};
 use crate::progress::Progress;
 use crate::seeds::Seeds;
 use crate::train::{draw_indices, step::top1};
@@ -51,13 +52,18 @@ impl Judge {
             let shift = (rng.random_range(-reach..=reach), rng.random_range(-reach..=reach));
             let images = shifted(&real.batch(&indices, &flips, device)?, shift)?;
             let labels: Vec<u32> = indices.iter().map(|i| real.labels()[*i]).collect();
-            let (_, logits) = network.net.forward(&images, Mode::Train)?;
-            let loss = loss::classifier(&logits, &Tensor::from_vec(labels, BATCH, device)?)?;
+            let tape = Tape::default();
+            let (_, logits) = network.net.forward(&tape.constant(&images), Mode::Train)?;
+            let labels = Tensor::from_vec(labels, BATCH, device)?;
+            let (loss, at_logits) = differentiate(&[&logits], |t| {
+                let loss = loss::classifier(&t[0], &labels)?;
+                Ok((loss.clone(), loss))
+            })?;
             if !loss.to_scalar::<f32>()?.is_finite() {
                 let advice = "its training images may be damaged".into();
                 return Err(Error::Diverged { step, what: "the judge's loss".into(), advice });
             }
-            let grads = loss.backward()?;
+            let grads = tape.gradients(&[(&logits, &at_logits[0])], params.iter().map(|(var, _)| var.as_tensor()))?;
             let cosine = 0.5 * (1.0 + (std::f64::consts::PI * step as f64 / steps as f64).cos());
             let adam = AdamParams { learning_rate: ADAM.learning_rate * cosine, ..ADAM };
             for (var, moments) in &params {
@@ -81,7 +87,7 @@ impl Judge {
         for part in all.chunks(BATCH) {
             let x = images.batch(part, &[], &self.device)?;
             let labels: Vec<u32> = part.iter().map(|i| images.labels()[*i]).collect();
-            let (_, logits) = self.network.net.forward(&x, Mode::Eval)?;
+            let (_, logits) = self.network.net.forward(&(&x).into(), Mode::Eval)?;
             right += f64::from(top1(&logits, &labels)?) * part.len() as f64;
         }
         Ok(right / images.len() as f64)

@@ -5,8 +5,7 @@ use super::params::Params;
 use super::trunk::Trunk;
 use crate::config::RunConfig;
 use crate::error::Result;
-use crate::ops::Activation;
-use candle_core::Tensor;
+use crate::ops::{Activation, Value};
 
 /// C(x): a convolutional trunk, hidden fully connected layers, and one logit a label.
 pub struct Classifier {
@@ -36,7 +35,7 @@ impl Classifier {
     ///
     /// # Shapes
     /// - `x`: `[B, S, S, 3]`; returns `[B, F]`, `[B, K]`
-    pub fn forward(&self, x: &Tensor, mode: Mode) -> Result<(Tensor, Tensor)> {
+    pub fn forward(&self, x: &Value, mode: Mode) -> Result<(Value, Value)> {
         let mut h = self.trunk.forward(x, mode)?;
         for (fc, norm) in &self.hidden {
             h = norm.forward(&fc.forward(&h)?, None, mode)?;

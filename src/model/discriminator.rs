@@ -5,8 +5,7 @@ use super::params::Params;
 use super::trunk::Trunk;
 use crate::config::RunConfig;
 use crate::error::Result;
-use crate::ops::Activation;
-use candle_core::Tensor;
+use crate::ops::{Activation, Value};
 
 /// D(x), DCGAN's.
 pub struct Discriminator {
@@ -27,9 +26,9 @@ impl Discriminator {
     ///
     /// # Shapes
     /// - `x`: `[B, S, S, 3]`; returns `[B, F]`, `[B]`
-    pub fn forward(&self, x: &Tensor, mode: Mode) -> Result<(Tensor, Tensor)> {
+    pub fn forward(&self, x: &Value, mode: Mode) -> Result<(Value, Value)> {
         let features = self.trunk.forward(x, mode)?;
-        let logit = self.bias.forward(&self.fc.forward(&features)?)?.squeeze(1)?;
+        let logit = self.bias.forward(&self.fc.forward(&features)?)?.reshape(x.dim(0)?)?;
         Ok((features, logit))
     }
 }

@@ -5,8 +5,8 @@ use super::params::{Init, Params};
 use super::trunk::Trunk;
 use crate::config::RunConfig;
 use crate::error::Result;
-use crate::ops::Activation;
-use candle_core::{Tensor, Var};
+use crate::ops::{Activation, Value, apply};
+use candle_core::Var;
 
 /// E(x, c). The label joins at the last fully connected layer, as in the paper.
 pub struct Encoder {
@@ -35,11 +35,13 @@ impl Encoder {
     ///
     /// # Shapes
     /// - `x`: `[B, S, S, 3]` in [-1, 1]; returns `mu`, `logvar`: `[B, Z]`
-    pub fn forward(&self, x: &Tensor, labels: &Labels, mode: Mode) -> Result<(Tensor, Tensor)> {
-        let h = (self.fc.forward(&self.trunk.forward(x, mode)?)? + labels.gather(&self.label)?)?;
+    pub fn forward(&self, x: &Value, labels: &Labels, mode: Mode) -> Result<(Value, Value)> {
+        let h = self.fc.forward(&self.trunk.forward(x, mode)?)?.add(&labels.gather(&x.leaf(&self.label))?)?;
         let h = self.bias.forward(&h)?;
         let z = self.latent_dim;
+        let mu = apply(&[&h], |t| t[0].narrow(1, 0, z)?.contiguous())?;
         // Bounded so that exp(logvar) stays finite whatever a bad step does.
-        Ok((h.narrow(1, 0, z)?.contiguous()?, h.narrow(1, z, z)?.contiguous()?.clamp(-12f32, 8f32)?))
+        let logvar = apply(&[&h], |t| t[0].narrow(1, z, z)?.contiguous()?.clamp(-12f32, 8f32))?;
+        Ok((mu, logvar))
     }
 }

@@ -4,8 +4,8 @@ use super::layers::{BatchNorm, Bias, Labels, Linear, Mode, WEIGHT_STD, conv_weig
 use super::params::{Init, Params};
 use crate::config::{RunConfig, Upsample};
 use crate::error::Result;
-use crate::ops::{self, Activation};
-use candle_core::{Tensor, Var};
+use crate::ops::{self, Activation, Value};
+use candle_core::Var;
 
 enum Output {
     Hidden(BatchNorm),
@@ -68,19 +68,18 @@ impl Generator {
 
     /// # Shapes
     /// - `z`: `[B, Z]`; returns `[B, S, S, 3]` in [-1, 1]
-    pub fn forward(&self, z: &Tensor, labels: &Labels, mode: Mode) -> Result<Tensor> {
-        let mut x = (self.fc.forward(z)? + labels.gather(&self.label)?)?;
+    pub fn forward(&self, z: &Value, labels: &Labels, mode: Mode) -> Result<Value> {
+        let mut x = self.fc.forward(z)?.add(&labels.gather(&z.leaf(&self.label))?)?;
         if let Some((norm, fc2)) = &self.hidden {
             x = fc2.forward(&norm.forward(&x, None, mode)?)?;
         }
         let (side, channels) = self.start;
         x = self.first.forward(&x.reshape((z.dim(0)?, side, side, channels))?, Some(labels), mode)?;
         for block in &self.blocks {
+            let weight = x.leaf(&block.weight);
             x = match self.upsample {
-                Upsample::Transposed => ops::conv_transpose2d(&x, block.weight.as_tensor(), 2, block.kernel / 2 - 1)?,
-                Upsample::Nearest => {
-                    ops::conv2d(&ops::upsample_nearest2x(&x)?, block.weight.as_tensor(), 1, block.kernel / 2)?
-                }
+                Upsample::Transposed => ops::conv_transpose2d(&x, &weight, 2, block.kernel / 2 - 1)?,
+                Upsample::Nearest => ops::conv2d(&ops::upsample_nearest2x(&x)?, &weight, 1, block.kernel / 2)?,
             };
             x = match &block.output {
                 Output::Hidden(norm) => norm.forward(&x, Some(labels), mode)?,

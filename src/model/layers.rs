@@ -2,7 +2,7 @@
 
 use super::params::{Init, Params};
 use crate::error::Result;
-use crate::ops::{self, Activation, batch_norm_act, channel_affine_act, norm::EPS};
+use crate::ops::{self, Activation, Value, apply, batch_norm_act, channel_affine_act, norm::EPS};
 use candle_core::{D, Device, Tensor, Var};
 
 /// Which statistics normalisations use.
@@ -55,15 +55,11 @@ impl Labels {
     ///
     /// # Shapes
     /// - `table`: `[K, N]`; returns `[B, N]`
-    pub fn gather(&self, table: &Tensor) -> Result<Tensor> {
-        let rows = table.index_select(&self.ids, 0)?;
-        match &self.weights {
-            None => Ok(rows),
-            Some(w) => {
-                let (b, m, _) = w.dims3()?;
-                Ok(rows.reshape((b, m, ()))?.broadcast_mul(w)?.sum(1)?)
-            }
-        }
+    pub fn gather(&self, table: &Value) -> Result<Value> {
+        let Some(weights) = &self.weights else { return Ok(table.rows(&self.ids)?) };
+        let (b, m, _) = weights.dims3()?;
+        let rows = table.rows(&self.ids)?;
+        Ok(apply(&[&rows], |t| t[0].reshape((b, m, ()))?.broadcast_mul(weights)?.sum(1))?)
     }
 }
 
@@ -83,9 +79,10 @@ impl Linear {
     }
 
     /// `[B, inputs]` to `[B, outputs]`.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    pub fn forward(&self, x: &Value) -> Result<Value> {
         let (b, inputs) = x.dims2()?;
-        Ok(ops::conv2d(&x.reshape((b, 1, 1, inputs))?, self.weight.as_tensor(), 1, 0)?.flatten_from(1)?)
+        let y = ops::conv2d(&x.reshape((b, 1, 1, inputs))?, &x.leaf(&self.weight), 1, 0)?;
+        Ok(y.reshape((b, y.dim(D::Minus1)?))?)
     }
 }
 
@@ -103,8 +100,8 @@ impl Bias {
     }
 
     /// Same shape as `x`.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(ops::bias_act(x, self.bias.as_tensor(), self.act)?)
+    pub fn forward(&self, x: &Value) -> Result<Value> {
+        Ok(ops::bias_act(x, &x.leaf(&self.bias), self.act)?)
     }
 }
 
@@ -134,16 +131,17 @@ impl BatchNorm {
     }
 
     /// Same shape as `x`; `labels` are needed by conditional normalisation only.
-    pub fn forward(&self, x: &Tensor, labels: Option<&Labels>, mode: Mode) -> Result<Tensor> {
+    pub fn forward(&self, x: &Value, labels: Option<&Labels>, mode: Mode) -> Result<Value> {
+        let (gamma, beta) = (x.leaf(&self.gamma), x.leaf(&self.beta));
         let (gamma, beta) = match (labels, self.gamma.rank()) {
-            (Some(labels), 2) => (labels.gather(&self.gamma)?, labels.gather(&self.beta)?),
-            _ => (self.gamma.as_tensor().clone(), self.beta.as_tensor().clone()),
+            (Some(labels), 2) => (labels.gather(&gamma)?, labels.gather(&beta)?),
+            _ => (gamma, beta),
         };
         if mode == Mode::Eval {
             let inv_std = (self.running_var.as_tensor() + EPS)?.sqrt()?.recip()?;
             let scale = gamma.broadcast_mul(&inv_std)?;
-            let shift = (beta - scale.broadcast_mul(self.running_mean.as_tensor())?)?;
-            return Ok(channel_affine_act(x, &scale, &shift, self.act)?);
+            let shift = (beta.tensor() - scale.broadcast_mul(self.running_mean.as_tensor())?)?;
+            return Ok((&channel_affine_act(x, &scale, &shift, self.act)?).into());
         }
         let (y, stats) = batch_norm_act(x, &gamma, &beta, self.act)?;
         if mode == Mode::Train {
@@ -183,8 +181,8 @@ impl ConvNorm {
     }
 
     /// `[B, H, W, inputs]` to `[B, H', W', outputs]`.
-    pub fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
-        self.norm.forward(&ops::conv2d(x, self.weight.as_tensor(), self.stride, self.pad)?, None, mode)
+    pub fn forward(&self, x: &Value, mode: Mode) -> Result<Value> {
+        self.norm.forward(&ops::conv2d(x, &x.leaf(&self.weight), self.stride, self.pad)?, None, mode)
     }
 }
 

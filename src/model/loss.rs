@@ -46,6 +46,11 @@ pub fn pairwise(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     ((a - b)?.sqr()?.sum_all()? * 0.5)? / a.dim(0)? as f64
 }
 
+/// L_G: the pixel, f_D and f_C terms (each a [`pairwise`] distance), times their shares; the paper's shares are 1.
+pub fn weighted_pairs(terms: &[Tensor; 3], shares: [f64; 3]) -> Result<Tensor> {
+    ((&terms[0] * shares[0])? + (&terms[1] * shares[1])?)? + (&terms[2] * shares[2])?
+}
+
 /// L_GD = 1/2 |E f_D(x_r) - E f_D(x_p)|^2, and one class's term of L_GC with f_C: 1/2 the squared distance of rows of
 /// means, summed over all rows.
 ///

@@ -4,8 +4,8 @@ use super::layers::{Bias, ConvNorm, Mode, conv_weight};
 use super::params::Params;
 use crate::config::Trunk as TrunkConfig;
 use crate::error::Result;
-use crate::ops::{self, Activation};
-use candle_core::{Tensor, Var};
+use crate::ops::{self, Activation, Value};
+use candle_core::Var;
 
 /// Four parallel branches over the same image, concatenated along channels (Szegedy et al. 2015).
 struct Inception {
@@ -30,11 +30,11 @@ impl Inception {
         })
     }
 
-    fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
+    fn forward(&self, x: &Value, mode: Mode) -> Result<Value> {
         let three = self.three[1].forward(&self.three[0].forward(x, mode)?, mode)?;
         let five = self.five[1].forward(&self.five[0].forward(x, mode)?, mode)?;
         let pooled = self.pool.forward(&ops::max_pool2d(x, 3, 1, 1)?, mode)?;
-        Ok(Tensor::cat(&[&self.one.forward(x, mode)?, &three, &five, &pooled], 3)?)
+        Ok(Value::concatenate(&[&self.one.forward(x, mode)?, &three, &five, &pooled])?)
     }
 }
 
@@ -147,17 +147,17 @@ impl Trunk {
     }
 
     /// `[B, S, S, 3]` to `[B, features]`.
-    pub fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
+    pub fn forward(&self, x: &Value, mode: Mode) -> Result<Value> {
         let mut x = x.clone();
         for layer in &self.layers {
             x = match layer {
-                Layer::Plain(weight, bias) => bias.forward(&ops::conv2d(&x, weight.as_tensor(), 2, 1)?)?,
+                Layer::Plain(weight, bias) => bias.forward(&ops::conv2d(&x, &x.leaf(weight), 2, 1)?)?,
                 Layer::Conv(conv) => conv.forward(&x, mode)?,
                 Layer::Pool(kernel, stride, pad) => ops::max_pool2d(&x, *kernel, *stride, *pad)?,
                 Layer::Inception(inception) => inception.forward(&x, mode)?,
-                Layer::GlobalMean => x.mean((1, 2))?,
+                Layer::GlobalMean => ops::apply(&[&x], |t| t[0].mean((1, 2)))?,
             };
         }
-        Ok(x.flatten_from(1)?)
+        Ok(x.reshape((x.dim(0)?, self.features))?)
     }
 }

@@ -1,4 +1,5 @@
-//! Fast CPU kernels behind candle custom operations: convolution, batch normalisation, pooling and Adam.
+//! Fast CPU kernels on candle tensors (convolution, batch normalisation, pooling, Adam) and a tape that differentiates
+//! them.
 //!
 //! Every image tensor in this crate is channels-last, `[B, H, W, C]`: a patch then is a few straight runs of values, and a
 //! normalisation runs over contiguous channels. On a CPU the functions here
@@ -6,49 +7,30 @@
 //! operations, which is also what the kernels are tested against.
 //!
 //! Results do not depend on the number of threads: work is cut into fixed pieces and sums are taken in a fixed order.
-//! None of it is `unsafe`: the vector instructions come through `pulp`.
+//! The vector instructions come through `pulp`; `unsafe` is only in [`buffer`] and where it is used, to leave memory
+//! uncleared that is about to be written.
 
 pub mod adam;
 pub mod bias;
+mod buffer;
 pub mod conv;
 mod direct;
 pub mod norm;
 pub mod pool;
 pub mod simd;
+pub mod tape;
 mod tile;
 
 use candle_core::{CpuStorage, Layout, Result, Storage, Tensor};
-use std::cell::Cell;
 use std::sync::OnceLock;
 
 pub use bias::bias_act;
+pub use buffer::keep_memory;
 pub use conv::{conv_transpose2d, conv2d};
 pub use direct::dot_products;
 pub use norm::{Activation, BatchStats, batch_norm_act, channel_affine_act};
 pub use pool::{max_pool2d, upsample_nearest2x};
-
-thread_local! {
-    static FROZEN: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Runs `f` (a backward pass) without computing gradients of convolution weights and normalisation parameters.
-///
-/// The generator descends on features of the discriminator and the classifier: gradients must pass through these
-/// networks, but their own weight gradients would be thrown away, at a third of the cost.
-pub fn frozen_weights<T>(f: impl FnOnce() -> T) -> T {
-    struct Restore(bool);
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            FROZEN.with(|c| c.set(self.0));
-        }
-    }
-    let _restore = Restore(FROZEN.with(|c| c.replace(true)));
-    f()
-}
-
-fn weights_frozen() -> bool {
-    FROZEN.with(Cell::get)
-}
+pub use tape::{Gradients, Tape, Value, apply, differentiate};
 
 /// True where our kernels serve `t`; false where candle's own operations do.
 fn use_kernels(t: &Tensor) -> bool {

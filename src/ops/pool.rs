@@ -1,9 +1,13 @@
 //! Max pooling and nearest upsampling on `[B, H, W, C]` tensors, with their gradients.
 
-use super::{slice, use_kernels, with_values};
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
+use super::buffer::written;
+use super::tape::{Value, apply};
+use super::{use_kernels, with_values};
+use candle_core::{Result, Tensor};
 use rayon::prelude::*;
+use std::mem::MaybeUninit;
 
+#[derive(Clone, Copy)]
 struct MaxPool2d {
     kernel: usize,
     stride: usize,
@@ -31,17 +35,11 @@ impl MaxPool2d {
     }
 }
 
-impl CustomOp1 for MaxPool2d {
-    fn name(&self) -> &'static str {
-        "max-pool2d-nhwc"
-    }
-
-    fn cpu_fwd(&self, x: &CpuStorage, l: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (b, h, w, c) = l.shape().dims4()?;
-        let x = slice(x, l)?;
-        let (oh, ow) = (self.side(h), self.side(w));
-        let mut y = vec![f32::NEG_INFINITY; b * oh * ow * c];
-        y.par_chunks_mut(oh * ow * c).zip(x.par_chunks(h * w * c)).for_each(|(y, x)| {
+impl MaxPool2d {
+    fn forward(&self, x: &[f32], (h, w, c): (usize, usize, usize)) -> Vec<f32> {
+        let out = self.side(h) * self.side(w) * c;
+        let mut y = vec![f32::NEG_INFINITY; x.len() / (h * w * c) * out];
+        y.par_chunks_mut(out).zip(x.par_chunks(h * w * c)).for_each(|(y, x)| {
             self.windows(h, w, c, |to, from| {
                 for (y, x) in y[to..to + c].iter_mut().zip(&x[from..from + c]) {
                     // A NaN must not vanish in the pooling.
@@ -49,34 +47,26 @@ impl CustomOp1 for MaxPool2d {
                 }
             });
         });
-        Ok((CpuStorage::F32(y), (b, oh, ow, c).into()))
+        y
     }
 
-    fn bwd(&self, x: &Tensor, y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
-        let (_, h, w, c) = x.dims4()?;
-        let out = y.elem_count() / x.dim(0)?;
-        let mut dx = vec![0.0; x.elem_count()];
-        with_values(x, |xv| {
-            with_values(y, |yv| {
-                with_values(dy, |dyv| {
-                    dx.par_chunks_mut(h * w * c).enumerate().for_each(|(b, dx)| {
-                        let (x, y) = (&xv[b * h * w * c..], &yv[b * out..]);
-                        // The gradient goes to the first maximum of each window.
-                        let mut left = dyv[b * out..(b + 1) * out].to_vec();
-                        self.windows(h, w, c, |to, from| {
-                            for i in 0..c {
-                                if x[from + i] == y[to + i] {
-                                    dx[from + i] += left[to + i];
-                                    left[to + i] = 0.0;
-                                }
-                            }
-                        });
-                    });
-                    Ok(())
-                })
-            })
-        })?;
-        Ok(Some(Tensor::from_vec(dx, x.shape(), x.device())?))
+    /// The gradient goes to the first maximum of each window.
+    fn backward(&self, x: &[f32], y: &[f32], dy: &[f32], (h, w, c): (usize, usize, usize)) -> Vec<f32> {
+        let out = self.side(h) * self.side(w) * c;
+        let mut dx = vec![0.0; x.len()];
+        dx.par_chunks_mut(h * w * c).enumerate().for_each(|(b, dx)| {
+            let (x, y) = (&x[b * h * w * c..], &y[b * out..]);
+            let mut left = dy[b * out..(b + 1) * out].to_vec();
+            self.windows(h, w, c, |to, from| {
+                for i in 0..c {
+                    if x[from + i] == y[to + i] {
+                        dx[from + i] += left[to + i];
+                        left[to + i] = 0.0;
+                    }
+                }
+            });
+        });
+        dx
     }
 }
 
@@ -84,40 +74,53 @@ impl CustomOp1 for MaxPool2d {
 ///
 /// # Shapes
 /// - `x`: `[B, H, W, C]`; returns `[B, (H + 2 pad - kernel) / stride + 1, .., C]`
-pub fn max_pool2d(x: &Tensor, kernel: usize, stride: usize, pad: usize) -> Result<Tensor> {
-    let (_, h, w, _) = x.dims4()?;
+pub fn max_pool2d(x: &Value, kernel: usize, stride: usize, pad: usize) -> Result<Value> {
+    let (b, h, w, c) = x.dims4()?;
     if kernel == 0 || stride == 0 || pad >= kernel || h.min(w) + 2 * pad < kernel {
         candle_core::bail!("max_pool2d: window {kernel} (padding {pad}) does not fit {:?}", x.dims());
     }
-    if use_kernels(x) {
-        return x.contiguous()?.apply_op1(MaxPool2d { kernel, stride, pad });
-    }
-    // candle pools without padding and has no gradient for overlapping windows: take the maximum of shifted views.
     let pool = MaxPool2d { kernel, stride, pad };
-    let (oh, ow) = (pool.side(h), pool.side(w));
-    // Above the minimum every value is at least the padding's zero.
-    let low = x.detach().flatten_all()?.min(0)?;
-    let above = x.broadcast_sub(&low)?;
-    let padded = above.pad_with_zeros(1, pad, pad + stride)?.pad_with_zeros(2, pad, pad + stride)?;
-    let padded = padded.broadcast_add(&low)?;
-    let mut best: Option<Tensor> = None;
-    for ky in 0..kernel {
-        for kx in 0..kernel {
-            let rows = Tensor::arange_step(ky as u32, (ky + oh * stride) as u32, stride as u32, x.device())?;
-            let cols = Tensor::arange_step(kx as u32, (kx + ow * stride) as u32, stride as u32, x.device())?;
-            let view = padded.index_select(&rows, 1)?.index_select(&cols, 2)?;
-            best = Some(match best {
-                None => view,
-                Some(b) => b.maximum(&view)?,
-            });
-        }
+    if !use_kernels(x) {
+        return apply(&[x], |t| pool.reference(&t[0]));
     }
-    best.ok_or_else(|| candle_core::Error::Msg("max_pool2d: empty window".into()))
+    let y = with_values(x, |x| Ok(pool.forward(x, (h, w, c))))?;
+    let y = Tensor::from_vec(y, (b, pool.side(h), pool.side(w), c), x.device())?;
+    let (xt, yt) = (x.tensor().clone(), y.clone());
+    Ok(Value::record(&[x], y, move |dy, _| {
+        let dx = with_values(&xt, |x| {
+            with_values(&yt, |y| with_values(dy, |dy| Ok(pool.backward(x, y, dy, (h, w, c)))))
+        })?;
+        Ok(vec![Some(Tensor::from_vec(dx, xt.shape(), xt.device())?)])
+    }))
 }
 
-struct Upsample2x;
+impl MaxPool2d {
+    /// candle pools without padding and has no gradient for overlapping windows: take the maximum of shifted views.
+    fn reference(&self, x: &Tensor) -> Result<Tensor> {
+        let (_, h, w, _) = x.dims4()?;
+        let (oh, ow, s) = (self.side(h), self.side(w), self.stride);
+        // Above the minimum every value is at least the padding's zero.
+        let low = x.detach().flatten_all()?.min(0)?;
+        let above = x.broadcast_sub(&low)?;
+        let padded = above.pad_with_zeros(1, self.pad, self.pad + s)?.pad_with_zeros(2, self.pad, self.pad + s)?;
+        let padded = padded.broadcast_add(&low)?;
+        let mut best: Option<Tensor> = None;
+        for ky in 0..self.kernel {
+            for kx in 0..self.kernel {
+                let rows = Tensor::arange_step(ky as u32, (ky + oh * s) as u32, s as u32, x.device())?;
+                let cols = Tensor::arange_step(kx as u32, (kx + ow * s) as u32, s as u32, x.device())?;
+                let view = padded.index_select(&rows, 1)?.index_select(&cols, 2)?;
+                best = Some(match best {
+                    None => view,
+                    Some(b) => b.maximum(&view)?,
+                });
+            }
+        }
+        best.ok_or_else(|| candle_core::Error::Msg("max_pool2d: empty window".into()))
+    }
+}
 
-/// Adds the four pixels that came from each input pixel (`sum`) or copies it to them.
+/// Calls `f(offset in the doubled image, offset in the image)` for every pixel of the doubled image.
 fn each_source(h: usize, w: usize, c: usize, mut f: impl FnMut(usize, usize)) {
     for y in 0..2 * h {
         for x in 0..2 * w {
@@ -126,45 +129,42 @@ fn each_source(h: usize, w: usize, c: usize, mut f: impl FnMut(usize, usize)) {
     }
 }
 
-impl CustomOp1 for Upsample2x {
-    fn name(&self) -> &'static str {
-        "upsample-nearest2x-nhwc"
-    }
-
-    fn cpu_fwd(&self, x: &CpuStorage, l: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (b, h, w, c) = l.shape().dims4()?;
-        let x = slice(x, l)?;
-        let mut y = vec![0.0; 4 * x.len()];
-        y.par_chunks_mut(4 * h * w * c).zip(x.par_chunks(h * w * c)).for_each(|(y, x)| {
-            each_source(h, w, c, |to, from| y[to..to + c].copy_from_slice(&x[from..from + c]));
+/// Doubles height and width by repeating pixels.
+///
+/// # Shapes
+/// - `x`: `[B, H, W, C]`; returns `[B, 2H, 2W, C]`
+pub fn upsample_nearest2x(x: &Value) -> Result<Value> {
+    let (b, h, w, c) = x.dims4()?;
+    if !use_kernels(x) {
+        // By broadcasting rather than candle's upsampling, whose gradient we have not verified.
+        return apply(&[x], |t| {
+            let t = t[0].reshape((b, h, 1, w, 1, c))?.broadcast_as((b, h, 2, w, 2, c))?;
+            t.contiguous()?.reshape((b, 2 * h, 2 * w, c))
         });
-        Ok((CpuStorage::F32(y), (b, 2 * h, 2 * w, c).into()))
     }
-
-    fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
-        let (_, h, w, c) = x.dims4()?;
-        let mut dx = vec![0.0; x.elem_count()];
+    let image = h * w * c;
+    let y = with_values(x, |x| {
+        let write = |y: &mut [MaybeUninit<f32>]| {
+            y.par_chunks_mut(4 * image).zip(x.par_chunks(image)).for_each(|(y, x)| {
+                each_source(h, w, c, |to, from| {
+                    y[to..to + c].write_copy_of_slice(&x[from..from + c]);
+                });
+            });
+        };
+        // SAFETY: `each_source` visits every pixel of each doubled image.
+        Ok(unsafe { written(4 * x.len(), write) })
+    })?;
+    let y = Tensor::from_vec(y, (b, 2 * h, 2 * w, c), x.device())?;
+    Ok(Value::record(&[x], y, move |dy, _| {
+        let mut dx = vec![0.0; b * image];
         with_values(dy, |dy| {
-            dx.par_chunks_mut(h * w * c).zip(dy.par_chunks(4 * h * w * c)).for_each(|(dx, dy)| {
+            dx.par_chunks_mut(image).zip(dy.par_chunks(4 * image)).for_each(|(dx, dy)| {
                 each_source(h, w, c, |from, to| {
                     dx[to..to + c].iter_mut().zip(&dy[from..from + c]).for_each(|(a, b)| *a += b);
                 });
             });
             Ok(())
         })?;
-        Ok(Some(Tensor::from_vec(dx, x.shape(), x.device())?))
-    }
-}
-
-/// Doubles height and width by repeating pixels.
-///
-/// # Shapes
-/// - `x`: `[B, H, W, C]`; returns `[B, 2H, 2W, C]`
-pub fn upsample_nearest2x(x: &Tensor) -> Result<Tensor> {
-    let (b, h, w, c) = x.dims4()?;
-    if use_kernels(x) {
-        return x.contiguous()?.apply_op1(Upsample2x);
-    }
-    // By broadcasting rather than candle's upsampling, whose gradient we have not verified.
-    x.reshape((b, h, 1, w, 1, c))?.broadcast_as((b, h, 2, w, 2, c))?.contiguous()?.reshape((b, 2 * h, 2 * w, c))
+        Ok(vec![Some(Tensor::from_vec(dx, (b, h, w, c), dy.device())?)])
+    }))
 }

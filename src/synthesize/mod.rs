@@ -74,7 +74,7 @@ pub fn render(model: &TrainedModel, sampling: &Sampling, items: &[Item]) -> Resu
         mixes.iter_mut().for_each(|m| m.resize(width, (0, 0.0)));
         let device = model.latent.mean.device();
         let z = candle_core::Tensor::from_vec(latents, (BATCH, z_dim), device)?;
-        let images = model.generator.net.forward(&z, &Labels::mixed(&mixes, device)?, Mode::Eval)?;
+        let images = model.generator.net.forward(&(&z).into(), &Labels::mixed(&mixes, device)?, Mode::Eval)?;
         let values = images.flatten_all()?.to_vec1::<f32>()?;
         if values.iter().any(|v| !v.is_finite()) {
             return Err(Error::Model("the generator made values that are not finite; train it again".into()));

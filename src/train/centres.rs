@@ -10,8 +10,8 @@ use candle_core::{Device, Tensor};
 use std::collections::BTreeMap;
 
 /// Value `stop(value) + (batch - stop(batch))`: that of the average, with the gradient of the batch.
-fn with_gradient(value: &Tensor, batch: &Tensor) -> Result<Tensor> {
-    Ok((value.detach() + (batch - batch.detach())?)?)
+fn with_gradient(value: &Tensor, batch: &Tensor) -> candle_core::Result<Tensor> {
+    value.detach() + (batch - batch.detach())?
 }
 
 /// Centres of one kind of images (real or generated).
@@ -41,7 +41,7 @@ struct Groups {
 }
 
 impl Groups {
-    fn new(labels: &[u32], device: &Device) -> Result<Self> {
+    fn new(labels: &[u32], device: &Device) -> candle_core::Result<Self> {
         let mut rows: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
         for (i, l) in labels.iter().enumerate() {
             rows.entry(*l).or_default().push(i);
@@ -63,7 +63,7 @@ impl Groups {
 
 impl Side {
     /// Moves the overall centre towards `features` (`[B, F]`); the result carries the gradient of the batch mean.
-    fn update_overall(&mut self, features: &Tensor, decay: f64) -> Result<Tensor> {
+    fn update_overall(&mut self, features: &Tensor, decay: f64) -> candle_core::Result<Tensor> {
         let batch = features.mean(0)?;
         let value = match &self.overall {
             None => batch.detach(),
@@ -74,7 +74,7 @@ impl Side {
     }
 
     /// The same for the classes of a batch: `[B, F]` to `[P, F]`, rows in the order of `groups.labels`.
-    fn update_classes(&mut self, features: &Tensor, groups: &Groups, decay: f64) -> Result<Tensor> {
+    fn update_classes(&mut self, features: &Tensor, groups: &Groups, decay: f64) -> candle_core::Result<Tensor> {
         let batch = groups.averaging.matmul(features)?;
         let table = match &self.classes {
             Some(t) => t.clone(),
@@ -117,7 +117,7 @@ impl Centres {
         &mut self,
         (fd_real, fc_real, labels_real): (&Tensor, &Tensor, &[u32]),
         (fd_fake, fc_fake, labels_fake): (&Tensor, &Tensor, &[u32]),
-    ) -> Result<MeanLosses> {
+    ) -> candle_core::Result<MeanLosses> {
         let device = fd_real.device();
         let real = self.real.update_overall(&fd_real.detach(), self.decay)?;
         let fake = self.fake.update_overall(fd_fake, self.decay)?;

@@ -44,7 +44,7 @@ pub fn render(
         let latents: Vec<f32> = mu.into_iter().chain(noise.iter().copied()).collect();
         let n = real.len() + SAMPLES;
         let latents = Tensor::from_vec(latents, (n, z), device)?;
-        let images = generator.forward(&latents, &Labels::plain(&vec![label; n], device)?, Mode::Eval)?;
+        let images = generator.forward(&(&latents).into(), &Labels::plain(&vec![label; n], device)?, Mode::Eval)?;
         let images: Vec<u8> = images.flatten_all()?.to_vec1::<f32>()?.into_iter().map(to_byte).collect();
         for (i, index) in real.iter().enumerate() {
             paste(row, i * s, dataset.image(*index));

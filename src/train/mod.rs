@@ -207,7 +207,7 @@ pub fn encode(
         let x = dataset.batch(part, &[], device)?;
         let labels: Vec<u32> = part.iter().map(|i| dataset.labels()[*i]).collect();
         let labels = crate::model::Labels::plain(&labels, device)?;
-        let (mu, logvar) = encoder.forward(&x, &labels, Mode::Eval)?;
+        let (mu, logvar) = encoder.forward(&(&x).into(), &labels, Mode::Eval)?;
         means.extend(mu.flatten_all()?.to_vec1::<f32>()?);
         logvars.extend(logvar.flatten_all()?.to_vec1::<f32>()?);
     }

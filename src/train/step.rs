@@ -9,17 +9,16 @@
 //! | G | lambda2 L_G + lambda3 L_GD + lambda4 L_GC |
 //! | E | lambda1 L_KL + lambda2 L_G |
 //!
-//! D and C see the fakes once. Two backward passes use that forward pass: L_D stops at the fakes, and the feature
-//! losses stop at D's and C's weights and hand the fakes' gradient on to G and E.
+//! D and C see the fakes once. Two backward passes use that forward pass: one asks for the gradients of D's parameters,
+//! the other for those of the fakes, which G and E then go on from.
 
 use super::centres::Centres;
 use crate::config::TrainConfig;
 use crate::error::{Error, Result};
 use crate::model::{CvaeGan, Labels, Mode, Network, loss};
 use crate::ops::adam::{AdamParams, Moments};
-use crate::ops::frozen_weights;
+use crate::ops::{Gradients, Tape, Value, apply as compose, differentiate};
 use crate::seeds::{Seeds, normal};
-use candle_core::backprop::GradStore;
 use candle_core::{D, Tensor, Var};
 use rand::RngExt;
 use rand::seq::SliceRandom;
@@ -139,7 +138,7 @@ impl Optimizer {
     }
 
     /// Moves every parameter of `network` that has a gradient; `t` counts steps from 1.
-    fn descend(&self, network: &str, grads: &GradStore, t: u64) -> Result<()> {
+    fn descend(&self, network: &str, grads: &Gradients, t: u64) -> Result<()> {
         let prefix = format!("{network}.");
         for (_, (var, moments)) in self.moments.range(prefix.clone()..).take_while(|(k, _)| k.starts_with(&prefix)) {
             if let Some(grad) = grads.get(var) {
@@ -177,26 +176,21 @@ pub fn top1(logits: &Tensor, labels: &[u32]) -> Result<f32> {
     Ok(right as f32 / labels.len().max(1) as f32)
 }
 
-/// Gradients of one step, by network.
-pub struct Gradients {
-    classifier: GradStore,
-    discriminator: GradStore,
-    generator_and_encoder: GradStore,
+/// Gradients of one step, each network's by the losses that it descends on.
+pub struct StepGradients {
+    /// Of L_C with respect to C's parameters.
+    pub classifier: Gradients,
+    /// Of L_D with respect to D's.
+    pub discriminator: Gradients,
+    /// Of lambda1 L_KL + lambda2 L_G with respect to E's.
+    pub encoder: Gradients,
+    /// Of lambda2 L_G + lambda3 L_GD + lambda4 L_GC with respect to G's.
+    pub generator: Gradients,
 }
 
-impl Gradients {
-    /// The gradient of a parameter of `network`, if any loss that the network descends on depends on it.
-    pub fn get(&self, network: &str, param: &Tensor) -> Option<&Tensor> {
-        self.store(network).get(param)
-    }
-
-    fn store(&self, network: &str) -> &GradStore {
-        match network {
-            "classifier" => &self.classifier,
-            "discriminator" => &self.discriminator,
-            _ => &self.generator_and_encoder,
-        }
-    }
+/// Parameters that an optimiser moves.
+fn trainable<N>(network: &Network<N>) -> impl Iterator<Item = &Tensor> {
+    network.params.values().filter(|p| p.trainable).map(|p| p.var.as_tensor())
 }
 
 /// Computes all losses of `batch` and the gradients of each network's own; moves nothing but `centres` and the running
@@ -206,72 +200,96 @@ pub fn gradients(
     centres: &mut Centres,
     batch: &Batch,
     config: &TrainConfig,
-) -> Result<(StepLosses, Gradients)> {
+) -> Result<(StepLosses, StepGradients)> {
     let b = batch.labels.len();
     let device = batch.images.device();
     let x_r = &batch.images;
     let c_r = Labels::plain(&batch.labels, device)?;
+    let c_p = Labels::plain(&batch.fake_labels, device)?;
     let targets = Tensor::from_slice(&batch.labels, b, device)?;
 
     // Real images, reconstructions and label-only fakes pass every network as batches of their own: in a shared one,
     // losses on x_p would reach E through the statistics of the normalisation. G's running statistics, which serve
     // synthesis, follow x_p.
-    let (mu, logvar) = model.encoder.net.forward(x_r, &c_r, Mode::Train)?;
-    let z_f = (&mu + (&logvar * 0.5)?.exp()?.mul(&batch.posterior_noise)?)?;
-    let z_p = crossed(&batch.prior_noise, &z_f.detach(), &batch.cross)?;
+    let making = Tape::default();
+    let (mu, logvar) = model.encoder.net.forward(&making.constant(x_r), &c_r, Mode::Train)?;
+    let z_f = compose(&[&mu, &logvar], |t| &t[0] + (&t[1] * 0.5)?.exp()?.mul(&batch.posterior_noise)?)?;
+    let z_p = making.constant(&crossed(&batch.prior_noise, z_f.tensor(), &batch.cross)?);
     let g_f = model.generator.net.forward(&z_f, &c_r, Mode::Batch)?;
-    let g_p = model.generator.net.forward(&z_p, &Labels::plain(&batch.fake_labels, device)?, Mode::Train)?;
-    // Cut here: D and C are differentiated up to the fakes, G and E from the fakes on.
-    let x_f = Var::from_tensor(&g_f.detach())?;
-    let x_p = Var::from_tensor(&g_p.detach())?;
+    let g_p = model.generator.net.forward(&z_p, &c_p, Mode::Train)?;
+
+    // Another tape from here on: D and C are differentiated up to the fakes, G and E from the fakes on.
+    let judging = Tape::default();
+    let real_images = judging.constant(x_r);
+    let (x_f, x_p) = (judging.leaf(g_f.tensor()), judging.leaf(g_p.tensor()));
 
     // C on L_C.
-    let (fc_r, logits) = model.classifier.net.forward(x_r, Mode::Train)?;
-    let loss_c = loss::classifier(&logits, &targets)?;
-    let classifier = loss_c.backward()?;
+    let (fc_r, logits) = model.classifier.net.forward(&real_images, Mode::Train)?;
+    let (loss_c, at_logits) = differentiate(&[&logits], |t| {
+        let loss = loss::classifier(&t[0], &targets)?;
+        Ok((loss.clone(), loss))
+    })?;
+    let classifier = judging.gradients(&seeds(&[&logits], &at_logits), trainable(&model.classifier))?;
 
     // D on L_D.
-    let (fd_r, real) = model.discriminator.net.forward(x_r, Mode::Train)?;
+    let (fd_r, real) = model.discriminator.net.forward(&real_images, Mode::Train)?;
     let (fd_f, reconstructed) = model.discriminator.net.forward(&x_f, Mode::Batch)?;
     let (fd_p, sampled) = model.discriminator.net.forward(&x_p, Mode::Batch)?;
-    let loss_d = loss::discriminator(&real, &reconstructed, &sampled)?;
-    let discriminator = loss_d.backward()?;
+    let verdicts = [&real, &reconstructed, &sampled];
+    let (loss_d, at_verdicts) = differentiate(&verdicts, |t| {
+        let loss = loss::discriminator(&t[0], &t[1], &t[2])?;
+        Ok((loss.clone(), loss))
+    })?;
+    let discriminator = judging.gradients(&seeds(&verdicts, &at_verdicts), trainable(&model.discriminator))?;
 
-    // G on lambda2 L_G + lambda3 L_GD + lambda4 L_GC, E on lambda1 L_KL + lambda2 L_G.
+    // G on lambda2 L_G + lambda3 L_GD + lambda4 L_GC: first up to the fakes.
     let (fc_f, _) = model.classifier.net.forward(&x_f, Mode::Batch)?;
     let (fc_p, logits_p) = model.classifier.net.forward(&x_p, Mode::Batch)?;
-    let (fd_r, fc_r) = (fd_r.detach(), fc_r.detach());
-    let loss_pixel = loss::pairwise(x_r, &x_f)?;
-    let loss_pair_d = loss::pairwise(&fd_r, &fd_f)?;
-    let loss_pair_c = loss::pairwise(&fc_r, &fc_f)?;
-    let means = centres.update((&fd_r, &fc_r, &batch.labels), (&fd_p, &fc_p, &batch.fake_labels))?;
-    let loss_g =
-        (((&loss_pixel * config.pair_pixel)? + (&loss_pair_d * config.pair_d)?)? + (&loss_pair_c * config.pair_c)?)?;
-    let feature_losses = (((loss_g * config.pair_weight)? + (&means.overall * config.mean_weight)?)?
-        + (&means.classes * config.class_mean_weight)?)?;
-    let at_fakes = frozen_weights(|| feature_losses.backward())?;
-    let carried = |made: &Tensor, cut: &Var| -> Result<Tensor> {
-        let grad = at_fakes.get(cut).ok_or_else(|| candle_core::Error::Msg("no gradient reached a fake".into()))?;
-        Ok(made.mul(&grad.detach())?.sum_all()?)
-    };
-    let through_fakes = (carried(&g_f, &x_f)? + carried(&g_p, &x_p)?)?;
-    let loss_kl = loss::kl_divergence(&mu, &logvar)?;
-    let generator_and_encoder = (through_fakes + (&loss_kl * config.kl_weight)?)?.backward()?;
+    let (fd_r, fc_r) = (fd_r.tensor(), fc_r.tensor());
+    let features = [&x_f, &fd_f, &fc_f, &fd_p, &fc_p];
+    let ((pairs, means), at_features) = differentiate(&features, |t| {
+        let pairs = [loss::pairwise(x_r, &t[0])?, loss::pairwise(fd_r, &t[1])?, loss::pairwise(fc_r, &t[2])?];
+        let means = centres.update((fd_r, fc_r, &batch.labels), (&t[3], &t[4], &batch.fake_labels))?;
+        let loss_g = loss::weighted_pairs(&pairs, [config.pair_pixel, config.pair_d, config.pair_c])?;
+        let means_only = ((&means.overall * config.mean_weight)? + (&means.classes * config.class_mean_weight)?)?;
+        Ok((((loss_g * config.pair_weight)? + means_only)?, (pairs, means)))
+    })?;
+    let at_fakes = judging.gradients(&seeds(&features, &at_features), [x_f.tensor(), x_p.tensor()])?;
+    drop(judging);
+
+    // Then through G; E on lambda1 L_KL + lambda2 L_G, where L_G comes through x_f only.
+    let (loss_kl, at_posterior) = differentiate(&[&mu, &logvar], |t| {
+        let loss = loss::kl_divergence(&t[0], &t[1])?;
+        Ok(((&loss * config.kl_weight)?, loss))
+    })?;
+    let mut from_fakes = seeds(&[&mu, &logvar], &at_posterior);
+    for made in [&g_f, &g_p] {
+        let grad = at_fakes.get(made.tensor());
+        from_fakes.push((made, grad.ok_or_else(|| candle_core::Error::Msg("no gradient reached a fake".into()))?));
+    }
+    let both = trainable(&model.generator).chain(trainable(&model.encoder));
+    let both = making.gradients(&from_fakes, both)?;
+    let (encoder, generator) = both.split(trainable(&model.encoder));
 
     let scalar = |t: &Tensor| t.to_scalar::<f32>();
     let losses = StepLosses {
         loss_kl: scalar(&loss_kl)?,
-        loss_pixel: scalar(&loss_pixel)?,
-        loss_pair_d: scalar(&loss_pair_d)?,
-        loss_pair_c: scalar(&loss_pair_c)?,
+        loss_pixel: scalar(&pairs[0])?,
+        loss_pair_d: scalar(&pairs[1])?,
+        loss_pair_c: scalar(&pairs[2])?,
         loss_gd: scalar(&means.overall)?,
         loss_gc: scalar(&means.classes)?,
         loss_d: scalar(&loss_d)?,
         loss_c: scalar(&loss_c)?,
-        top1_real: top1(&logits, &batch.labels)?,
-        top1_fake: top1(&logits_p, &batch.fake_labels)?,
+        top1_real: top1(logits.tensor(), &batch.labels)?,
+        top1_fake: top1(logits_p.tensor(), &batch.fake_labels)?,
     };
-    Ok((losses, Gradients { classifier, discriminator, generator_and_encoder }))
+    Ok((losses, StepGradients { classifier, discriminator, encoder, generator }))
+}
+
+/// Values with the gradients of a loss with respect to them.
+fn seeds<'a>(values: &[&'a Value], grads: &'a [Tensor]) -> Vec<(&'a Value, &'a Tensor)> {
+    values.iter().copied().zip(grads).collect()
 }
 
 /// `noise` with the rows that `cross` names replaced by rows of `posterior`.
@@ -282,11 +300,11 @@ fn crossed(noise: &Tensor, posterior: &Tensor, cross: &[Option<usize>]) -> Resul
 }
 
 /// Moves every network along its gradients; `t` counts steps from 1.
-pub fn apply(optimizer: &Optimizer, gradients: &Gradients, t: u64) -> Result<()> {
-    for network in ["classifier", "discriminator", "encoder", "generator"] {
-        optimizer.descend(network, gradients.store(network), t)?;
-    }
-    Ok(())
+pub fn apply(optimizer: &Optimizer, gradients: &StepGradients, t: u64) -> Result<()> {
+    optimizer.descend("classifier", &gradients.classifier, t)?;
+    optimizer.descend("discriminator", &gradients.discriminator, t)?;
+    optimizer.descend("encoder", &gradients.encoder, t)?;
+    optimizer.descend("generator", &gradients.generator, t)
 }
 
 /// Moves the averaged network towards `source`; running statistics are averaged like weights.

@@ -1,0 +1,97 @@
+//! One side of the comparison with PyTorch (benches/peer): times the project's own engine on one kind of work.
+//!
+//! usage: engine CONFIG_TOML train|synthesize STEPS; prints one JSON object.
+
+#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark prints, and stops where it fails")]
+
+use augment::config::{Preset, RunConfig};
+use augment::dataset::IdentityDataset;
+use augment::model::{Labels, Mode, Network, params::Param};
+use augment::seeds::{Seeds, normal};
+use augment::train::State;
+use candle_core::Device;
+use rand::RngExt;
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// As many as benches/peer/peer.py uses.
+const CLASSES: usize = 100;
+
+fn count(params: &BTreeMap<String, Param>) -> usize {
+    params.values().filter(|p| p.trainable).map(|p| p.var.elem_count()).sum()
+}
+
+fn counts<N>(network: &Network<N>) -> usize {
+    count(&network.params)
+}
+
+/// Peak resident memory of this process, MiB.
+fn peak_mib() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find(|l| l.starts_with("VmHWM:")).unwrap_or_default();
+    line.split_whitespace().nth(1).and_then(|v| v.parse::<f64>().ok()).unwrap_or(f64::NAN) / 1024.0
+}
+
+fn main() {
+    augment::ops::keep_memory();
+    let start = Instant::now();
+    // `cargo bench` adds its own flags.
+    let args: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
+    let [path, work, steps] = &args[..] else {
+        println!("usage: engine CONFIG_TOML train|synthesize STEPS (benches/peer/compare.py calls it)");
+        return;
+    };
+    let steps: usize = steps.parse().unwrap();
+    let config = RunConfig::from_file(path.as_ref(), None, Preset::Base).unwrap();
+    rayon::ThreadPoolBuilder::new().num_threads(2).build_global().unwrap();
+    let device = Device::Cpu;
+    let side = config.image_size;
+    let mut state = State::new(&config, CLASSES, &device).unwrap();
+    let mut rng = Seeds::new(0).stream("benchmark", &[]);
+
+    let (batch, mut step): (usize, Box<dyn FnMut()>) = if work == "train" {
+        let images = 10 * CLASSES;
+        let pixels = (0..images * side * side * 3).map(|_| rng.random()).collect();
+        let labels = (0..images as u32).map(|i| i % CLASSES as u32).collect();
+        let names = (0..CLASSES).map(|i| i.to_string()).collect();
+        let dataset = IdentityDataset::new(side, pixels, labels, names).unwrap();
+        (config.train.batch_size, {
+            let (state, config) = (&mut state, &config);
+            Box::new(move || assert!(state.advance(&dataset, config, &Device::Cpu).unwrap().non_finite().is_none()))
+        })
+    } else {
+        let batch = augment::synthesize::BATCH;
+        let generator = &state.averaged.net;
+        let z_dim = config.model.latent_dim;
+        let mut step = move || {
+            let z = normal(&mut rng, &[batch, z_dim], &Device::Cpu).unwrap();
+            let labels: Vec<u32> = (0..batch).map(|_| rng.random_range(0..CLASSES as u32)).collect();
+            let labels = Labels::plain(&labels, &Device::Cpu).unwrap();
+            let images = generator.forward(&(&z).into(), &labels, Mode::Eval).unwrap();
+            assert_eq!(images.dims(), [batch, side, side, 3]);
+        };
+        step();
+        (batch, Box::new(step))
+    };
+    step();
+    let first = start.elapsed().as_secs_f64();
+    step();
+    let begin = Instant::now();
+    (0..steps).for_each(|_| step());
+    let elapsed = begin.elapsed().as_secs_f64();
+    drop(step);
+    let model = &state.model;
+    let result = serde_json::json!({
+        "images_per_s": (steps * batch) as f64 / elapsed,
+        "first_step_s": first,
+        "peak_mib": peak_mib(),
+        "parameters": {
+            "encoder": counts(&model.encoder), "generator": counts(&model.generator),
+            "discriminator": counts(&model.discriminator), "classifier": counts(&model.classifier),
+        },
+    });
+    println!("{result}");
+}

@@ -1,0 +1,407 @@
+//! Convolution and its two gradients on channels-last slices, without gathered copies of patches.
+//!
+//! Images are padded a few at a time, so that a patch is a few straight runs of values; the kernels of [`super::tile`]
+//! read them where they lie. Every result is one sum in a fixed order, whatever the number of threads and whatever
+//! else is in the batch; only the weight gradient sums over images, in a fixed cut.
+
+use super::buffer::written;
+use super::simd::dispatch;
+use super::tile::{DotProduct, GatherProduct, OuterProduct, Run, Scratch, TILE_ROWS, Tile};
+use rayon::prelude::*;
+use std::mem::MaybeUninit;
+use std::ops::Range;
+
+/// Sizes of one convolution: image `[b, h, w, ci]` to `[b, oh, ow, co]` with weights `[kh, kw, ci, co]`.
+#[derive(Clone, Copy, Debug)]
+pub struct Geometry {
+    /// Images.
+    pub b: usize,
+    /// Height of the input.
+    pub h: usize,
+    /// Width of the input.
+    pub w: usize,
+    /// Channels of the input.
+    pub ci: usize,
+    /// Height of the kernel.
+    pub kh: usize,
+    /// Width of the kernel.
+    pub kw: usize,
+    /// Channels of the output.
+    pub co: usize,
+    /// Distance of neighbouring patches.
+    pub stride: usize,
+    /// Zeros on each side.
+    pub pad: usize,
+    /// Height of the output.
+    pub oh: usize,
+    /// Width of the output.
+    pub ow: usize,
+}
+
+/// A batch of images with zeros around each.
+struct Padded {
+    height: usize,
+    width: usize,
+    channels: usize,
+    /// Zeros above and left of each image.
+    before: usize,
+}
+
+impl Padded {
+    /// Copies `[n, h, w, channels]` images into `out`, with [`TILE_ROWS`] values to spare at the end.
+    fn fill(&self, images: &[f32], (h, w): (usize, usize), out: &mut Vec<f32>) {
+        let (row, n) = (self.width * self.channels, images.len() / (h * w * self.channels));
+        out.resize(n * self.height * row + TILE_ROWS, 0.0);
+        for (image, to) in images.chunks_exact(h * w * self.channels).zip(out.chunks_exact_mut(self.height * row)) {
+            let (top, rest) = to.split_at_mut(self.before * row);
+            let (middle, bottom) = rest.split_at_mut(h * row);
+            top.fill(0.0);
+            bottom.fill(0.0);
+            for (line, to) in image.chunks_exact(w * self.channels).zip(middle.chunks_exact_mut(row)) {
+                let (left, rest) = to.split_at_mut(self.before * self.channels);
+                left.fill(0.0);
+                rest[..line.len()].copy_from_slice(line);
+                rest[line.len()..].fill(0.0);
+            }
+        }
+    }
+
+    fn offset(&self, image: usize, y: usize, x: usize) -> usize {
+        ((image * self.height + y) * self.width + x) * self.channels
+    }
+}
+
+/// Buffers of one task.
+#[derive(Default)]
+struct Task {
+    padded: Vec<f32>,
+    offsets: Vec<usize>,
+    scratch: Scratch,
+}
+
+/// Rows that a task multiplies at a time: enough to pay for packing the matrix, few enough to stay near the core.
+const ROWS: usize = 512;
+
+/// Columns up to which dot products are faster.
+const FEW_COLUMNS: usize = 4;
+
+/// Columns of one task where there are too few rows to share out.
+const COLUMNS: usize = 64;
+
+impl Geometry {
+    fn patch(&self) -> usize {
+        self.kh * self.kw * self.ci
+    }
+
+    /// Images of one task, given the rows of products that each has.
+    fn group(&self, rows: usize) -> usize {
+        (ROWS / rows.max(1)).clamp(1, self.b.div_ceil(2).max(1))
+    }
+
+    fn padded_input(&self) -> Padded {
+        Padded {
+            height: self.h + 2 * self.pad,
+            width: self.w + 2 * self.pad,
+            channels: self.ci,
+            before: self.pad,
+        }
+    }
+
+    /// Runs of a patch in the padded input: one for each row of the kernel.
+    fn patch_runs(&self) -> Vec<Run> {
+        let (line, len) = (self.padded_input().width * self.ci, self.kw * self.ci);
+        (0..self.kh).map(|ky| Run { from: ky * line, len, row: ky * len }).collect()
+    }
+
+    /// Offsets of the patches of output pixels `pixels` of `images` images in the padded input.
+    fn patch_offsets(&self, images: usize, offsets: &mut Vec<usize>) {
+        let padded = self.padded_input();
+        offsets.clear();
+        for image in 0..images {
+            for oy in 0..self.oh {
+                offsets.extend((0..self.ow).map(|ox| padded.offset(image, oy * self.stride, ox * self.stride)));
+            }
+        }
+    }
+
+    /// `y[b, oh, ow, co] = conv(x, w)`.
+    pub fn forward(&self, x: &[f32], w: &[f32]) -> Vec<f32> {
+        let runs = self.patch_runs();
+        if self.is_dense() {
+            return by_columns(self.b, self.co, COLUMNS, |range, sink| {
+                let mut task = Task { offsets: (0..self.b).map(|i| i * self.ci).collect(), ..Task::default() };
+                task.product(Some(x), &runs, w, self.co, range, sink);
+            });
+        }
+        let pixels = self.oh * self.ow;
+        let group = self.group(pixels);
+        let write = |y: &mut [MaybeUninit<f32>]| {
+            let parts = y.par_chunks_mut(group * pixels * self.co).zip(x.par_chunks(group * self.h * self.w * self.ci));
+            parts.for_each_init(Task::default, |task, (y, x)| {
+                self.padded_input().fill(x, (self.h, self.w), &mut task.padded);
+                self.patch_offsets(y.len() / (pixels * self.co), &mut task.offsets);
+                task.product(None, &runs, w, self.co, 0..self.co, |row, column, values| {
+                    let at = row * self.co + column;
+                    y[at..at + values.len()].write_copy_of_slice(values);
+                });
+            });
+        };
+        // SAFETY: every task has one row for each pixel of its part, and a product gives all columns of all its rows.
+        unsafe { written(self.b * pixels * self.co, write) }
+    }
+
+    /// Gradient with respect to `x` of `sum(dy * conv(x, w))`.
+    ///
+    /// Input pixels of one remainder modulo the stride see the same taps of the kernel, each tap a pixel of `dy`.
+    pub fn input_gradient(&self, dy: &[f32], w: &[f32]) -> Vec<f32> {
+        // The transposed weights' columns are straight runs of values: with few of them, or few rows, dot products are
+        // faster than a transposed copy.
+        if self.is_dense() {
+            return dot_products(dy, w, self.co);
+        }
+        let dots = self.ci <= FEW_COLUMNS;
+        let transposed = if dots { Vec::new() } else { self.transposed_weights(w) };
+        let s = self.stride;
+        let (before_y, before_x) = ((self.kh - 1) / s, (self.kw - 1) / s);
+        let before = before_y.max(before_x);
+        let last = |n: usize| (n - 1 + self.pad) / s;
+        let padded = Padded {
+            height: before + (last(self.h) + 1).max(self.oh),
+            width: before + (last(self.w) + 1).max(self.ow),
+            channels: self.co,
+            before,
+        };
+        let image = self.h * self.w * self.ci;
+        let group = self.group(self.h.div_ceil(s) * self.w.div_ceil(s));
+        let write = |dx: &mut [MaybeUninit<f32>]| {
+            let parts = dx.par_chunks_mut(group * image).zip(dy.par_chunks(group * self.oh * self.ow * self.co));
+            parts.for_each_init(Task::default, |task, (dx, dy)| {
+                let images = dx.len() / image;
+                padded.fill(dy, (self.oh, self.ow), &mut task.padded);
+                let mut targets = Vec::new();
+                for (ry, rx) in (0..s).flat_map(|ry| (0..s).map(move |rx| (ry, rx))) {
+                    let mut runs = Vec::new();
+                    for (jy, ky) in (ry..self.kh).step_by(s).enumerate() {
+                        for (jx, kx) in (rx..self.kw).step_by(s).enumerate() {
+                            let from = padded.offset(0, before - jy, before - jx);
+                            let tap = ky * self.kw + kx;
+                            let row = if dots { tap * self.ci * self.co } else { tap * self.co };
+                            runs.push(Run { from, len: self.co, row });
+                        }
+                    }
+                    task.offsets.clear();
+                    targets.clear();
+                    // Pixels y = q * stride + remainder - pad of the image.
+                    let pixels = |r: usize, n: usize| {
+                        (0..n).filter(move |y| (y + self.pad) % s == r).map(move |y| (y, (y + self.pad) / s))
+                    };
+                    for image in 0..images {
+                        for (y, qy) in pixels(ry, self.h) {
+                            for (x, qx) in pixels(rx, self.w) {
+                                task.offsets.push(padded.offset(image, qy, qx));
+                                targets.push(((image * self.h + y) * self.w + x) * self.ci);
+                            }
+                        }
+                    }
+                    let sink = |row: usize, column: usize, values: &[f32]| {
+                        let at = targets[row] + column;
+                        dx[at..at + values.len()].write_copy_of_slice(values);
+                    };
+                    if dots {
+                        task.dots(None, &runs, w, self.co, 0..self.ci, sink);
+                    } else {
+                        task.product(None, &runs, &transposed, self.ci, 0..self.ci, sink);
+                    }
+                }
+            });
+        };
+        // SAFETY: every pixel has one remainder in each direction, so it is a row of one product, which gives all columns.
+        unsafe { written(self.b * image, write) }
+    }
+
+    /// `[kh, kw, ci, co]` to `[kh, kw, co, ci]`.
+    fn transposed_weights(&self, w: &[f32]) -> Vec<f32> {
+        let (ci, co) = (self.ci, self.co);
+        let mut out = vec![0.0; w.len()];
+        // Rows of the result in strips, so that few cache lines are open at a time.
+        const STRIP: usize = 16;
+        out.par_chunks_mut(ci * co).zip(w.par_chunks(ci * co)).for_each(|(out, w)| {
+            for (strip, out) in out.chunks_mut(STRIP * ci).enumerate() {
+                let (first, rows) = (strip * STRIP, out.len() / ci);
+                for (i, line) in w.chunks_exact(co).enumerate() {
+                    for (j, v) in line[first..first + rows].iter().enumerate() {
+                        out[j * ci + i] = *v;
+                    }
+                }
+            }
+        });
+        out
+    }
+
+    /// Gradient with respect to `w` of `sum(dy * conv(x, w))`.
+    ///
+    /// Where the weights are few, groups of images are summed apart and then together; where they are many, each task has
+    /// some of them and all images.
+    pub fn weight_gradient(&self, x: &[f32], dy: &[f32]) -> Vec<f32> {
+        const FEW: usize = 1 << 18;
+        let few = self.patch() * self.co <= FEW;
+        let (groups, ranges) = if few { (self.b.min(8), 1) } else { (1, 4) };
+        let tiles: Vec<Tile> = self
+            .patch_runs()
+            .iter()
+            .flat_map(|r| {
+                (0..r.len).step_by(TILE_ROWS).map(|i| Tile { from: r.from + i, rows: (r.len - i).min(TILE_ROWS) })
+            })
+            .collect();
+        let share = self.b.div_ceil(groups.max(1));
+        let size = self.patch() * self.co;
+        let mut parts = vec![0.0; groups * size];
+        let mut tasks = Vec::with_capacity(groups * ranges);
+        let mut left = &mut parts[..];
+        for i in 0..groups * ranges {
+            let (group, range) = (i / ranges, i % ranges);
+            let images = (group * share).min(self.b)..((group + 1) * share).min(self.b);
+            let tiles = &tiles[range * tiles.len() / ranges..(range + 1) * tiles.len() / ranges];
+            let rows: usize = tiles.iter().map(|t| t.rows).sum();
+            let (out, rest) = left.split_at_mut(rows * self.co);
+            left = rest;
+            tasks.push((images, tiles, out));
+        }
+        tasks.into_par_iter().for_each_init(Task::default, |task, (images, tiles, out)| {
+            self.weight_sums(x, dy, images, tiles, task, out);
+        });
+        let (dw, others) = parts.split_at_mut(size.min(groups * size));
+        for part in others.chunks_exact(dw.len().max(1)) {
+            dw.iter_mut().zip(part).for_each(|(a, b)| *a += b);
+        }
+        parts.truncate(size);
+        parts
+    }
+
+    /// The rows of the weight gradient that `tiles` name, summed over `images`.
+    fn weight_sums(
+        &self,
+        x: &[f32],
+        dy: &[f32],
+        images: Range<usize>,
+        tiles: &[Tile],
+        task: &mut Task,
+        out: &mut [f32],
+    ) {
+        let (image, pixels) = (self.h * self.w * self.ci, self.oh * self.ow);
+        let step = (256 / pixels).max(1);
+        for start in images.clone().step_by(step) {
+            let end = (start + step).min(images.end);
+            self.padded_input().fill(&x[start * image..end * image], (self.h, self.w), &mut task.padded);
+            self.patch_offsets(end - start, &mut task.offsets);
+            dispatch(OuterProduct {
+                src: &task.padded,
+                offsets: &task.offsets,
+                tiles,
+                matrix: &dy[start * pixels * self.co..end * pixels * self.co],
+                columns: self.co,
+                scratch: &mut task.scratch,
+                out,
+                accumulate: start > images.start,
+            });
+        }
+    }
+
+    /// True for a plain matrix product of `[b, ci]` and `[ci, co]`.
+    fn is_dense(&self) -> bool {
+        [self.h, self.w, self.kh, self.kw, self.oh, self.ow].iter().all(|n| *n == 1)
+    }
+}
+
+/// `a b^T` of row-major matrices whose rows have `width` values: every dot product of a row of `a` with one of `b`.
+///
+/// # Shapes
+/// - `a`: `[n, width]`, `b`: `[m, width]`; returns `[n, m]`
+pub fn dot_products(a: &[f32], b: &[f32], width: usize) -> Vec<f32> {
+    let (rows, columns) = (a.len() / width, b.len() / width);
+    let run = [Run { from: 0, len: width, row: 0 }];
+    by_columns(rows, columns, COLUMNS, |range, sink| {
+        let mut task = Task { offsets: (0..rows).map(|i| i * width).collect(), ..Task::default() };
+        task.dots(Some(a), &run, b, width, range, sink);
+    })
+}
+
+/// `[rows, columns]` from products of column ranges, each made by one task: few rows cannot be shared out.
+fn by_columns(
+    rows: usize,
+    columns: usize,
+    width: usize,
+    product: impl Fn(Range<usize>, &mut dyn FnMut(usize, usize, &[f32])) + Sync,
+) -> Vec<f32> {
+    let blocks: Vec<Vec<f32>> = (0..columns.div_ceil(width))
+        .into_par_iter()
+        .map(|i| {
+            let range = i * width..((i + 1) * width).min(columns);
+            let mut block = vec![0.0; rows * range.len()];
+            let (first, len) = (range.start, range.len());
+            product(range, &mut |row, column, values| {
+                let at = row * len + column - first;
+                block[at..at + values.len()].copy_from_slice(values);
+            });
+            block
+        })
+        .collect();
+    let mut out = vec![0.0; rows * columns];
+    for (row, out) in out.chunks_exact_mut(columns.max(1)).enumerate() {
+        for (block, out) in blocks.iter().zip(out.chunks_mut(width)) {
+            out.copy_from_slice(&block[row * out.len()..(row + 1) * out.len()]);
+        }
+    }
+    out
+}
+
+impl Task {
+    /// Fills up the last tile with rows that are computed and dropped; returns the number of rows before.
+    fn round_up(&mut self) -> usize {
+        let rows = self.offsets.len();
+        if let Some(last) = self.offsets.last().copied() {
+            self.offsets.resize(rows.next_multiple_of(TILE_ROWS), last);
+        }
+        rows
+    }
+
+    /// Products of the rows at `offsets` of `src` (the padded images if none) with columns `range` of `matrix`.
+    fn product(
+        &mut self,
+        src: Option<&[f32]>,
+        runs: &[Run],
+        matrix: &[f32],
+        columns: usize,
+        range: Range<usize>,
+        mut sink: impl FnMut(usize, usize, &[f32]),
+    ) {
+        let rows = self.round_up();
+        let sink = |row, column, values: &[f32]| {
+            if row < rows {
+                sink(row, column, values);
+            }
+        };
+        let (src, offsets) = (src.unwrap_or(&self.padded), &self.offsets[..]);
+        dispatch(GatherProduct { src, offsets, runs, matrix, columns, range, scratch: &mut self.scratch, sink });
+    }
+
+    /// The same with columns that lie `step` apart, each in runs of values.
+    fn dots(
+        &mut self,
+        src: Option<&[f32]>,
+        runs: &[Run],
+        matrix: &[f32],
+        step: usize,
+        range: Range<usize>,
+        mut sink: impl FnMut(usize, usize, &[f32]),
+    ) {
+        let rows = self.round_up();
+        let sink = |row, column, values: &[f32]| {
+            if row < rows {
+                sink(row, column, values);
+            }
+        };
+        let (src, offsets) = (src.unwrap_or(&self.padded), &self.offsets[..]);
+        dispatch(DotProduct { src, offsets, runs, matrix, step, range, sink });
+    }
+}

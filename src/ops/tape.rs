@@ -1,0 +1,248 @@
+//! Reverse-mode differentiation over whole operations.
+//!
+//! Every operation of this module has a backward function of its own, so a gradient costs one buffer an operation:
+//! nothing is cleared to be added to, and nothing is computed that nobody asked for. [`Tape::gradients`] takes the values
+//! to start from and the leaves that are wanted, as often as needed for one forward pass.
+//!
+//! On devices without kernels of ours, and for small things such as losses, [`apply`] and [`differentiate`] let candle
+//! differentiate a piece that is composed of its operations.
+
+use candle_core::{Result, Tensor, TensorId, Var};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::ops::Deref;
+use std::rc::Rc;
+
+/// From the gradient of an operation's result to those of its inputs; the flags tell which are wanted.
+type Backward = Box<dyn Fn(&Tensor, &[bool]) -> Result<Vec<Option<Tensor>>>>;
+
+struct Node {
+    /// Nodes of the inputs; constants have none.
+    inputs: Vec<Option<usize>>,
+    /// Absent for leaves.
+    backward: Option<Backward>,
+}
+
+#[derive(Default)]
+struct Nodes {
+    nodes: Vec<Node>,
+    leaves: HashMap<TensorId, usize>,
+}
+
+/// What was computed, in order, and how to differentiate it. Clones share one record.
+#[derive(Clone, Default)]
+pub struct Tape(Rc<RefCell<Nodes>>);
+
+/// A tensor and where it stands on a tape, if it is on one.
+#[derive(Clone)]
+pub struct Value {
+    tensor: Tensor,
+    tape: Option<Tape>,
+    node: Option<usize>,
+}
+
+impl Deref for Value {
+    type Target = Tensor;
+
+    fn deref(&self) -> &Tensor {
+        &self.tensor
+    }
+}
+
+impl From<&Tensor> for Value {
+    /// A value of which nothing is recorded, for inference.
+    fn from(tensor: &Tensor) -> Self {
+        Self { tensor: tensor.clone(), tape: None, node: None }
+    }
+}
+
+impl Value {
+    /// The tensor alone.
+    pub fn tensor(&self) -> &Tensor {
+        &self.tensor
+    }
+
+    /// A parameter beside this value: a leaf of the same tape.
+    #[must_use]
+    pub fn leaf(&self, tensor: &Tensor) -> Self {
+        self.tape.as_ref().map_or_else(|| tensor.into(), |tape| tape.leaf(tensor))
+    }
+
+    /// The result of an operation on `inputs`, with its backward function.
+    ///
+    /// That function is called with the result's gradient and, for each input, whether its gradient is wanted.
+    pub(super) fn record(
+        inputs: &[&Self],
+        tensor: Tensor,
+        backward: impl Fn(&Tensor, &[bool]) -> Result<Vec<Option<Tensor>>> + 'static,
+    ) -> Self {
+        let Some(tape) = inputs.iter().find_map(|v| v.tape.clone()) else { return (&tensor).into() };
+        let node = tape.push(Node {
+            inputs: inputs.iter().map(|v| v.node).collect(),
+            backward: Some(Box::new(backward)),
+        });
+        Self { tensor, tape: Some(tape), node: Some(node) }
+    }
+
+    /// The same values in another shape.
+    pub fn reshape(&self, shape: impl Into<candle_core::Shape>) -> Result<Self> {
+        let from = self.tensor.shape().clone();
+        let tensor = self.tensor.reshape(shape.into())?;
+        Ok(Self::record(&[self], tensor, move |dy, _| Ok(vec![Some(dy.reshape(&from)?)])))
+    }
+
+    /// Sum of values of the same shape.
+    pub fn add(&self, other: &Self) -> Result<Self> {
+        let tensor = (&self.tensor + &other.tensor)?;
+        Ok(Self::record(&[self, other], tensor, |dy, _| Ok(vec![Some(dy.clone()), Some(dy.clone())])))
+    }
+
+    /// Rows `ids` (u32) of a table `[K, N]`.
+    pub fn rows(&self, ids: &Tensor) -> Result<Self> {
+        let tensor = self.tensor.index_select(ids, 0)?;
+        let (table, ids) = (self.tensor.clone(), ids.clone());
+        Ok(Self::record(&[self], tensor, move |dy, _| Ok(vec![Some(table.zeros_like()?.index_add(&ids, dy, 0)?)])))
+    }
+
+    /// Values side by side along their last dimension.
+    pub fn concatenate(values: &[&Self]) -> Result<Self> {
+        let tensors: Vec<&Tensor> = values.iter().map(|v| &v.tensor).collect();
+        let last = tensors.first().map_or(0, |t| t.rank().saturating_sub(1));
+        let widths: Vec<usize> = tensors.iter().map(|t| t.dim(last)).collect::<Result<_>>()?;
+        let joined = Tensor::cat(&tensors, last)?;
+        Ok(Self::record(values, joined, move |dy, _| {
+            let mut start = 0;
+            let part = |width: &usize| {
+                start += width;
+                dy.narrow(last, start - width, *width)?.contiguous().map(Some)
+            };
+            widths.iter().map(part).collect()
+        }))
+    }
+}
+
+impl Tape {
+    fn push(&self, node: Node) -> usize {
+        let nodes = &mut self.0.borrow_mut().nodes;
+        nodes.push(node);
+        nodes.len() - 1
+    }
+
+    /// `tensor` as something to differentiate by. The same tensor is the same leaf.
+    #[must_use]
+    pub fn leaf(&self, tensor: &Tensor) -> Value {
+        let known = self.0.borrow().leaves.get(&tensor.id()).copied();
+        let node = known.unwrap_or_else(|| {
+            let node = self.push(Node { inputs: Vec::new(), backward: None });
+            self.0.borrow_mut().leaves.insert(tensor.id(), node);
+            node
+        });
+        Value { tensor: tensor.clone(), tape: Some(self.clone()), node: Some(node) }
+    }
+
+    /// `tensor` as an input that nobody differentiates by.
+    #[must_use]
+    pub fn constant(&self, tensor: &Tensor) -> Value {
+        Value { tensor: tensor.clone(), tape: Some(self.clone()), node: None }
+    }
+
+    /// Gradients of `sum over seeds of (value * weight)` with respect to the leaves `wanted`.
+    ///
+    /// # Errors
+    /// An operation's backward function failed.
+    pub fn gradients<'a>(
+        &self,
+        seeds: &[(&Value, &Tensor)],
+        wanted: impl IntoIterator<Item = &'a Tensor>,
+    ) -> Result<Gradients> {
+        let record = self.0.borrow();
+        let mut needed = vec![false; record.nodes.len()];
+        let mut leaves = Vec::new();
+        for tensor in wanted {
+            if let Some(node) = record.leaves.get(&tensor.id()) {
+                needed[*node] = true;
+                leaves.push((tensor.id(), *node));
+            }
+        }
+        for (i, node) in record.nodes.iter().enumerate() {
+            needed[i] |= node.inputs.iter().flatten().any(|input| needed[*input]);
+        }
+        let mut grads: Vec<Option<Tensor>> = vec![None; record.nodes.len()];
+        for (value, weight) in seeds {
+            if let Some(node) = value.node {
+                accumulate(&mut grads[node], (*weight).clone())?;
+            }
+        }
+        for (i, node) in record.nodes.iter().enumerate().rev() {
+            let Some(backward) = node.backward.as_ref().filter(|_| needed[i]) else { continue };
+            let Some(dy) = grads[i].take() else { continue };
+            let flags: Vec<bool> = node.inputs.iter().map(|n| n.is_some_and(|n| needed[n])).collect();
+            for ((input, flag), grad) in node.inputs.iter().zip(&flags).zip(backward(&dy, &flags)?) {
+                if let (Some(input), true, Some(grad)) = (input, flag, grad) {
+                    accumulate(&mut grads[*input], grad)?;
+                }
+            }
+        }
+        Ok(Gradients(leaves.into_iter().filter_map(|(id, n)| grads[n].take().map(|g| (id, g))).collect()))
+    }
+}
+
+fn accumulate(sum: &mut Option<Tensor>, grad: Tensor) -> Result<()> {
+    *sum = Some(match sum.take() {
+        None => grad,
+        Some(old) => (old + grad)?,
+    });
+    Ok(())
+}
+
+/// Gradients by leaf.
+#[derive(Default)]
+pub struct Gradients(HashMap<TensorId, Tensor>);
+
+impl Gradients {
+    /// The gradient of a leaf, if the seeds depend on it and it was wanted.
+    pub fn get(&self, leaf: &Tensor) -> Option<&Tensor> {
+        self.0.get(&leaf.id())
+    }
+
+    /// The gradients of `leaves`, and the others.
+    #[must_use]
+    pub fn split<'a>(mut self, leaves: impl Iterator<Item = &'a Tensor>) -> (Self, Self) {
+        let own = leaves.filter_map(|t| self.0.remove(&t.id()).map(|g| (t.id(), g))).collect();
+        (Self(own), self)
+    }
+}
+
+/// An operation composed of candle's, which differentiates it.
+pub fn apply(inputs: &[&Value], f: impl FnOnce(&[Tensor]) -> Result<Tensor>) -> Result<Value> {
+    let recorded = inputs.iter().any(|v| v.node.is_some());
+    let vars: Vec<Tensor> = inputs
+        .iter()
+        .map(|v| match v.node {
+            Some(_) => Ok(Var::from_tensor(&v.tensor.detach())?.into_inner()),
+            None => Ok(v.tensor.detach()),
+        })
+        .collect::<Result<_>>()?;
+    let result = f(&vars)?;
+    if !recorded {
+        return Ok(Value::record(inputs, result.detach(), |_, flags| Ok(vec![None; flags.len()])));
+    }
+    Ok(Value::record(inputs, result.detach(), move |dy, _| {
+        let grads = result.mul(dy)?.sum_all()?.backward()?;
+        Ok(vars.iter().map(|v| grads.get(v).cloned()).collect())
+    }))
+}
+
+/// What `f` makes of `inputs` (losses, the first of which is a scalar to differentiate) and that scalar's gradients with
+/// respect to each input; zero where it does not depend on one.
+pub fn differentiate<T>(
+    inputs: &[&Value],
+    f: impl FnOnce(&[Tensor]) -> Result<(Tensor, T)>,
+) -> Result<(T, Vec<Tensor>)> {
+    let vars: Vec<Var> = inputs.iter().map(|v| Var::from_tensor(&v.tensor.detach())).collect::<Result<_>>()?;
+    let tensors: Vec<Tensor> = vars.iter().map(|v| v.as_tensor().clone()).collect();
+    let (loss, rest) = f(&tensors)?;
+    let grads = loss.backward()?;
+    let grads = tensors.iter().map(|t| grads.get(t).cloned().map_or_else(|| t.zeros_like(), Ok));
+    Ok((rest, grads.collect::<Result<_>>()?))
+}
