@@ -2,9 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-use augment::ops::{self, Activation, bias_act};
+use augment::ops::{self, Activation, Gradients, Tape, Value, bias_act};
 use augment::seeds::{Seeds, normal};
-use candle_core::{DType, Device, Result, Tensor, Var};
+use candle_core::{DType, Device, Result, Tensor};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
@@ -24,17 +24,17 @@ fn difference(a: &Tensor, b: &Tensor) -> f64 {
 
 /// Runs `f` on the inputs in f32 (our kernels) and in f64 (candle's operations) and compares the result and the
 /// gradients of `sum(result * weights)`.
-fn compare(what: &str, rng: &mut ChaCha8Rng, inputs: &[Tensor], f: impl Fn(&[Tensor]) -> Result<Tensor>) {
+fn compare(what: &str, rng: &mut ChaCha8Rng, inputs: &[Tensor], f: impl Fn(&[Value]) -> Result<Value>) {
     let run = |dtype: DType, weights: Option<&Tensor>| {
-        let vars: Vec<Var> = inputs.iter().map(|t| Var::from_tensor(&t.to_dtype(dtype).unwrap()).unwrap()).collect();
-        let args: Vec<Tensor> = vars.iter().map(|v| v.as_tensor().clone()).collect();
+        let leaves: Vec<Tensor> = inputs.iter().map(|t| t.to_dtype(dtype).unwrap()).collect();
+        let tape = Tape::default();
+        let args: Vec<Value> = leaves.iter().map(|t| tape.leaf(t)).collect();
         let y = f(&args).unwrap();
         let grads = weights.map(|w| {
-            let loss = (&y * w.to_dtype(dtype).unwrap()).unwrap().sum_all().unwrap();
-            let grads = loss.backward().unwrap();
-            vars.iter().map(|v| grads.get(v).unwrap().clone()).collect::<Vec<_>>()
+            let grads = tape.gradients(&[(&y, &w.to_dtype(dtype).unwrap())], &leaves).unwrap();
+            leaves.iter().map(|t| grads.get(t).unwrap().clone()).collect::<Vec<_>>()
         });
-        (y, grads.unwrap_or_default())
+        (y.tensor().clone(), grads.unwrap_or_default())
     };
     let shape = run(DType::F32, None).0.dims().to_vec();
     let weights = random(rng, &shape);
@@ -71,13 +71,29 @@ fn convolutions() {
     }
 }
 
+/// Sizes at which work is cut into several tasks, blocks of a panel, panels, and groups of images.
 #[test]
-fn large_convolutions_use_several_blocks() {
+fn large_convolutions_are_cut_into_parts() {
     let mut rng = Seeds::new(2).stream("conv", &[]);
-    let (x, wt) = (random(&mut rng, &[8, 32, 32, 3]), random(&mut rng, &[4, 4, 3, 8]));
-    compare("thin", &mut rng, &[x, wt], |a| ops::conv2d(&a[0], &a[1], 2, 1));
-    let (x, wt) = (random(&mut rng, &[40, 4, 4, 64]), random(&mut rng, &[4, 4, 32, 64]));
-    compare("deep", &mut rng, &[x, wt], |a| ops::conv_transpose2d(&a[0], &a[1], 2, 1));
+    for (what, x, w, stride, pad) in [
+        ("thin", [9, 32, 32, 3], [4, 4, 3, 72], 2, 1),
+        ("few columns", [6, 30, 30, 40], [4, 4, 40, 2], 2, 1),
+        ("deep", [5, 8, 8, 96], [4, 4, 96, 200], 2, 1),
+        ("many weights", [4, 6, 6, 128], [5, 5, 128, 130], 1, 2),
+        ("dense", [33, 1, 1, 700], [1, 1, 700, 450], 1, 0),
+        ("to one", [7, 1, 1, 300], [1, 1, 300, 1], 1, 0),
+    ] {
+        let (x, w) = (random(&mut rng, &x), random(&mut rng, &w));
+        compare(what, &mut rng, &[x, w], |a| ops::conv2d(&a[0], &a[1], stride, pad));
+    }
+    for (what, x, w) in [
+        ("wide image", [6, 16, 16, 64], [4, 4, 3, 64]),
+        ("deep image", [20, 4, 4, 200], [4, 4, 72, 200]),
+        ("half a thousand", [3, 8, 8, 520], [4, 4, 33, 520]),
+    ] {
+        let (x, w) = (random(&mut rng, &x), random(&mut rng, &w));
+        compare(what, &mut rng, &[x, w], |a| ops::conv_transpose2d(&a[0], &a[1], 2, 1));
+    }
 }
 
 #[test]
@@ -98,9 +114,11 @@ fn normalisation() {
     }
     let x = random(&mut rng, &[6, 5, 5, 4]);
     let one = Tensor::ones(4, DType::F32, &CPU).unwrap();
-    let (_, ours) = ops::batch_norm_act(&x, &one, &one, Activation::Relu).unwrap();
-    let one = one.to_dtype(DType::F64).unwrap();
-    let (_, theirs) = ops::batch_norm_act(&x.to_dtype(DType::F64).unwrap(), &one, &one, Activation::Relu).unwrap();
+    let stats = |dtype: DType| {
+        let (x, one) = (x.to_dtype(dtype).unwrap(), one.to_dtype(dtype).unwrap());
+        ops::batch_norm_act(&(&x).into(), &(&one).into(), &(&one).into(), Activation::Relu).unwrap().1
+    };
+    let (ours, theirs) = (stats(DType::F32), stats(DType::F64));
     assert!(difference(&ours.mean, &theirs.mean) < 1e-5 && difference(&ours.var, &theirs.var) < 1e-5);
 }
 
@@ -131,40 +149,94 @@ fn bits_do_not_depend_on_threads() {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
             let mut rng = Seeds::new(5).stream("threads", &[]);
-            let x = Var::from_tensor(&random(&mut rng, &[16, 16, 16, 24])).unwrap();
-            let w = Var::from_tensor(&random(&mut rng, &[4, 4, 24, 40])).unwrap();
-            let g = Var::from_tensor(&random(&mut rng, &[40])).unwrap();
-            let y = ops::conv2d(&x, &w, 2, 1).unwrap();
-            let (y, _) = ops::batch_norm_act(&y, &g, &g, Activation::LeakyRelu).unwrap();
-            let grads = y.sqr().unwrap().sum_all().unwrap().backward().unwrap();
+            let (x, g) = (random(&mut rng, &[17, 16, 16, 24]), random(&mut rng, &[80]));
+            let (few, many) = (random(&mut rng, &[4, 4, 24, 80]), random(&mut rng, &[8, 8, 80, 80]));
+            let tape = Tape::default();
+            let y = ops::conv2d(&tape.leaf(&x), &tape.leaf(&few), 2, 1).unwrap();
+            let (y, _) = ops::batch_norm_act(&y, &y.leaf(&g), &y.leaf(&g), Activation::LeakyRelu).unwrap();
+            let y = ops::conv2d(&y, &y.leaf(&many), 1, 0).unwrap();
+            let grads = tape.gradients(&[(&y, y.tensor())], [&x, &few, &many, &g]).unwrap();
             let bits = |t: &Tensor| -> Vec<u32> {
                 t.flatten_all().unwrap().to_vec1::<f32>().unwrap().iter().map(|v| v.to_bits()).collect()
             };
-            [bits(&y), bits(grads.get(&x).unwrap()), bits(grads.get(&w).unwrap()), bits(grads.get(&g).unwrap())]
+            let grads = [&x, &few, &many, &g].map(|t| bits(grads.get(t).unwrap()));
+            (bits(&y), grads)
         })
     };
     let one = run(1);
     assert!(one == run(2) && one == run(3));
 }
 
+/// The rows of a product do not depend on what else is in the batch, nor on how many there are.
 #[test]
-fn frozen_weights_keep_the_input_gradient() {
-    let mut rng = Seeds::new(6).stream("frozen", &[]);
-    let x = Var::from_tensor(&random(&mut rng, &[2, 6, 6, 3])).unwrap();
-    let w = Var::from_tensor(&random(&mut rng, &[3, 3, 3, 4])).unwrap();
-    let loss = || ops::conv2d(&x, &w, 1, 1).unwrap().sqr().unwrap().sum_all().unwrap();
-    let all = loss().backward().unwrap();
-    let frozen = ops::frozen_weights(|| loss().backward()).unwrap();
-    assert!(frozen.get(&w).is_none() && all.get(&w).is_some());
-    assert_eq!(difference(frozen.get(&x).unwrap(), all.get(&x).unwrap()), 0.0);
+fn an_image_does_not_depend_on_its_batch() {
+    let mut rng = Seeds::new(7).stream("batch", &[]);
+    let (x, w) = (random(&mut rng, &[13, 8, 8, 20]), random(&mut rng, &[4, 4, 20, 30]));
+    let values = |x: &Tensor| {
+        let y = ops::conv2d(&x.into(), &(&w).into(), 2, 1).unwrap();
+        y.flatten_from(1).unwrap().to_vec2::<f32>().unwrap()
+    };
+    let all = values(&x);
+    for i in [0, 5, 12] {
+        assert_eq!(values(&x.narrow(0, i, 1).unwrap().contiguous().unwrap())[0], all[i]);
+    }
+}
+
+#[test]
+fn only_wanted_gradients_are_computed() {
+    let mut rng = Seeds::new(6).stream("wanted", &[]);
+    let (x, w) = (random(&mut rng, &[2, 6, 6, 3]), random(&mut rng, &[3, 3, 3, 4]));
+    let tape = Tape::default();
+    let y = ops::conv2d(&tape.leaf(&x), &tape.leaf(&w), 1, 1).unwrap();
+    // A leaf that is used twice has the sum of both gradients.
+    let y = y.add(&ops::conv2d(&tape.leaf(&x), &tape.leaf(&w), 1, 1).unwrap()).unwrap();
+    let gradients = |wanted: &[&Tensor]| -> Gradients {
+        tape.gradients(&[(&y, y.tensor())], wanted.iter().copied()).unwrap()
+    };
+    let (all, of_x) = (gradients(&[&x, &w]), gradients(&[&x]));
+    assert!(of_x.get(&w).is_none() && all.get(&w).is_some());
+    assert_eq!(difference(of_x.get(&x).unwrap(), all.get(&x).unwrap()), 0.0);
+    let single = Tape::default();
+    let z = ops::conv2d(&single.leaf(&x), &single.leaf(&w), 1, 1).unwrap();
+    let twice = (z.tensor() * 4.0).unwrap();
+    let expected = single.gradients(&[(&z, &twice)], [&x]).unwrap();
+    assert!(difference(of_x.get(&x).unwrap(), expected.get(&x).unwrap()) < 1e-6);
+}
+
+#[test]
+fn rows_and_concatenations() {
+    let mut rng = Seeds::new(8).stream("rows", &[]);
+    let table = random(&mut rng, &[5, 7]);
+    let ids = Tensor::new(&[3u32, 0, 3], &CPU).unwrap();
+    let other = random(&mut rng, &[3, 2]);
+    compare("rows", &mut rng, &[table, other], |a| {
+        let rows = a[0].rows(&ids)?;
+        Value::concatenate(&[&rows, &a[1], &rows])?.reshape((2, 24))
+    });
 }
 
 #[test]
 fn wrong_shapes_are_errors() {
-    let t = |s: &[usize]| Tensor::zeros(s, DType::F32, &CPU).unwrap();
+    let t = |s: &[usize]| -> Value { (&Tensor::zeros(s, DType::F32, &CPU).unwrap()).into() };
     assert!(ops::conv2d(&t(&[1, 4, 4, 3]), &t(&[3, 3, 2, 5]), 1, 1).is_err());
     assert!(ops::conv2d(&t(&[1, 2, 2, 3]), &t(&[5, 5, 3, 5]), 1, 0).is_err());
     assert!(ops::conv_transpose2d(&t(&[1, 4, 4, 3]), &t(&[3, 3, 2, 5]), 1, 1).is_err());
     assert!(ops::max_pool2d(&t(&[1, 4, 4, 3]), 5, 1, 0).is_err());
     assert!(ops::batch_norm_act(&t(&[2, 4, 4, 3]), &t(&[2]), &t(&[2]), Activation::Relu).is_err());
+    assert!(bias_act(&t(&[2, 4, 4, 3]), &t(&[4]), Activation::Relu).is_err());
+}
+
+/// The other tests of this file once more on each instruction set that the processor has.
+#[test]
+fn every_instruction_set() {
+    if std::env::var_os("AUGMENT_SIMD").is_some() {
+        return;
+    }
+    for path in ["avx512", "avx2", "portable"] {
+        let tests = ["convolutions", "batch", "threads", "wanted"];
+        let exe = std::env::current_exe().unwrap();
+        let output = std::process::Command::new(exe).args(tests).env("AUGMENT_SIMD", path).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && text.contains("5 passed"), "{path}: {text}");
+    }
 }

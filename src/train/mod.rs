@@ -55,6 +55,16 @@ impl State {
         config: &RunConfig,
         device: &Device,
     ) -> Result<step::StepLosses> {
+        // On a thread of the pool: the kernels then share out their work without waking it up each time.
+        rayon::scope(|_| self.advance_here(dataset, config, device))
+    }
+
+    fn advance_here(
+        &mut self,
+        dataset: &IdentityDataset,
+        config: &RunConfig,
+        device: &Device,
+    ) -> Result<step::StepLosses> {
         let seeds = Seeds::new(config.seed);
         let batch = draw_batch(dataset, config, &seeds, self.step, device)?;
         let (losses, gradients) = step::gradients(&self.model, &mut self.centres, &batch, &config.train)?;

@@ -177,6 +177,7 @@ pub fn top1(logits: &Tensor, labels: &[u32]) -> Result<f32> {
 }
 
 /// Gradients of one step, each network's by the losses that it descends on.
+#[derive(Default)]
 pub struct StepGradients {
     /// Of L_C with respect to C's parameters.
     pub classifier: Gradients,
