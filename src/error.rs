@@ -97,7 +97,7 @@ impl Error {
         }
     }
 
-    /// 2 for usage, configuration and data (never retry), 75 for transient I/O, 130 when stopped, 70 for defects and
+    /// 2 for usage, configuration and data (never retry), 75 for transient I/O, 130 when stopped (143 by a termination signal), 70 for defects and
     /// diverged training.
     pub fn exit_code(&self) -> u8 {
         match self {

@@ -71,7 +71,7 @@ impl HubFile {
     /// The local copy, downloaded if need be.
     fn fetch(&self, cache: &Path) -> Result<PathBuf> {
         let cached = self.cached(cache);
-        if cached.exists() {
+        if cached.exists() && self.verify(&cached).is_ok() {
             return Ok(cached);
         }
         if std::env::var("HF_HUB_OFFLINE").is_ok_and(|v| !v.is_empty() && v != "0") {
@@ -79,11 +79,40 @@ impl HubFile {
         }
         self.download(cache)?;
         // The server names the commit that it sent: only the one asked for counts.
-        if cached.exists() {
-            Ok(cached)
-        } else {
-            Err(Error::HubRefused(format!("{self}: the server answered with another commit")))
+        if !cached.exists() {
+            return Err(Error::HubRefused(format!("{self}: the server answered with another commit")));
         }
+        self.verify(&cached)?;
+        Ok(cached)
+    }
+
+    /// Compares a download with the hash that the hub gave it as a name; what differs is deleted, so that it is not taken
+    /// for the file next time. The client itself checks neither length nor hash.
+    #[cfg(feature = "hub")]
+    fn verify(&self, cached: &Path) -> Result<()> {
+        use sha2::{Digest, Sha256};
+        let blob = cached.canonicalize().map_err(|e| Error::io(cached, e))?;
+        let name = blob.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        // Small files that are not stored apart have another kind of name.
+        if name.len() != 64 || !name.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Ok(());
+        }
+        let mut file = std::fs::File::open(&blob).map_err(|e| Error::io(&blob, e))?;
+        let mut hasher = Sha256::new();
+        std::io::copy(&mut file, &mut hasher).map_err(|e| Error::io(&blob, e))?;
+        let hash: String = hasher.finalize().iter().map(|b| format!("{b:02x}")).collect();
+        if hash == name.to_ascii_lowercase() {
+            return Ok(());
+        }
+        for path in [cached, &blob] {
+            std::fs::remove_file(path).map_err(|e| Error::io(path, e))?;
+        }
+        Err(Error::Hub(format!("{self}: the download is incomplete or damaged (its sha256 is not {name})")))
+    }
+
+    #[cfg(not(feature = "hub"))]
+    fn verify(&self, _cached: &Path) -> Result<()> {
+        Ok(())
     }
 
     #[cfg(feature = "hub")]

@@ -120,3 +120,16 @@ fn squares_are_cut_from_the_centre_with_antialiasing() {
     });
     assert!(square(&wide, 30).unwrap().chunks_exact(3).all(|p| p == [200, 0, 0]));
 }
+
+/// Decoders fill up a JPEG that was cut off; a half-grey face must not be trained on.
+#[test]
+fn cut_off_images_are_refused() {
+    let pixels: Vec<u8> = (0..64 * 64 * 3).map(|i| (i * 7 % 251) as u8).collect();
+    for extension in ["jpg", "png"] {
+        let whole = augment::synthesize::encode(&pixels, 64, 64, extension).unwrap();
+        assert!(decode(&whole).is_ok());
+        for keep in [whole.len() - 20, whole.len() * 3 / 4, whole.len() / 2, 100] {
+            assert!(decode(&whole[..keep]).is_err(), "{extension}: {keep} of {} bytes", whole.len());
+        }
+    }
+}

@@ -22,6 +22,11 @@ struct Hub {
 
 impl Hub {
     fn start(files: BTreeMap<String, Vec<u8>>, commit: &'static str) -> Self {
+        Self::answering(files, commit, usize::MAX)
+    }
+
+    /// The same, that sends at most `whole` bytes of a file.
+    fn answering(files: BTreeMap<String, Vec<u8>>, commit: &'static str, whole: usize) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let requests = Arc::new(Mutex::new(Vec::new()));
@@ -43,12 +48,12 @@ impl Hub {
                     Some(body) => {
                         let mut answer = format!(
                             "HTTP/1.1 200 OK\r\nETag: \"{}\"\r\nX-Repo-Commit: {commit}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
-                            blake3::hash(body).to_hex(),
-                            body.len()
+                            sha256(body),
+                            body.len().min(whole)
                         )
                         .into_bytes();
                         if method == "GET" {
-                            answer.extend(body);
+                            answer.extend(&body[..body.len().min(whole)]);
                         }
                         answer
                     }
@@ -70,6 +75,11 @@ impl Hub {
             .output()
             .unwrap()
     }
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    use sha2::{Digest, Sha256};
+    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
 }
 
 fn text(out: &Output) -> String {
@@ -165,4 +175,20 @@ fn what_a_hub_refuses_is_said_and_not_retried() {
     let refused = gone
         .augment(cache.path(), &["inspect", "--manifest", &format!("hf://datasets/lab/faces@{COMMIT}/new.parquet")]);
     assert_eq!(refused.status.code(), Some(75), "{}", text(&refused));
+}
+
+#[test]
+fn damaged_downloads_are_not_kept() {
+    let path = format!("/datasets/lab/faces/resolve/{COMMIT}/demo.parquet");
+    let files = BTreeMap::from([(path, std::fs::read(DEMO).unwrap())]);
+    let cache = tempfile::tempdir().unwrap();
+    let uri = format!("hf://datasets/lab/faces@{COMMIT}/demo.parquet");
+    let cut = Hub::answering(files.clone(), COMMIT, 1000);
+    let failed = cut.augment(cache.path(), &["inspect", "--manifest", &uri]);
+    assert_eq!(failed.status.code(), Some(75), "{}", text(&failed));
+    assert!(text(&failed).contains("incomplete or damaged"), "{}", text(&failed));
+    // The same command succeeds once the hub does.
+    let whole = Hub::start(files, COMMIT);
+    let read = whole.augment(cache.path(), &["inspect", "--manifest", &uri]);
+    assert!(read.status.success(), "{}", text(&read));
 }

@@ -190,9 +190,8 @@ fn only_wanted_gradients_are_computed() {
     let y = ops::conv2d(&tape.leaf(&x), &tape.leaf(&w), 1, 1).unwrap();
     // A leaf that is used twice has the sum of both gradients.
     let y = y.add(&ops::conv2d(&tape.leaf(&x), &tape.leaf(&w), 1, 1).unwrap()).unwrap();
-    let gradients = |wanted: &[&Tensor]| -> Gradients {
-        tape.gradients(&[(&y, y.tensor())], wanted.iter().copied()).unwrap()
-    };
+    let gradients =
+        |wanted: &[&Tensor]| -> Gradients { tape.gradients(&[(&y, y.tensor())], wanted.iter().copied()).unwrap() };
     let (all, of_x) = (gradients(&[&x, &w]), gradients(&[&x]));
     assert!(of_x.get(&w).is_none() && all.get(&w).is_some());
     assert_eq!(difference(of_x.get(&x).unwrap(), all.get(&x).unwrap()), 0.0);

@@ -213,19 +213,93 @@ fn a_given_model_is_used_as_it_is() {
 #[test]
 fn an_interrupted_run_says_so_and_goes_on() {
     let dir = tempfile::tempdir().unwrap();
-    let out = dir.path().join("model");
-    let args = ["train", "--manifest", DEMO, "--duration-kimg", "1000", "-q", "--out", out.to_str().unwrap()];
-    let child = augment(&args).stderr(std::process::Stdio::piped()).spawn().unwrap();
-    while !out.join("metrics.jsonl").metadata().is_ok_and(|m| m.len() > 0) {
-        std::thread::sleep(std::time::Duration::from_millis(20));
+    let args = |out: &Path| -> Vec<String> {
+        let args = ["train", "--manifest", DEMO, "--duration-kimg", "3.2", "-q", "--out", out.to_str().unwrap()];
+        let quick = ["--set", "train.batch_size=8", "--set", "train.checkpoint_kimg=1"];
+        args.iter().chain(&quick).map(|a| (*a).to_owned()).collect()
+    };
+    let whole = dir.path().join("whole");
+    ok(&args(&whole).iter().map(String::as_str).collect::<Vec<_>>());
+    for (signal, code) in [("-INT", 130), ("-TERM", 143)] {
+        let out = dir.path().join(signal);
+        let args = args(&out);
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let child = augment(&args).stderr(std::process::Stdio::piped()).spawn().unwrap();
+        while !out.join("metrics.jsonl").metadata().is_ok_and(|m| m.len() > 0) {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+        let ended = child.wait_with_output().unwrap();
+        let message = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert_eq!(ended.status.code(), Some(code), "{message}");
+        assert!(message.contains("run the same command again"), "{message}");
+        assert!(!out.join("model.safetensors").exists());
+        ok(&args);
+        let bytes = |d: &Path| std::fs::read(d.join("model.safetensors")).unwrap();
+        assert!(bytes(&out) == bytes(&whole), "resumed after {signal} is not equal to uninterrupted");
+        let steps = |d: &Path| std::fs::read_to_string(d.join("metrics.jsonl")).unwrap().lines().count();
+        assert_eq!((steps(&out), steps(&whole)), (400, 400));
     }
-    let status = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
-    assert!(status.success());
-    let ended = child.wait_with_output().unwrap();
-    let message = String::from_utf8_lossy(&ended.stderr).into_owned();
-    assert_eq!(ended.status.code(), Some(130), "{message}");
-    assert!(message.contains("run the same command again"), "{message}");
-    assert!(out.join("checkpoint.safetensors").exists());
+}
+
+#[test]
+fn a_complete_output_is_checked_and_not_made_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    let args = base(shared(), &out, &["--per-id", "2"]);
+    ok(&args.iter().map(String::as_str).collect::<Vec<_>>());
+    // Without the cached model, too: nothing is trained for a dataset that is there.
+    let again = base(dir.path(), &out, &["--per-id", "2"]);
+    let again: Vec<&str> = again.iter().map(String::as_str).collect();
+    assert!(ok(&again).contains("already complete"));
+    assert!(!dir.path().join("cache").exists());
+    let shard = out.join("data/train-00000-of-00001.parquet");
+    let mut bytes = std::fs::read(&shard).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&shard, &bytes).unwrap();
+    assert!(fails(2, &again).contains("missing or changed"));
+    std::fs::remove_file(&shard).unwrap();
+    assert!(fails(2, &again).contains("missing or changed"));
+}
+
+#[test]
+fn evaluate_measures_synthetic_beside_held_out_images() {
+    let dir = tempfile::tempdir().unwrap();
+    let evaluate = |synthetic: &Path| -> serde_json::Value {
+        let args = ["evaluate", "--manifest", DEMO, "--held-out", "test", "--judge-kimg", "6", "-q", "--json"];
+        serde_json::from_str(&ok(&[&args[..], &["--synthetic", synthetic.to_str().unwrap()]].concat())).unwrap()
+    };
+    // A model of a few steps: its images are not faces yet.
+    let poor = evaluate(&shared().join("first"));
+    assert_eq!((&poor["synthetic"]["images"], &poor["held_out"]["images"]), (&96.into(), &192.into()));
+    let number = |v: &serde_json::Value| v.as_f64().unwrap();
+    assert!(number(&poor["held_out"]["top1"]) > 0.8, "the judge tells the drawn identities apart: {poor}");
+    assert!(number(&poor["synthetic"]["top1"]) < 0.3, "{poor}");
+    // Training images that pretend to be synthetic are recognised and have no distance from the training images.
+    let copies = dir.path().join("copies");
+    plant_copies(&copies);
+    let copied = evaluate(&copies);
+    assert!(number(&copied["synthetic"]["top1"]) > 0.9, "{copied}");
+    assert!(number(&copied["synthetic"]["nearest_distance"]) < 0.01, "{copied}");
+    assert!(number(&copied["held_out"]["nearest_distance"]) > 0.03, "{copied}");
+    assert!(number(&copied["synthetic"]["nearest_same_identity"]) > 0.99, "{copied}");
+}
+
+/// A dataset of the real training images, marked as synthetic.
+fn plant_copies(out: &Path) {
+    use augment::sink::{ParquetSink, Sink};
+    let merged = out.with_extension("merged");
+    let args = base(shared(), &merged, &["--per-id", "1", "--include-real", "--encoding", "png"]);
+    ok(&args.iter().map(String::as_str).collect::<Vec<_>>());
+    let real: Vec<Record> = records(&merged).into_iter().filter(|r| !r.synthetic).collect();
+    assert_eq!(real.len(), 768);
+    let names: Vec<String> = real.iter().map(|r| r.identity.clone()).collect::<BTreeSet<_>>().into_iter().collect();
+    let mut sink = Box::new(ParquetSink::new(out, &names, real.len(), 1000).unwrap());
+    for record in real {
+        sink.write(Record { synthetic: true, ..record }).unwrap();
+    }
+    sink.finish().unwrap();
 }
 
 fn model_dir() -> String {

@@ -4,8 +4,9 @@
 
 mod common;
 
-use augment::config::{LatentSource, RunConfig};
+use augment::config::{LatentSource, Preset, RunConfig};
 use augment::error::Error;
+use augment::model::params::Param;
 use augment::model::{CvaeGan, Labels, Mode};
 use augment::progress::{Progress, Silent};
 use augment::seeds::Seeds;
@@ -285,3 +286,40 @@ fn an_image_does_not_depend_on_its_batch() {
         assert!(together[0] != together[3], "different z give different images");
     }
 }
+
+/// The paper's networks at their own size: GoogLeNet, AlexNet, two fully connected layers and upsampling in G.
+#[test]
+fn the_networks_of_the_paper_take_a_step() {
+    let config = RunConfig::preset(Preset::Paper);
+    let classes = 100;
+    let mut state = State::new(&config, classes, &CPU).unwrap();
+    let counts = |params: &BTreeMap<String, Param>| -> usize {
+        params.values().filter(|p| p.trainable).map(|p| p.var.elem_count()).sum()
+    };
+    let model = &state.model;
+    let counts = [
+        counts(&model.encoder.params),
+        counts(&model.generator.params),
+        counts(&model.discriminator.params),
+        counts(&model.classifier.params),
+    ];
+    // What benches/peer/networks.py counts for the same configuration.
+    assert_eq!(counts, PAPER_PARAMETERS);
+    let pixels: Vec<u8> = (0..4 * 128 * 128 * 3).map(|i| (i / 5 % 256) as u8).collect();
+    let names = (0..classes).map(|i| format!("{i:03}")).collect();
+    let dataset = augment::dataset::IdentityDataset::new(128, pixels, vec![0, 1, 2, 99], names).unwrap();
+    let images = dataset.batch(&[0, 1, 2, 3], &[], &CPU).unwrap();
+    let z = config.model.latent_dim;
+    let batch = Batch::draw(images, vec![0, 1, 2, 99], &[0, 1, 2, 99], z, &config.train, &Seeds::new(1), 0).unwrap();
+    let before = trainable(&state.model);
+    let (losses, gradients) = step::gradients(&state.model, &mut state.centres, &batch, &config.train).unwrap();
+    assert_eq!(losses.non_finite(), None, "{losses:?}");
+    step::apply(&state.optimizer, &gradients, 1).unwrap();
+    let after = trainable(&state.model);
+    assert_eq!(moved(&before, &after), ["classifier", "discriminator", "encoder", "generator"]);
+    let still = before.iter().filter(|(name, v)| after[*name] == **v).map(|(name, _)| name).collect::<Vec<_>>();
+    assert!(still.is_empty(), "no gradient reached {still:?}");
+}
+
+/// Trainable parameters of E, G, D and C for 100 identities.
+const PAPER_PARAMETERS: [usize; 4] = [6_556_832, 3_862_523, 11_164_481, 5_985_316];

@@ -27,7 +27,7 @@ pub fn run(args: &EvaluateArgs, global: &GlobalArgs, terminal: &mut Terminal) ->
     if !(args.judge_kimg > 0.0 && args.judge_kimg.is_finite()) {
         return Err(Error::Usage(format!("--judge-kimg {} must be positive", args.judge_kimg)));
     }
-    let rejects_to = plan::rejects_path(&plan::default_out(&source.spec))?;
+    let rejects_to = plan::rejects_path(&plan::default_out(&source.spec).with_extension("evaluate"))?;
     let mut loaded = None;
     let rejected = source.for_each_set(config.image_size, &rejects_to, terminal, |_, dataset, _| {
         loaded = Some(dataset);
@@ -56,9 +56,7 @@ pub fn run(args: &EvaluateArgs, global: &GlobalArgs, terminal: &mut Terminal) ->
         line("held-out real", h);
     }
     let _ = writeln!(text, "\njudge: trained on {} real images for {} kimg", q.training_images, q.judge_kimg);
-    let mut outcome = Outcome::new(text, json!(q));
-    outcome.rejects = rejected > 0;
-    Ok(outcome)
+    Ok(Outcome::new(text, json!(q)).with_rejects(rejected, &rejects_to))
 }
 
 /// Images of another split, of the identities that the judge knows.
@@ -69,7 +67,7 @@ fn held_out(source: &Source, set: &str, split: &str, real: &IdentityDataset) -> 
         )));
     }
     let selection = Selection { split: Some(split.to_owned()), identity_set: Some(set.to_owned()), unlabelled: false };
-    let (images, _) = IdentityDataset::load(&source.manifest, &selection, real.image_size(), |_| {})?;
+    let (images, _) = IdentityDataset::load(&source.manifest, &selection, real.image_size(), |_| Ok(()))?;
     let (mut pixels, mut labels) = (Vec::new(), Vec::new());
     for i in 0..images.len() {
         let name = &images.identities()[images.labels()[i] as usize];

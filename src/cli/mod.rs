@@ -16,6 +16,7 @@ use crate::error::Error;
 use args::{Cli, Command};
 use clap::{CommandFactory, Parser};
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 use terminal::Terminal;
 
@@ -37,6 +38,18 @@ impl Outcome {
     pub fn new(text: String, json: serde_json::Value) -> Self {
         Self { text, json, rejects: false }
     }
+
+    /// Adds how many rows were rejected and where they are listed.
+    #[must_use]
+    pub fn with_rejects(mut self, rejected: usize, list: &Path) -> Self {
+        self.json["rejected"] = rejected.into();
+        if rejected > 0 {
+            self.rejects = true;
+            self.text += &format!("{rejected} manifest rows rejected, listed in {}\n", list.display());
+            self.json["rejects"] = list.display().to_string().into();
+        }
+        self
+    }
 }
 
 /// Runs the command line of this process.
@@ -51,7 +64,9 @@ pub fn main() -> ExitCode {
     // A panic is reported as an error below, without the usual trace.
     std::panic::set_hook(Box::new(|_| {}));
     let json = cli.global.json;
-    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| dispatch(cli))).unwrap_or_else(|cause| {
+    let mut terminal = Terminal::new(cli.global.quiet);
+    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| dispatch(cli, &mut terminal)));
+    let outcome = outcome.unwrap_or_else(|cause| {
         let cause = cause.downcast_ref::<String>().map(String::as_str).or(cause.downcast_ref::<&str>().copied());
         Err(Error::Tensor(candle_core::Error::Msg(format!(
             "internal error: {}; please report it with the command you ran",
@@ -67,7 +82,10 @@ pub fn main() -> ExitCode {
         }
         Err(e) => {
             let _ = writeln!(std::io::stderr(), "error: {}", printable(&e.to_string()));
-            ExitCode::from(e.exit_code())
+            ExitCode::from(match e {
+                Error::Interrupted { .. } | Error::Stopped => terminal.stop_code(),
+                e => e.exit_code(),
+            })
         }
     }
 }
@@ -77,19 +95,18 @@ fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
 }
 
-fn dispatch(cli: Cli) -> crate::error::Result<Outcome> {
+fn dispatch(cli: Cli, terminal: &mut Terminal) -> crate::error::Result<Outcome> {
     let global = cli.global;
     if let Some(n) = global.threads {
         // Fails only if the pool exists already, and nothing has used it yet.
         let _ = rayon::ThreadPoolBuilder::new().num_threads(n.get()).build_global();
     }
-    let mut terminal = Terminal::new(global.quiet);
     match cli.command {
-        None => run::run(&cli.run, &global, &mut terminal),
-        Some(Command::Train(args)) => train::run(&args, &global, &mut terminal),
-        Some(Command::Synthesize(args)) => synthesize::run(&args, &global, &mut terminal),
-        Some(Command::Evaluate(args)) => evaluate::run(&args, &global, &mut terminal),
-        Some(Command::Inspect(args)) => inspect::run(&args, &global, &mut terminal),
+        None => run::run(&cli.run, &global, terminal),
+        Some(Command::Train(args)) => train::run(&args, &global, terminal),
+        Some(Command::Synthesize(args)) => synthesize::run(&args, &global, terminal),
+        Some(Command::Evaluate(args)) => evaluate::run(&args, &global, terminal),
+        Some(Command::Inspect(args)) => inspect::run(&args, &global, terminal),
         Some(Command::Demo(args)) => demo::run(&args, &global),
         Some(Command::Config(args)) => config::run(&args),
         Some(Command::Completions { shell }) => {

@@ -107,8 +107,8 @@ impl Job<'_> {
     }
 
     /// Refuses what can be seen to fail before hours of training: sets of too few identities (`fewest` has the smallest) for
-    /// the mix, and an output folder that holds something else.
-    pub fn check(&self, fewest: usize) -> Result<()> {
+    /// the mix, and an output folder that holds something else. Returns the summary if all is done already.
+    pub fn check(&self, fewest: usize) -> Result<Option<Outcome>> {
         let s = self.synthesis;
         if s.new_identities > 0 && !(2..=fewest).contains(&s.mix) {
             return Err(Error::Usage(format!(
@@ -120,7 +120,7 @@ impl Job<'_> {
         if let Some(plan) = plan.as_object_mut() {
             plan.retain(|key, _| !matches!(key.as_str(), "models" | "rows"));
         }
-        compare(&self.out, &plan).map(|_| ())
+        Ok(compare(&self.out, &plan)?.map(|done| self.outcome(&done, true)))
     }
 
     /// The plan as it is kept in the output folder; equal plans give equal bytes.
@@ -153,6 +153,9 @@ impl Job<'_> {
         let (plans, names) = self.plans()?;
         let synthetic: usize = plans.iter().map(Plan::images).sum();
         let real = if self.output.include_real { self.models.iter().flat_map(|m| &m.images).sum() } else { 0 };
+        if synthetic + real == 0 {
+            return Err(Error::Usage("nothing to make: every identity has the images that were asked for".into()));
+        }
         let description = self.describe(synthetic + real)?;
         if let Some(done) = prepare(&self.out, &description)? {
             return Ok(self.outcome(&done, true));
@@ -288,7 +291,7 @@ impl Job<'_> {
             done["synthetic"], done["real"], done["new_identities"]
         );
         for m in &self.models {
-            let _ = writeln!(text, "  model of `{}`: {}", m.set, m.path.display());
+            let _ = writeln!(text, "  model of `{}`: {}", super::printable(&m.set), m.path.display());
         }
         let mut json = done.clone();
         json["out"] = json!(self.out);
@@ -325,7 +328,9 @@ fn compare(out: &Path, plan: &Value) -> Result<Option<Value>> {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             entries => entries.map_err(|e| Error::io(out, e))?,
         };
-        if entries.next().is_some() {
+        // Our own file of a run that was stopped at once says nothing.
+        let first_write = store::temporary(Path::new(PLAN_FILE));
+        if entries.any(|e| e.is_ok_and(|e| e.file_name() != first_write.as_os_str())) {
             return Err(Error::Usage(format!("{} is not empty and was not made by augment; {advice}", out.display())));
         }
         return Ok(None);
@@ -333,9 +338,28 @@ fn compare(out: &Path, plan: &Value) -> Result<Option<Value>> {
     let plan = plan.as_object().into_iter().flatten();
     let differs: Vec<&str> = plan.filter(|(k, v)| stored[k.as_str()] != **v).map(|(k, _)| k.as_str()).collect();
     if differs.is_empty() {
+        if let Some(done) = &done {
+            check_files(out, done)?;
+        }
         return Ok(done);
     }
     Err(Error::Usage(format!("{} holds a dataset made with other {}; {advice}", out.display(), differs.join(", "))))
+}
+
+/// Reads the files of a complete dataset and compares their hashes.
+fn check_files(out: &Path, done: &Value) -> Result<()> {
+    for file in done["files"].as_array().into_iter().flatten() {
+        let path = out.join(file["path"].as_str().unwrap_or_default());
+        let same = path.is_file() && file["blake3"] == file_hash(&path)?.to_hex().as_str();
+        if !same {
+            return Err(Error::Usage(format!(
+                "{}: missing or changed since it was written; delete {} and run again",
+                path.display(),
+                out.display()
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Makes `out` ready for `plan`. Returns the summary if the plan is complete there.

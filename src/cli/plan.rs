@@ -75,8 +75,8 @@ impl Source {
         (identities.len(), rows.map(|(_, n)| n).sum())
     }
 
-    /// Decodes the images of the sets in turn and hands each to `f`. Rejected rows of all sets are written to one list; the
-    /// run fails once they are more than `max_bad` of all rows. Returns their number.
+    /// Decodes the images of the sets in turn and hands each to `f`. Before that all are tried: rejected rows are written to
+    /// one list, and the run fails if they are more than `max_bad` of all rows. Returns their number.
     pub fn for_each_set(
         &self,
         image_size: usize,
@@ -94,34 +94,53 @@ impl Source {
             self.census.unlabelled.iter().filter(|(split, _)| self.uses(split)).map(|(_, n)| n).sum();
         let rows = labelled + unlabelled;
         let mut rejected: Vec<Reject> = Vec::new();
+        let mut only = None;
         for (n, set) in sets.iter().enumerate() {
-            let selection = Selection {
-                split: self.split.clone(),
-                identity_set: Some(set.clone()),
-                // Rows without identity are told of once.
-                unlabelled: n == 0,
-            };
-            let before = rejected.len();
-            terminal.start("read", self.count(set).1 as u64, "images");
-            let (dataset, more) =
-                IdentityDataset::load(&self.manifest, &selection, image_size, |n| terminal.at(n as u64))?;
-            terminal.finish();
+            // Rows without identity are told of once.
+            let (dataset, more) = self.load(set, n == 0, image_size, "check", terminal)?;
             rejected.extend(more);
-            if let Some(first) = rejected.first().filter(|_| rejected.len() > before) {
-                let list = rejects_to.display().to_string();
-                rejects::write(rejects_to, &rejected)?;
-                if rejected.len() as f64 > self.max_bad * rows as f64 {
-                    let (rejected, first) = (rejected.len(), first.to_string());
-                    return Err(Error::TooManyRejects { rejected, rows, max_bad: self.max_bad, first, list });
-                }
-                terminal.note(&format!("{} rows rejected, listed in {list}", rejected.len()));
-            }
             if dataset.is_empty() {
                 return Err(Error::Manifest(format!("{}: no usable image in identity set `{set}`", self.spec)));
             }
+            only = Some(dataset);
+        }
+        if let Some(first) = rejected.first() {
+            let list = rejects_to.display().to_string();
+            rejects::write(rejects_to, &rejected)?;
+            if rejected.len() as f64 > self.max_bad * rows as f64 {
+                let (rejected, first) = (rejected.len(), first.to_string());
+                return Err(Error::TooManyRejects { rejected, rows, max_bad: self.max_bad, first, list });
+            }
+            terminal.note(&format!("{} rows rejected, listed in {list}", rejected.len()));
+        }
+        for set in &sets {
+            // Of several sets only one is in memory at a time.
+            let dataset = match only.take().filter(|_| sets.len() == 1) {
+                Some(dataset) => dataset,
+                None => self.load(set, false, image_size, "read", terminal)?.0,
+            };
             f(set, dataset, terminal)?;
         }
         Ok(rejected.len())
+    }
+
+    /// Decodes the images of one set.
+    fn load(
+        &self,
+        set: &str,
+        unlabelled: bool,
+        image_size: usize,
+        stage: &str,
+        terminal: &mut Terminal,
+    ) -> Result<(IdentityDataset, Vec<Reject>)> {
+        let selection = Selection { split: self.split.clone(), identity_set: Some(set.to_owned()), unlabelled };
+        terminal.start(stage, self.count(set).1 as u64, "images");
+        let loaded = IdentityDataset::load(&self.manifest, &selection, image_size, |n| {
+            terminal.at(n as u64);
+            if terminal.stop_requested() { Err(Error::Stopped) } else { Ok(()) }
+        })?;
+        terminal.finish();
+        Ok(loaded)
     }
 }
 

@@ -52,9 +52,12 @@ pub fn run(args: &RunArgs, global: &GlobalArgs, terminal: &mut Terminal) -> Resu
         config,
     };
     let fewest = sets.iter().map(|s| source.count(s).0).min().unwrap_or(0);
-    job.check(fewest)?;
+    let complete = job.check(fewest)?;
     if global.dry_run {
         return dry_run(&source, &job.config, Some(&args.synthesis));
+    }
+    if let Some(outcome) = complete {
+        return Ok(outcome);
     }
     let mut models = Vec::new();
     let rejects_to = plan::rejects_path(&job.out)?;
@@ -80,10 +83,7 @@ pub fn run(args: &RunArgs, global: &GlobalArgs, terminal: &mut Terminal) -> Resu
         Ok(())
     })?;
     job.models = models;
-    let mut outcome = job.write(terminal)?;
-    outcome.rejects = rejected > 0;
-    outcome.json["rejected"] = json!(rejected);
-    Ok(outcome)
+    Ok(job.write(terminal)?.with_rejects(rejected, &rejects_to))
 }
 
 /// With --model nothing is trained: options of the training would be ignored, so they are errors.

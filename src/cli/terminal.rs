@@ -4,11 +4,13 @@ use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::train::step::StepLosses;
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
 use std::fs::File;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 struct Stage {
@@ -27,22 +29,30 @@ struct Stage {
 pub struct Terminal {
     quiet: bool,
     stop: Arc<AtomicBool>,
+    signal: Arc<AtomicUsize>,
     stage: Option<Stage>,
     metrics: Option<(PathBuf, File)>,
 }
 
 impl Terminal {
-    /// Also listens for interruption: the first asks for an orderly stop, the second ends the process.
+    /// Also listens for interruption and termination: the first asks for an orderly stop, the second ends the process.
     pub fn new(quiet: bool) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let flag = stop.clone();
-        // Without a handler an interruption just ends the process, which is safe too.
-        let _ = ctrlc::set_handler(move || {
-            if flag.swap(true, Ordering::Relaxed) {
-                std::process::exit(130);
-            }
-        });
-        Self { quiet, stop, stage: None, metrics: None }
+        let (stop, signal) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        for number in [SIGINT, SIGTERM] {
+            // Without a handler a signal just ends the process, which is safe too.
+            let _ = flag::register_conditional_shutdown(number, 128 + number, stop.clone());
+            let _ = flag::register_usize(number, signal.clone(), number as usize);
+            let _ = flag::register(number, stop.clone());
+        }
+        Self { quiet, stop, signal, stage: None, metrics: None }
+    }
+
+    /// 128 and the number of the signal that asked to stop: what a shell reports of a process that a signal ended.
+    pub fn stop_code(&self) -> u8 {
+        match self.signal.load(Ordering::Relaxed) {
+            0 => Error::Stopped.exit_code(),
+            number => 128 + number as u8,
+        }
     }
 
     /// Appends the losses of training steps to `path` from now on.
@@ -68,7 +78,8 @@ impl Terminal {
 impl Progress for Terminal {
     fn start(&mut self, name: &str, total: u64, unit: &str) {
         let bar = (!self.quiet && std::io::stderr().is_terminal()).then(|| {
-            let template = format!("{{prefix:>10}} {{bar:30}} {{pos}}/{{len}} {unit} {{rate}} eta {{eta}} {{msg}}");
+            let template =
+                format!("{{prefix:>10}} {{bar:30}} {{pos}}/{{len}} {unit} {{rate}} eta {{eta}} {{wide_msg}}");
             let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
             let style = style.with_key("rate", |state: &ProgressState, w: &mut dyn std::fmt::Write| {
                 let _ = write!(w, "{:.1}/s", state.per_sec());
@@ -92,10 +103,12 @@ impl Progress for Terminal {
         let Some(stage) = &mut self.stage else { return };
         let first = *stage.first.get_or_insert(if done < stage.total { done } else { 0 });
         if let Some(bar) = &stage.bar {
+            bar.set_position(done);
             if done == first && done > 0 {
+                // What an earlier run did says nothing of this one's speed.
+                bar.tick();
                 bar.reset_eta();
             }
-            bar.set_position(done);
             bar.set_message(stage.detail.clone());
             return;
         }
@@ -125,7 +138,9 @@ impl Progress for Terminal {
     }
 
     fn resume(&mut self, step: u64) {
-        self.line(&format!("resuming at step {step}"));
+        if step > 0 {
+            self.line(&format!("resuming at step {step}"));
+        }
         let Some((path, _)) = self.metrics.take() else { return };
         let kept = |line: &&str| {
             let parsed: Option<serde_json::Value> = serde_json::from_str(line).ok();

@@ -21,9 +21,6 @@ pub fn run(args: &TrainArgs, global: &GlobalArgs, terminal: &mut Terminal) -> Re
     let source = Source::open(&args.input, &cache)?;
     let config = plan::resolve_config(&args.config, Some(&source))?;
     let device = plan::device(global)?;
-    if global.dry_run {
-        return super::run::dry_run(&source, &config, None);
-    }
     let sets = source.sets();
     let folder = |set: &str| {
         let one = sets.len() == 1;
@@ -31,6 +28,9 @@ pub fn run(args: &TrainArgs, global: &GlobalArgs, terminal: &mut Terminal) -> Re
     };
     for set in &sets {
         folder(set).map_or(Ok(()), |dir| check_folder(&dir))?;
+    }
+    if global.dry_run {
+        return super::run::dry_run(&source, &config, None);
     }
     let mut models = Vec::new();
     let rejects_to = plan::rejects_path(&args.out.clone().unwrap_or_else(|| plan::default_out(&source.spec)))?;
@@ -50,9 +50,8 @@ pub fn run(args: &TrainArgs, global: &GlobalArgs, terminal: &mut Terminal) -> Re
     for (set, model) in sets.iter().zip(&models) {
         let _ = writeln!(text, "model of `{}` in {}", super::printable(set), model["folder"]);
     }
-    let mut outcome = Outcome::new(text, serde_json::json!({ "version": 1, "models": models, "rejected": rejected }));
-    outcome.rejects = rejected > 0;
-    Ok(outcome)
+    let outcome = Outcome::new(text, serde_json::json!({ "version": 1, "models": models }));
+    Ok(outcome.with_rejects(rejected, &rejects_to))
 }
 
 /// Refuses a folder with files of somebody else.

@@ -182,7 +182,15 @@ impl RunConfig {
             Some(v) => Some(v.try_into::<Preset>().map_err(|e| format!("key `preset`: {e}"))?),
             None => None,
         };
-        let defaults = Self::preset(preset.or(named).unwrap_or(fallback));
+        let mut defaults = Self::preset(preset.or(named).unwrap_or(fallback));
+        // Another image size changes the number of layers, unless the file says that too.
+        if let Some(size) = file.get("image_size") {
+            let size = size.as_integer().and_then(|s| usize::try_from(s).ok());
+            let size = size.ok_or("key `image_size`: expected a whole number of pixels")?;
+            if let Ok(adapted) = defaults.clone().with_image_size(size) {
+                defaults = adapted;
+            }
+        }
         let mut table = toml::Table::try_from(&defaults).map_err(|e| e.to_string())?;
         overlay(&mut table, file, "")?;
         toml::Value::Table(table).try_into().map_err(|e: toml::de::Error| e.to_string())

@@ -20,16 +20,26 @@ pub fn decode(bytes: &[u8]) -> Result<image::RgbImage, String> {
     limits.max_image_height = Some(MAX_SIDE);
     limits.max_alloc = Some(MAX_ALLOC);
     let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|e| e.to_string())?;
-    if reader.format().is_none() {
+    let format = reader.format();
+    if format.is_none() {
         return Err("not a JPEG or PNG image".into());
     }
     reader.limits(limits.clone());
     let mut decoder = reader.into_decoder().map_err(|e| e.to_string())?;
     limits.reserve(decoder.total_bytes()).map_err(|e| e.to_string())?;
+    if format == Some(image::ImageFormat::Jpeg) && !has_end(bytes) {
+        return Err("the JPEG data end before the image does".into());
+    }
     let orientation = decoder.orientation().map_err(|e| e.to_string())?;
     let mut image = DynamicImage::from_decoder(decoder).map_err(|e| e.to_string())?;
     image.apply_orientation(orientation);
     Ok(image.into_rgb8())
+}
+
+/// True if JPEG data hold an end marker after the last start of a scan: decoders fill up what is cut off with grey.
+fn has_end(jpeg: &[u8]) -> bool {
+    let last = |marker: u8| jpeg.windows(2).rposition(|w| w == [0xff, marker]);
+    last(0xd9) > last(0xda)
 }
 
 /// The centre square of `image`, resized to `size` x `size` with antialiasing; row-major RGB.

@@ -85,12 +85,12 @@ pub struct IdentityDataset {
 impl IdentityDataset {
     /// Decodes the selected images of `manifest` to `image_size`; unusable rows are returned with reasons.
     ///
-    /// `progress` is told the number of rows handled so far.
+    /// `progress` is told the number of rows handled so far; its error ends the reading.
     pub fn load(
         manifest: &Manifest,
         selection: &Selection,
         image_size: usize,
-        mut progress: impl FnMut(usize),
+        mut progress: impl FnMut(usize) -> Result<()>,
     ) -> Result<(Self, Vec<Reject>)> {
         let mut pixels = Vec::new();
         let mut names: Vec<String> = Vec::new();
@@ -116,8 +116,7 @@ impl IdentityDataset {
                 }
                 handled += 1;
             }
-            progress(handled);
-            Ok(())
+            progress(handled)
         })?;
         let identities: Vec<String> = names.iter().collect::<BTreeSet<_>>().into_iter().cloned().collect();
         let number: BTreeMap<&str, u32> = identities.iter().zip(0..).map(|(n, i)| (n.as_str(), i)).collect();

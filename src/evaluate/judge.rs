@@ -10,7 +10,7 @@ use crate::progress::Progress;
 use crate::seeds::Seeds;
 use crate::train::{draw_indices, step::top1};
 use candle_core::{Device, Tensor};
-use rand::RngExt;
+use rand::{Rng, RngExt};
 
 /// Images a step.
 const BATCH: usize = 64;
@@ -48,9 +48,7 @@ impl Judge {
             let indices = draw_indices(real, &train, &seeds, step);
             let mut rng = seeds.stream("flips", &[step]);
             let flips: Vec<bool> = indices.iter().map(|_| rng.random()).collect();
-            let reach = (config.image_size as f64 * SHIFT).round() as i64;
-            let shift = (rng.random_range(-reach..=reach), rng.random_range(-reach..=reach));
-            let images = shifted(&real.batch(&indices, &flips, device)?, shift)?;
+            let images = shifted(&real.batch(&indices, &flips, device)?, &mut rng)?;
             let labels: Vec<u32> = indices.iter().map(|i| real.labels()[*i]).collect();
             let tape = Tape::default();
             let (_, logits) = network.net.forward(&tape.constant(&images), Mode::Train)?;
@@ -94,12 +92,19 @@ impl Judge {
     }
 }
 
-/// `[B, S, S, 3]` moved by whole pixels; the edge is repeated.
-fn shifted(x: &Tensor, (dy, dx): (i64, i64)) -> Result<Tensor> {
-    let size = x.dim(1)? as i64;
-    let rows = |d: i64| -> Result<Tensor> {
-        let from: Vec<u32> = (0..size).map(|i| (i + d).clamp(0, size - 1) as u32).collect();
-        Ok(Tensor::from_vec(from, size as usize, x.device())?)
-    };
-    Ok(x.index_select(&rows(dy)?, 1)?.index_select(&rows(dx)?, 2)?)
+/// `[B, S, S, 3]`, each image moved by some whole pixels; the edge is repeated.
+fn shifted(x: &Tensor, rng: &mut impl Rng) -> Result<Tensor> {
+    let (b, size, _, channels) = x.dims4()?;
+    let reach = (size as f64 * SHIFT).round() as i64;
+    let values = x.flatten_all()?.to_vec1::<f32>()?;
+    let mut out = Vec::with_capacity(values.len());
+    let clamped = |i: usize, d: i64| (i as i64 + d).clamp(0, size as i64 - 1) as usize;
+    for image in values.chunks_exact(size * size * channels) {
+        let (dy, dx) = (rng.random_range(-reach..=reach), rng.random_range(-reach..=reach));
+        for (y, x) in (0..size).flat_map(|y| (0..size).map(move |x| (y, x))) {
+            let at = (clamped(y, dy) * size + clamped(x, dx)) * channels;
+            out.extend_from_slice(&image[at..at + channels]);
+        }
+    }
+    Ok(Tensor::from_vec(out, (b, size, size, channels), x.device())?)
 }

@@ -12,8 +12,23 @@ use std::fs::File;
 use std::ops::ControlFlow;
 use std::path::{Component, Path, PathBuf};
 
-/// Rows read at a time.
+/// Rows read at a time, at most.
 const BATCH_ROWS: usize = 256;
+/// Bytes read at a time, about.
+const BATCH_BYTES: usize = 64 << 20;
+
+/// Rows to read at a time, so that large images and long lists do not fill the memory.
+fn batch_rows(part: &Part, columns: &[usize]) -> usize {
+    let groups = part.metadata.metadata().row_groups();
+    let schema = part.metadata.parquet_schema();
+    let row_bytes = groups.iter().map(|group| {
+        let read =
+            group.columns().iter().enumerate().filter(|(i, _)| columns.contains(&schema.get_column_root_idx(*i)));
+        let bytes: i64 = read.map(|(_, c)| c.uncompressed_size().max(0)).sum();
+        bytes as usize / (group.num_rows().max(1) as usize)
+    });
+    (BATCH_BYTES / row_bytes.max().unwrap_or(0).max(1)).clamp(1, BATCH_ROWS)
+}
 
 /// The picture of a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,7 +118,7 @@ pub(super) fn read_part(
         let file = File::open(&part.path).map_err(|e| Error::io(&part.path, e))?;
         let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, part.metadata.clone());
         let mask = ProjectionMask::roots(builder.parquet_schema(), wanted.iter().copied());
-        builder.with_projection(mask).with_batch_size(BATCH_ROWS).build().map_err(|e| damaged(&e))
+        builder.with_projection(mask).with_batch_size(batch_rows(part, &wanted)).build().map_err(|e| damaged(&e))
     })?;
     let mut first_row = 0;
     loop {
@@ -198,16 +213,7 @@ fn row_images(
         return Ok(vec![ImageSource::Skipped; items.len()]);
     }
     if kind == ImageKind::Uri {
-        let items = cast(&items, &DataType::Utf8)?;
-        let strings: &StringArray = items.as_string();
-        return Ok(strings
-            .iter()
-            .map(|uri| match uri {
-                None => ImageSource::bad("image path is null"),
-                Some(uri) => local_path(root, uri)
-                    .map_or_else(|reason| ImageSource::Bad { reason, path: Some(uri.to_owned()) }, ImageSource::Path),
-            })
-            .collect());
+        return local_paths(&items, root);
     }
     let bytes = match kind {
         ImageKind::Struct => {
@@ -215,6 +221,11 @@ fn row_images(
             let Some(bytes) = s.column_by_name("bytes") else {
                 return Ok(vec![ImageSource::bad("image has no bytes"); items.len()]);
             };
+            // The form of images that lie beside the file.
+            let all_paths = !bytes.is_empty() && bytes.null_count() == bytes.len();
+            if let (true, Some(paths)) = (all_paths, s.column_by_name("path")) {
+                return local_paths(paths, root);
+            }
             bytes.clone()
         }
         _ => items,
@@ -229,6 +240,18 @@ fn row_images(
             Some(b) => ImageSource::Bytes(b.to_vec()),
         })
         .collect())
+}
+
+/// The images that a column of paths names.
+fn local_paths(paths: &ArrayRef, root: &Path) -> std::result::Result<Vec<ImageSource>, arrow::error::ArrowError> {
+    let paths = cast(paths, &DataType::Utf8)?;
+    let strings: &StringArray = paths.as_string();
+    let source = |uri: Option<&str>| match uri {
+        None => ImageSource::bad("image has neither bytes nor path"),
+        Some(uri) => local_path(root, uri)
+            .map_or_else(|reason| ImageSource::Bad { reason, path: Some(uri.to_owned()) }, ImageSource::Path),
+    };
+    Ok(strings.iter().map(source).collect())
 }
 
 /// A path under `root`; anything that points elsewhere is refused.

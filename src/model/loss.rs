@@ -51,11 +51,18 @@ pub fn weighted_pairs(terms: &[Tensor; 3], shares: [f64; 3]) -> Result<Tensor> {
     ((&terms[0] * shares[0])? + (&terms[1] * shares[1])?)? + (&terms[2] * shares[2])?
 }
 
-/// L_GD = 1/2 |E f_D(x_r) - E f_D(x_p)|^2, and one class's term of L_GC with f_C: 1/2 the squared distance of rows of
-/// means, summed over all rows.
+/// L_GD = 1/2 |E f_D(x_r) - E f_D(x_p)|^2, of means of f_D.
 ///
 /// # Shapes
-/// - `real`, `sampled`: `[F]` or `[P, F]`; returns a scalar
-pub fn mean_matching(real: &Tensor, sampled: &Tensor) -> Result<Tensor> {
+/// - `real`, `sampled`: `[F]`; returns a scalar
+pub fn discriminator_means(real: &Tensor, sampled: &Tensor) -> Result<Tensor> {
+    (real - sampled)?.sqr()?.sum_all()? * 0.5
+}
+
+/// L_GC = 1/2 sum over classes |E f_C(x_r | c) - E f_C(x_p | c)|^2, of means of f_C, a row for each class.
+///
+/// # Shapes
+/// - `real`, `sampled`: `[P, F]`; returns a scalar
+pub fn class_means(real: &Tensor, sampled: &Tensor) -> Result<Tensor> {
     (real - sampled)?.sqr()?.sum_all()? * 0.5
 }

@@ -99,12 +99,7 @@ impl Geometry {
     }
 
     fn padded_input(&self) -> Padded {
-        Padded {
-            height: self.h + 2 * self.pad,
-            width: self.w + 2 * self.pad,
-            channels: self.ci,
-            before: self.pad,
-        }
+        Padded { height: self.h + 2 * self.pad, width: self.w + 2 * self.pad, channels: self.ci, before: self.pad }
     }
 
     /// Runs of a patch in the padded input: one for each row of the kernel.

@@ -163,7 +163,14 @@ fn inv_std(var: &[f32]) -> Vec<f32> {
 }
 
 /// `act((x - mean) / std * gamma + beta)`; `gamma` and `beta` are `[C]` or `[B, C]`.
-fn forward(x: &[f32], gamma: &[f32], beta: &[f32], (mean, var): (&[f32], &[f32]), batch: usize, slope: f32) -> Vec<f32> {
+fn forward(
+    x: &[f32],
+    gamma: &[f32],
+    beta: &[f32],
+    (mean, var): (&[f32], &[f32]),
+    batch: usize,
+    slope: f32,
+) -> Vec<f32> {
     let (c, image, inv) = (mean.len(), x.len() / batch, inv_std(var));
     let write = |y: &mut [MaybeUninit<f32>]| {
         y.par_chunks_mut(image).zip(x.par_chunks(image)).enumerate().for_each(|(b, (y, x))| {
@@ -276,11 +283,7 @@ pub fn batch_norm_act(x: &Value, gamma: &Value, beta: &Value, act: Activation) -
             Tensor::from_vec(values, gt.shape(), gt.device())
         };
         let dx = Tensor::from_vec(dx, xt.shape(), xt.device())?;
-        Ok(vec![
-            Some(dx),
-            wanted[1].then(|| gather(s2)).transpose()?,
-            wanted[2].then(|| gather(s1)).transpose()?,
-        ])
+        Ok(vec![Some(dx), wanted[1].then(|| gather(s2)).transpose()?, wanted[2].then(|| gather(s1)).transpose()?])
     });
     Ok((y, stats))
 }

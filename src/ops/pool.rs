@@ -87,9 +87,8 @@ pub fn max_pool2d(x: &Value, kernel: usize, stride: usize, pad: usize) -> Result
     let y = Tensor::from_vec(y, (b, pool.side(h), pool.side(w), c), x.device())?;
     let (xt, yt) = (x.tensor().clone(), y.clone());
     Ok(Value::record(&[x], y, move |dy, _| {
-        let dx = with_values(&xt, |x| {
-            with_values(&yt, |y| with_values(dy, |dy| Ok(pool.backward(x, y, dy, (h, w, c)))))
-        })?;
+        let dx =
+            with_values(&xt, |x| with_values(&yt, |y| with_values(dy, |dy| Ok(pool.backward(x, y, dy, (h, w, c))))))?;
         Ok(vec![Some(Tensor::from_vec(dx, xt.shape(), xt.device())?)])
     }))
 }

@@ -77,10 +77,8 @@ impl Value {
         backward: impl Fn(&Tensor, &[bool]) -> Result<Vec<Option<Tensor>>> + 'static,
     ) -> Self {
         let Some(tape) = inputs.iter().find_map(|v| v.tape.clone()) else { return (&tensor).into() };
-        let node = tape.push(Node {
-            inputs: inputs.iter().map(|v| v.node).collect(),
-            backward: Some(Box::new(backward)),
-        });
+        let node =
+            tape.push(Node { inputs: inputs.iter().map(|v| v.node).collect(), backward: Some(Box::new(backward)) });
         Self { tensor, tape: Some(tape), node: Some(node) }
     }
 

@@ -8,6 +8,7 @@ use crate::store;
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use arrow::datatypes::SchemaRef;
 use parquet::arrow::ArrowWriter;
+use rayon::prelude::*;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,8 +20,13 @@ pub struct FolderSink {
     digits: usize,
     writer: ArrowWriter<File>,
     pending: Vec<(String, Record)>,
+    /// Images that are not durable yet.
+    images: Vec<String>,
     written: Written,
 }
+
+/// Images that are made durable together.
+const SYNC_EVERY: usize = 4096;
 
 pub(super) const METADATA: &str = "metadata.parquet";
 
@@ -35,7 +41,15 @@ impl FolderSink {
         let writer = ArrowWriter::try_new(file, schema.clone(), Some(writer_properties(&schema)))
             .map_err(|e| Error::io(&temp, std::io::Error::other(e.to_string())))?;
         let digits = names.len().saturating_sub(1).to_string().len().max(4);
-        Ok(Self { root, schema, digits, writer, pending: Vec::new(), written: Written::default() })
+        Ok(Self { root, schema, digits, writer, pending: Vec::new(), images: Vec::new(), written: Written::default() })
+    }
+
+    /// Makes the images durable, many at a time: nothing counts before the whole dataset does.
+    fn sync(&mut self) -> Result<()> {
+        std::mem::take(&mut self.images).par_iter().try_for_each(|name| {
+            let path = self.root.join(name);
+            File::open(&path).and_then(|f| f.sync_all()).map_err(|e| Error::io(&path, e))
+        })
     }
 
     fn flush_pending(&mut self) -> Result<()> {
@@ -57,15 +71,20 @@ impl Sink for FolderSink {
         store::create_dir(&self.root.join(class))?;
         let image = std::mem::take(&mut record.image);
         let path = self.root.join(&name);
-        store::write_atomic(&path, &image)?;
+        std::fs::write(&path, &image).map_err(|e| Error::io(&path, e))?;
+        self.images.push(name.clone());
         self.written.bytes += image.len() as u64;
         self.written.rows += 1;
         self.pending.push((name, record));
+        if self.images.len() == SYNC_EVERY {
+            self.sync()?;
+        }
         if self.pending.len() == ROW_GROUP { self.flush_pending() } else { Ok(()) }
     }
 
     fn finish(mut self: Box<Self>) -> Result<Written> {
         self.flush_pending()?;
+        self.sync()?;
         let path = self.root.join(METADATA);
         self.writer.close().map_err(|e| Error::io(&path, std::io::Error::other(e.to_string())))?;
         store::publish(&store::temporary(&path), &path)?;

@@ -5,7 +5,7 @@
 //! `centre = stop(decay * old + (1 - decay) * batch) + (batch - stop(batch))`.
 
 use crate::error::{Error, Result};
-use crate::model::loss::mean_matching;
+use crate::model::loss::{class_means, discriminator_means};
 use candle_core::{Device, Tensor};
 use std::collections::BTreeMap;
 
@@ -121,7 +121,7 @@ impl Centres {
         let device = fd_real.device();
         let real = self.real.update_overall(&fd_real.detach(), self.decay)?;
         let fake = self.fake.update_overall(fd_fake, self.decay)?;
-        let overall = mean_matching(&real, &fake)?;
+        let overall = discriminator_means(&real, &fake)?;
 
         self.real.update_classes(&fc_real.detach(), &Groups::new(labels_real, device)?, self.decay)?;
         let groups = Groups::new(labels_fake, device)?;
@@ -134,7 +134,7 @@ impl Centres {
             Some(t) => t.index_select(&groups.ids, 0)?,
             None => fake.detach(),
         };
-        let classes = mean_matching(&real.broadcast_mul(&known)?, &fake.broadcast_mul(&known)?)?;
+        let classes = class_means(&real.broadcast_mul(&known)?, &fake.broadcast_mul(&known)?)?;
         Ok(MeanLosses { overall, classes })
     }
 

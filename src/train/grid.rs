@@ -1,5 +1,7 @@
-//! Sample grids: one row an identity, with real images, their reconstructions and fresh samples.
+//! Sample grids: one row an identity, with real images, their reconstructions, samples of z from N(0, I), and samples of z
+//! from the distribution fitted to the posteriors.
 
+use super::latent;
 use crate::config::RunConfig;
 use crate::dataset::{IdentityDataset, to_byte};
 use crate::error::{Error, Result};
@@ -12,12 +14,15 @@ use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
 
 const ROWS: usize = 8;
 const REAL: usize = 3;
-const SAMPLES: usize = 6;
-/// Pixels between the three groups of columns.
+/// Samples of each kind.
+const SAMPLES: usize = 3;
+/// Images that the distribution is fitted to for a grid.
+const LATENT_IMAGES: usize = 512;
+/// Pixels between the groups of columns.
 const GAP: usize = 4;
 
-/// A PNG with the columns: three real images, the same reconstructed, six samples. A column of samples shares one z,
-/// so that what changes down the column is the label's work.
+/// A PNG with the columns: three real images, the same reconstructed, three samples of each kind. A column of samples
+/// shares one z, so that what changes down the column is the label's work.
 pub fn render(
     encoder: &Encoder,
     generator: &Generator,
@@ -28,7 +33,7 @@ pub fn render(
     let (s, z) = (config.image_size, config.model.latent_dim);
     let classes = dataset.identities().len();
     let rows = ROWS.min(classes);
-    let width = (2 * REAL + SAMPLES) * s + 2 * GAP;
+    let width = 2 * (REAL + SAMPLES) * s + 3 * GAP;
     let mut canvas = vec![255u8; rows * s * width * 3];
     let mut paste = |row: usize, x: usize, image: &[u8]| {
         for (y, line) in image.chunks_exact(3 * s).enumerate() {
@@ -37,12 +42,17 @@ pub fn render(
         }
     };
     let noise = normal_vec(&mut Seeds::new(config.seed).stream("grid", &[]), SAMPLES * z);
+    let fitted = latent::fit(encoder, dataset, config, LATENT_IMAGES, device)?;
+    let mut samples = noise.clone();
+    for z in noise.chunks_exact(z) {
+        samples.extend(fitted.place(z)?);
+    }
     for row in 0..rows {
         let label = (row * classes / rows) as u32;
         let real: Vec<usize> = dataset.images_of(label).iter().copied().take(REAL).collect();
         let (mu, _) = super::encode(encoder, dataset, &real, device)?;
-        let latents: Vec<f32> = mu.into_iter().chain(noise.iter().copied()).collect();
-        let n = real.len() + SAMPLES;
+        let latents: Vec<f32> = mu.into_iter().chain(samples.iter().copied()).collect();
+        let n = real.len() + 2 * SAMPLES;
         let latents = Tensor::from_vec(latents, (n, z), device)?;
         let images = generator.forward(&(&latents).into(), &Labels::plain(&vec![label; n], device)?, Mode::Eval)?;
         let images: Vec<u8> = images.flatten_all()?.to_vec1::<f32>()?.into_iter().map(to_byte).collect();
@@ -52,7 +62,7 @@ pub fn render(
         for (i, image) in images.chunks_exact(3 * s * s).enumerate() {
             let x = match i.checked_sub(real.len()) {
                 None => (REAL + i) * s + GAP,
-                Some(sample) => (2 * REAL + sample) * s + 2 * GAP,
+                Some(sample) => (2 * REAL + sample) * s + (2 + sample / SAMPLES) * GAP,
             };
             paste(row, x, image);
         }

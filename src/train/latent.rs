@@ -6,9 +6,6 @@ use crate::error::{Error, Result};
 use crate::model::encoder::Encoder;
 use candle_core::{Device, Tensor};
 
-/// At most this many images are encoded.
-const MAX_IMAGES: usize = 4096;
-
 /// Mean and Cholesky factor of the covariance of z over all posteriors.
 #[derive(Clone, Debug)]
 pub struct FittedLatent {
@@ -26,10 +23,17 @@ impl FittedLatent {
     }
 }
 
-/// Fits the first two moments of the mixture of posteriors: the covariance of means plus the mean of variances.
-pub fn fit(encoder: &Encoder, dataset: &IdentityDataset, config: &RunConfig, device: &Device) -> Result<FittedLatent> {
+/// Fits the first two moments of the mixture of posteriors of at most `images` images, evenly chosen: the covariance of
+/// means plus the mean of variances.
+pub fn fit(
+    encoder: &Encoder,
+    dataset: &IdentityDataset,
+    config: &RunConfig,
+    images: usize,
+    device: &Device,
+) -> Result<FittedLatent> {
     let z = config.model.latent_dim;
-    let step = dataset.len().div_ceil(MAX_IMAGES);
+    let step = dataset.len().div_ceil(images);
     let indices: Vec<usize> = (0..dataset.len()).step_by(step).collect();
     let (means, logvars) = super::encode(encoder, dataset, &indices, device)?;
     let n = indices.len() as f64;

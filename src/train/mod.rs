@@ -22,6 +22,9 @@ use std::path::Path;
 use step::{Batch, Optimizer};
 pub use trained::TrainedModel;
 
+/// Images whose posteriors the latent distribution of a finished model is fitted to, at most.
+const LATENT_IMAGES: usize = 4096;
+
 /// Everything that a training has at a step; what a checkpoint saves.
 pub struct State {
     /// The networks.
@@ -158,8 +161,8 @@ pub fn fit(
     let mut state = State::new(config, classes, device)?;
     if checkpoint.exists() {
         checkpoint::load(&checkpoint, &mut state, config, dataset, device)?;
-        progress.resume(state.step);
     }
+    progress.resume(state.step);
     let total = total_steps(&config.train);
     if state.step > total {
         return Err(Error::Model(format!(
@@ -189,19 +192,20 @@ pub fn fit(
         progress.train_step(step, step * batch, &losses);
         progress.at(step * batch);
         let stop = progress.stop_requested();
-        if step.is_multiple_of(save_every) || step == total || stop {
-            checkpoint::save(&checkpoint, &state, config, dataset)?;
-        }
+        // The grid first: a run that is stopped between the two draws it again.
         if step.is_multiple_of(grid_every) || step == total {
             let png = grid::render(&state.model.encoder.net, &state.averaged.net, dataset, config, device)?;
             store::write_atomic(&dir.join(format!("grid-{:06}kimg.png", step * batch / 1000)), &png)?;
+        }
+        if step.is_multiple_of(save_every) || step == total || stop {
+            checkpoint::save(&checkpoint, &state, config, dataset)?;
         }
         if stop && step < total {
             return Err(Error::Interrupted { step });
         }
     }
     progress.finish();
-    let latent = latent::fit(&state.model.encoder.net, dataset, config, device)?;
+    let latent = latent::fit(&state.model.encoder.net, dataset, config, LATENT_IMAGES, device)?;
     TrainedModel::from_training(&state, latent, config, dataset)?.save(dir)
 }
 
