@@ -139,8 +139,10 @@ fn bias_pooling_and_upsampling() {
         let x = random(&mut rng, &[2, 9, 7, 5]);
         compare("pool", &mut rng, &[x], |a| ops::max_pool2d(&a[0], kernel, stride, pad));
     }
-    let x = random(&mut rng, &[2, 3, 5, 4]);
-    compare("upsample", &mut rng, &[x], |a| ops::upsample_nearest2x(&a[0]));
+    for (k, ci, co) in [(1, 4, 5), (3, 5, 3), (5, 18, 20), (7, 3, 2)] {
+        let (x, w) = (random(&mut rng, &[2, 4, 4, ci]), random(&mut rng, &[k, k, ci, co]));
+        compare("upsample", &mut rng, &[x, w], |a| ops::upsample_conv2d(&a[0], &a[1]));
+    }
 }
 
 #[test]

@@ -79,7 +79,7 @@ impl Generator {
             let weight = x.leaf(&block.weight);
             x = match self.upsample {
                 Upsample::Transposed => ops::conv_transpose2d(&x, &weight, 2, block.kernel / 2 - 1)?,
-                Upsample::Nearest => ops::conv2d(&ops::upsample_nearest2x(&x)?, &weight, 1, block.kernel / 2)?,
+                Upsample::Nearest => ops::upsample_conv2d(&x, &weight)?,
             };
             x = match &block.output {
                 Output::Hidden(norm) => norm.forward(&x, Some(labels), mode)?,

@@ -20,6 +20,7 @@ pub mod pool;
 pub mod simd;
 pub mod tape;
 mod tile;
+pub mod upsample;
 
 use candle_core::{CpuStorage, Layout, Result, Storage, Tensor};
 use std::sync::OnceLock;
@@ -29,8 +30,9 @@ pub use buffer::keep_memory;
 pub use conv::{conv_transpose2d, conv2d};
 pub use direct::dot_products;
 pub use norm::{Activation, BatchStats, batch_norm_act, channel_affine_act};
-pub use pool::{max_pool2d, upsample_nearest2x};
+pub use pool::max_pool2d;
 pub use tape::{Gradients, Tape, Value, apply, differentiate};
+pub use upsample::upsample_conv2d;
 
 /// True where our kernels serve `t`; false where candle's own operations do.
 fn use_kernels(t: &Tensor) -> bool {

@@ -1,11 +1,9 @@
-//! Max pooling and nearest upsampling on `[B, H, W, C]` tensors, with their gradients.
+//! Max pooling on `[B, H, W, C]` tensors, with its gradient.
 
-use super::buffer::written;
 use super::tape::{Value, apply};
 use super::{use_kernels, with_values};
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;
-use std::mem::MaybeUninit;
 
 #[derive(Clone, Copy)]
 struct MaxPool2d {
@@ -117,53 +115,4 @@ impl MaxPool2d {
         }
         best.ok_or_else(|| candle_core::Error::Msg("max_pool2d: empty window".into()))
     }
-}
-
-/// Calls `f(offset in the doubled image, offset in the image)` for every pixel of the doubled image.
-fn each_source(h: usize, w: usize, c: usize, mut f: impl FnMut(usize, usize)) {
-    for y in 0..2 * h {
-        for x in 0..2 * w {
-            f((y * 2 * w + x) * c, ((y / 2) * w + x / 2) * c);
-        }
-    }
-}
-
-/// Doubles height and width by repeating pixels.
-///
-/// # Shapes
-/// - `x`: `[B, H, W, C]`; returns `[B, 2H, 2W, C]`
-pub fn upsample_nearest2x(x: &Value) -> Result<Value> {
-    let (b, h, w, c) = x.dims4()?;
-    if !use_kernels(x) {
-        // By broadcasting rather than candle's upsampling, whose gradient we have not verified.
-        return apply(&[x], |t| {
-            let t = t[0].reshape((b, h, 1, w, 1, c))?.broadcast_as((b, h, 2, w, 2, c))?;
-            t.contiguous()?.reshape((b, 2 * h, 2 * w, c))
-        });
-    }
-    let image = h * w * c;
-    let y = with_values(x, |x| {
-        let write = |y: &mut [MaybeUninit<f32>]| {
-            y.par_chunks_mut(4 * image).zip(x.par_chunks(image)).for_each(|(y, x)| {
-                each_source(h, w, c, |to, from| {
-                    y[to..to + c].write_copy_of_slice(&x[from..from + c]);
-                });
-            });
-        };
-        // SAFETY: `each_source` visits every pixel of each doubled image.
-        Ok(unsafe { written(4 * x.len(), write) })
-    })?;
-    let y = Tensor::from_vec(y, (b, 2 * h, 2 * w, c), x.device())?;
-    Ok(Value::record(&[x], y, move |dy, _| {
-        let mut dx = vec![0.0; b * image];
-        with_values(dy, |dy| {
-            dx.par_chunks_mut(image).zip(dy.par_chunks(4 * image)).for_each(|(dx, dy)| {
-                each_source(h, w, c, |from, to| {
-                    dx[to..to + c].iter_mut().zip(&dy[from..from + c]).for_each(|(a, b)| *a += b);
-                });
-            });
-            Ok(())
-        })?;
-        Ok(vec![Some(Tensor::from_vec(dx, (b, h, w, c), dy.device())?)])
-    }))
 }
