@@ -139,10 +139,24 @@ fn bias_pooling_and_upsampling() {
         let x = random(&mut rng, &[2, 9, 7, 5]);
         compare("pool", &mut rng, &[x], |a| ops::max_pool2d(&a[0], kernel, stride, pad));
     }
+    let x = random(&mut rng, &[3, 4, 5, 9]);
+    compare("global mean", &mut rng, &[x], |a| ops::global_mean_pool(&a[0]));
     for (k, ci, co) in [(1, 4, 5), (3, 5, 3), (5, 18, 20), (7, 3, 2)] {
         let (x, w) = (random(&mut rng, &[2, 4, 4, ci]), random(&mut rng, &[k, k, ci, co]));
         compare("upsample", &mut rng, &[x, w], |a| ops::upsample_conv2d(&a[0], &a[1]));
     }
+}
+
+/// What a recogniser needs beside the above.
+#[test]
+fn depthwise_convolution_and_prelu() {
+    let mut rng = Seeds::new(9).stream("recogniser", &[]);
+    for (k, stride, pad, c) in [(3, 1, 1, 19), (3, 2, 1, 33), (5, 2, 2, 4), (7, 1, 0, 6)] {
+        let (x, w) = (random(&mut rng, &[3, 9, 8, c]), random(&mut rng, &[k, k, c]));
+        compare("depthwise", &mut rng, &[x, w], |a| ops::depthwise_conv2d(&a[0], &a[1], stride, pad));
+    }
+    let (x, a) = (random(&mut rng, &[4, 3, 3, 21]), random(&mut rng, &[21]));
+    compare("prelu", &mut rng, &[x, a], |a| ops::prelu(&a[0], &a[1]));
 }
 
 #[test]

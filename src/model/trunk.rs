@@ -155,7 +155,7 @@ impl Trunk {
                 Layer::Conv(conv) => conv.forward(&x, mode)?,
                 Layer::Pool(kernel, stride, pad) => ops::max_pool2d(&x, *kernel, *stride, *pad)?,
                 Layer::Inception(inception) => inception.forward(&x, mode)?,
-                Layer::GlobalMean => ops::apply(&[&x], |t| t[0].mean((1, 2)))?,
+                Layer::GlobalMean => ops::global_mean_pool(&x)?,
             };
         }
         Ok(x.reshape((x.dim(0)?, self.features))?)
