@@ -100,8 +100,8 @@ impl HubFile {
         let mut file = std::fs::File::open(&blob).map_err(|e| Error::io(&blob, e))?;
         let mut hasher = Sha256::new();
         std::io::copy(&mut file, &mut hasher).map_err(|e| Error::io(&blob, e))?;
-        let hash: String = hasher.finalize().iter().map(|b| format!("{b:02x}")).collect();
-        if hash == name.to_ascii_lowercase() {
+        let expected = (0..name.len()).step_by(2).map(|i| u8::from_str_radix(&name[i..i + 2], 16).ok());
+        if expected.eq(hasher.finalize().iter().map(|b| Some(*b))) {
             return Ok(());
         }
         for path in [cached, &blob] {

@@ -15,6 +15,7 @@ mod train;
 use crate::error::Error;
 use args::{Cli, Command};
 use clap::{CommandFactory, Parser};
+use std::fmt::Write as _;
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
@@ -45,7 +46,7 @@ impl Outcome {
         self.json["rejected"] = rejected.into();
         if rejected > 0 {
             self.rejects = true;
-            self.text += &format!("{rejected} manifest rows rejected, listed in {}\n", list.display());
+            let _ = writeln!(self.text, "{rejected} manifest rows rejected, listed in {}", list.display());
             self.json["rejects"] = list.display().to_string().into();
         }
         self

@@ -216,10 +216,10 @@ impl Geometry {
 
     /// `[kh, kw, ci, co]` to `[kh, kw, co, ci]`.
     fn transposed_weights(&self, w: &[f32]) -> Vec<f32> {
+        /// Rows of the result at a time, so that few cache lines are open.
+        const STRIP: usize = 16;
         let (ci, co) = (self.ci, self.co);
         let mut out = vec![0.0; w.len()];
-        // Rows of the result in strips, so that few cache lines are open at a time.
-        const STRIP: usize = 16;
         out.par_chunks_mut(ci * co).zip(w.par_chunks(ci * co)).for_each(|(out, w)| {
             for (strip, out) in out.chunks_mut(STRIP * ci).enumerate() {
                 let (first, rows) = (strip * STRIP, out.len() / ci);

@@ -153,6 +153,9 @@ fn image_input_gradient(
     }
 }
 
+/// Sums over one image, for each channel, of the gradient and of its product with the normalised value.
+type Sums = (Vec<f32>, Vec<f32>);
+
 /// The row of `[C]` or `[B, C]` parameters that belongs to image `b`.
 fn row(v: &[f32], b: usize, c: usize) -> &[f32] {
     if v.len() == c { v } else { &v[b * c..(b + 1) * c] }
@@ -190,13 +193,13 @@ fn backward(
     (mean, var): (&[f32], &[f32]),
     batch: usize,
     slope: f32,
-) -> (Vec<f32>, Vec<(Vec<f32>, Vec<f32>)>) {
+) -> (Vec<f32>, Vec<Sums>) {
     let (c, image, inv) = (mean.len(), x.len() / batch, inv_std(var));
     let of = |b: usize| {
         let r = b * image..(b + 1) * image;
         (&x[r.clone()], &y[r.clone()], &dy[r])
     };
-    let sums: Vec<(Vec<f32>, Vec<f32>)> = (0..batch)
+    let sums: Vec<Sums> = (0..batch)
         .into_par_iter()
         .map(|b| {
             let (mut s1, mut s2) = (vec![0.0; c], vec![0.0; c]);

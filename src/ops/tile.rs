@@ -5,6 +5,12 @@
 //! for few rows; [`OuterProduct`] sums outer products of such rows with the rows of a matrix. No result depends on how work
 //! was cut: every one is a sum in a fixed order.
 
+#![allow(
+    clippy::inline_always,
+    clippy::needless_range_loop,
+    reason = "a kernel and all that it calls must be compiled for one instruction set, so it is inlined and has no closures"
+)]
+
 use pulp::{Simd, WithSimd};
 
 /// Rows of a register tile.
