@@ -1,7 +1,11 @@
 //! Other people's readers on our output. Needs a Python with tests/interop/requirements.txt, named by AUGMENT_PYTHON;
 //! skipped with a message where there is none.
 
-#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::explicit_write,
+    reason = "a failed unwrap is a failed test; a skip must be seen, and the test runner swallows what a passing test prints"
+)]
 
 use std::io::Write;
 use std::path::Path;
@@ -11,7 +15,6 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 fn check(script: &str, args: &[&str]) {
     let Ok(python) = std::env::var("AUGMENT_PYTHON") else {
-        // Straight to stderr: the test runner swallows what a passing test prints.
         let message = "skipped: AUGMENT_PYTHON names no Python with tests/interop/requirements.txt";
         writeln!(std::io::stderr(), "{message}").unwrap();
         return;
