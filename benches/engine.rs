@@ -1,6 +1,7 @@
-//! One side of the comparison with PyTorch (benches/peer): times the project's own engine on one kind of work.
+//! Times the engine on one kind of work: one side of the comparison with PyTorch (benches/peer), and the points of
+//! benches/scaling.py.
 //!
-//! usage: engine CONFIG_TOML train|synthesize STEPS; prints one JSON object.
+//! usage: engine CONFIG_TOML train|synthesize STEPS [IDENTITIES]; prints one JSON object.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark prints, and stops where it fails")]
 
@@ -17,8 +18,8 @@ use std::time::Instant;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// As many as benches/peer/peer.py uses.
-const CLASSES: usize = 100;
+/// Identities unless told otherwise: as many as benches/peer/peer.py uses.
+const IDENTITIES: usize = 100;
 
 fn count(params: &BTreeMap<String, Param>) -> usize {
     params.values().filter(|p| p.trainable).map(|p| p.var.elem_count()).sum()
@@ -40,23 +41,24 @@ fn main() {
     let start = Instant::now();
     // `cargo bench` adds its own flags.
     let args: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
-    let [path, work, steps] = &args[..] else {
-        println!("usage: engine CONFIG_TOML train|synthesize STEPS (benches/peer/compare.py calls it)");
+    let [path, work, steps, rest @ ..] = &args[..] else {
+        println!("usage: engine CONFIG_TOML train|synthesize STEPS [IDENTITIES] (benches/peer/compare.sh calls it)");
         return;
     };
     let steps: usize = steps.parse().unwrap();
+    let classes: usize = rest.first().map_or(IDENTITIES, |n| n.parse().unwrap());
     let config = RunConfig::from_file(path.as_ref(), None, Preset::Base).unwrap();
     rayon::ThreadPoolBuilder::new().num_threads(2).build_global().unwrap();
     let device = Device::Cpu;
     let side = config.image_size;
-    let mut state = State::new(&config, CLASSES, &device).unwrap();
+    let mut state = State::new(&config, classes, &device).unwrap();
     let mut rng = Seeds::new(0).stream("benchmark", &[]);
 
     let (batch, mut step): (usize, Box<dyn FnMut()>) = if work == "train" {
-        let images = 10 * CLASSES;
+        let images = classes.max(1000);
         let pixels = (0..images * side * side * 3).map(|_| rng.random()).collect();
-        let labels = (0..images as u32).map(|i| i % CLASSES as u32).collect();
-        let names = (0..CLASSES).map(|i| i.to_string()).collect();
+        let labels = (0..images as u32).map(|i| i % classes as u32).collect();
+        let names = (0..classes).map(|i| i.to_string()).collect();
         let dataset = IdentityDataset::new(side, pixels, labels, names).unwrap();
         (config.train.batch_size, {
             let (state, config) = (&mut state, &config);
@@ -68,7 +70,7 @@ fn main() {
         let z_dim = config.model.latent_dim;
         let mut step = move || {
             let z = normal(&mut rng, &[batch, z_dim], &Device::Cpu).unwrap();
-            let labels: Vec<u32> = (0..batch).map(|_| rng.random_range(0..CLASSES as u32)).collect();
+            let labels: Vec<u32> = (0..batch).map(|_| rng.random_range(0..classes as u32)).collect();
             let labels = Labels::plain(&labels, &Device::Cpu).unwrap();
             let images = generator.forward(&(&z).into(), &labels, Mode::Eval).unwrap();
             assert_eq!(images.dims(), [batch, side, side, 3]);

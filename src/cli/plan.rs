@@ -97,7 +97,7 @@ impl Source {
         let mut only = None;
         for (n, set) in sets.iter().enumerate() {
             // Rows without identity are told of once.
-            let (dataset, more) = self.load(set, n == 0, image_size, "check", terminal)?;
+            let (dataset, more) = self.load(set, n == 0, image_size, terminal)?;
             rejected.extend(more);
             if dataset.is_empty() {
                 return Err(Error::Manifest(format!("{}: no usable image in identity set `{set}`", self.spec)));
@@ -117,7 +117,7 @@ impl Source {
             // Of several sets only one is in memory at a time.
             let dataset = match only.take().filter(|_| sets.len() == 1) {
                 Some(dataset) => dataset,
-                None => self.load(set, false, image_size, "read", terminal)?.0,
+                None => self.load(set, false, image_size, terminal)?.0,
             };
             f(set, dataset, terminal)?;
         }
@@ -130,11 +130,10 @@ impl Source {
         set: &str,
         unlabelled: bool,
         image_size: usize,
-        stage: &str,
         terminal: &mut Terminal,
     ) -> Result<(IdentityDataset, Vec<Reject>)> {
         let selection = Selection { split: self.split.clone(), identity_set: Some(set.to_owned()), unlabelled };
-        terminal.start(stage, self.count(set).1 as u64, "images");
+        terminal.start("read", self.count(set).1 as u64, "images");
         let loaded = IdentityDataset::load(&self.manifest, &selection, image_size, |n| {
             terminal.at(n as u64);
             if terminal.stop_requested() { Err(Error::Stopped) } else { Ok(()) }

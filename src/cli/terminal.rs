@@ -114,7 +114,7 @@ impl Progress for Terminal {
         }
         let (last, when) = stage.reported;
         let due = when.elapsed() >= Duration::from_secs(10) || (done - last.min(done)) * 20 >= stage.total.max(1);
-        if done == first || (!due && done < stage.total) {
+        if done == first || done == last || (!due && done < stage.total) {
             return;
         }
         stage.reported = (done, Instant::now());
