@@ -71,10 +71,16 @@ impl HubFile {
     /// The local copy, downloaded if need be.
     fn fetch(&self, cache: &Path) -> Result<PathBuf> {
         let cached = self.cached(cache);
-        if cached.exists() && self.verify(&cached).is_ok() {
-            return Ok(cached);
+        let offline = std::env::var("HF_HUB_OFFLINE").is_ok_and(|v| !v.is_empty() && v != "0");
+        if cached.exists() {
+            match self.verify(&cached) {
+                Ok(()) => return Ok(cached),
+                // A damaged copy is replaced where that is possible.
+                Err(Error::Hub(_)) if !offline => {}
+                Err(e) => return Err(e),
+            }
         }
-        if std::env::var("HF_HUB_OFFLINE").is_ok_and(|v| !v.is_empty() && v != "0") {
+        if offline {
             return Err(Error::HubRefused(format!("{self} is not in the cache and HF_HUB_OFFLINE is set")));
         }
         self.download(cache)?;

@@ -81,6 +81,7 @@ fn large_convolutions_are_cut_into_parts() {
         ("deep", [5, 8, 8, 96], [4, 4, 96, 200], 2, 1),
         ("many weights", [4, 6, 6, 128], [5, 5, 128, 130], 1, 2),
         ("dense", [33, 1, 1, 700], [1, 1, 700, 450], 1, 0),
+        ("padding alone", [3, 1, 1, 5], [1, 1, 5, 4], 3, 1),
         ("to one", [7, 1, 1, 300], [1, 1, 300, 1], 1, 0),
     ] {
         let (x, w) = (random(&mut rng, &x), random(&mut rng, &w));
@@ -239,19 +240,38 @@ fn wrong_shapes_are_errors() {
     assert!(ops::max_pool2d(&t(&[1, 4, 4, 3]), 5, 1, 0).is_err());
     assert!(ops::batch_norm_act(&t(&[2, 4, 4, 3]), &t(&[2]), &t(&[2]), Activation::Relu).is_err());
     assert!(bias_act(&t(&[2, 4, 4, 3]), &t(&[4]), Activation::Relu).is_err());
+    assert!(bias_act(&t(&[3]), &t(&[3]), Activation::Relu).is_err());
+    assert!(ops::batch_norm_act(&t(&[3]), &t(&[3]), &t(&[3]), Activation::Relu).is_err());
+    assert!(ops::conv2d(&t(&[0, 4, 4, 3]), &t(&[3, 3, 3, 5]), 1, 1).is_err());
+    assert!(ops::conv_transpose2d(&t(&[1, 4, 4, 3]), &t(&[3, 3, 5, 3]), 0, 1).is_err());
 }
 
-/// The other tests of this file once more on each instruction set that the processor has.
+/// The tests of the convolutions once more on each instruction set that the processor has.
 #[test]
 fn every_instruction_set() {
     if std::env::var_os("AUGMENT_SIMD").is_some() {
         return;
     }
-    for path in ["avx512", "avx2", "portable"] {
-        let tests = ["convolutions", "batch", "threads", "wanted"];
+    #[cfg(target_arch = "x86_64")]
+    let paths = [
+        ("avx512", is_x86_feature_detected!("avx512f")),
+        ("avx2", is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")),
+        ("portable", true),
+    ];
+    #[cfg(not(target_arch = "x86_64"))]
+    let paths = [("portable", true)];
+    for (path, _) in paths.into_iter().filter(|(_, has)| *has) {
+        let tests = ["convolutions", "batch", "threads", "wanted", "forced"];
         let exe = std::env::current_exe().unwrap();
         let output = std::process::Command::new(exe).args(tests).env("AUGMENT_SIMD", path).output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success() && text.contains("5 passed"), "{path}: {text}");
+        assert!(output.status.success() && text.contains("6 passed"), "{path}: {text}");
+    }
+}
+
+#[test]
+fn the_forced_instruction_set_is_used() {
+    if let Ok(forced) = std::env::var("AUGMENT_SIMD") {
+        assert_eq!(ops::simd::name(), forced);
     }
 }

@@ -83,6 +83,18 @@ fn every_network_moves_alone_on_its_own_gradient() {
         let mut state = State::new(&config, 3, &CPU).unwrap();
         let before = trainable(&state.model);
         let (_, all) = step::gradients(&state.model, &mut state.centres, &batch(&config), &config.train).unwrap();
+        let owners = [
+            ("classifier", &all.classifier, &state.model.classifier.params),
+            ("discriminator", &all.discriminator, &state.model.discriminator.params),
+            ("encoder", &all.encoder, &state.model.encoder.params),
+            ("generator", &all.generator, &state.model.generator.params),
+        ];
+        for (owner, gradients, _) in owners {
+            for (of, _, params) in owners {
+                let found = params.values().any(|p| gradients.get(&p.var).is_some());
+                assert_eq!(found, of == owner, "gradients of {of}'s weights among {owner}'s");
+            }
+        }
         let mut alone = StepGradients::default();
         match network {
             "classifier" => alone.classifier = all.classifier,

@@ -10,6 +10,7 @@ use crate::evaluate::{self, Figures};
 use crate::progress::Progress;
 use serde_json::json;
 use std::fmt::Write;
+use std::path::Path;
 
 /// Measures the synthetic images of one identity set.
 pub fn run(args: &EvaluateArgs, global: &GlobalArgs, terminal: &mut Terminal) -> Result<Outcome> {
@@ -27,7 +28,7 @@ pub fn run(args: &EvaluateArgs, global: &GlobalArgs, terminal: &mut Terminal) ->
     if !(args.judge_kimg > 0.0 && args.judge_kimg.is_finite()) {
         return Err(Error::Usage(format!("--judge-kimg {} must be positive", args.judge_kimg)));
     }
-    let rejects_to = plan::rejects_path(&plan::default_out(&source.spec).with_extension("evaluate"))?;
+    let rejects_to = plan::rejects_path(Path::new(&format!("{}-evaluate", plan::default_out(&source.spec).display())))?;
     let mut loaded = None;
     let rejected = source.for_each_set(config.image_size, &rejects_to, terminal, |_, dataset, _| {
         loaded = Some(dataset);

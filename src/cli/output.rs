@@ -131,6 +131,7 @@ impl Job<'_> {
             "program": env!("CARGO_PKG_VERSION"),
             "manifest_hash": self.manifest_hash,
             "split": self.source.and_then(|s| s.split.clone()),
+            "columns": self.source.map(|s| s.columns.clone()),
             "config_hash": self.config.hash()?,
             "models": self.models.iter().map(|m| json!({ "identity_set": m.set, "hash": m.hash })).collect::<Vec<_>>(),
             "seed": s.seed,
@@ -346,8 +347,25 @@ fn compare(out: &Path, plan: &Value) -> Result<Option<Value>> {
     Err(Error::Usage(format!("{} holds a dataset made with other {}; {advice}", out.display(), differs.join(", "))))
 }
 
-/// Reads the files of a complete dataset and compares their hashes.
+/// Reads the files of a complete dataset and compares their hashes; of an image folder, number and size of the images.
 fn check_files(out: &Path, done: &Value) -> Result<()> {
+    if done["plan"]["format"] == "imagefolder" {
+        let (mut files, mut bytes) = (0u64, 0u64);
+        for path in glob::glob(&format!("{}/imagefolder/*/*", glob::Pattern::escape(&out.display().to_string())))
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            files += 1;
+            bytes += std::fs::metadata(&path).map_err(|e| Error::io(&path, e))?.len();
+        }
+        if done["rows"] != files || done["bytes"] != bytes {
+            return Err(Error::Usage(format!(
+                "{0}: images are missing or changed since it was written; delete it and run again",
+                out.display()
+            )));
+        }
+    }
     for file in done["files"].as_array().into_iter().flatten() {
         let path = out.join(file["path"].as_str().unwrap_or_default());
         let same = path.is_file() && file["blake3"] == file_hash(&path)?.to_hex().as_str();

@@ -24,6 +24,8 @@ pub struct Source {
     /// Rows of this split only.
     pub split: Option<String>,
     pub max_bad: f64,
+    /// Names of the columns that were asked for.
+    pub columns: Vec<String>,
 }
 
 impl Source {
@@ -51,7 +53,8 @@ impl Source {
             }
             None => splits.contains("train").then(|| "train".to_owned()),
         };
-        let source = Self { spec, manifest, census, split, max_bad: args.max_bad };
+        let columns = vec![columns.identity, columns.image, columns.image_uri];
+        let source = Self { spec, manifest, census, split, max_bad: args.max_bad, columns };
         if source.sets().is_empty() {
             return Err(Error::Manifest(format!("{}: holds no labelled row to work on", source.spec)));
         }
@@ -94,15 +97,16 @@ impl Source {
             self.census.unlabelled.iter().filter(|(split, _)| self.uses(split)).map(|(_, n)| n).sum();
         let rows = labelled + unlabelled;
         let mut rejected: Vec<Reject> = Vec::new();
-        let mut only = None;
+        let (mut only, mut empty) = (None, None);
         for (n, set) in sets.iter().enumerate() {
             // Rows without identity are told of once.
             let (dataset, more) = self.load(set, n == 0, image_size, terminal)?;
             rejected.extend(more);
             if dataset.is_empty() {
-                return Err(Error::Manifest(format!("{}: no usable image in identity set `{set}`", self.spec)));
+                empty = Some(set);
             }
-            only = Some(dataset);
+            // Of several sets only one is in memory at a time: they are decoded again.
+            only = (sets.len() == 1).then_some(dataset);
         }
         if let Some(first) = rejected.first() {
             let list = rejects_to.display().to_string();
@@ -113,9 +117,11 @@ impl Source {
             }
             terminal.note(&format!("{} rows rejected, listed in {list}", rejected.len()));
         }
+        if let Some(set) = empty {
+            return Err(Error::Manifest(format!("{}: no usable image in identity set `{set}`", self.spec)));
+        }
         for set in &sets {
-            // Of several sets only one is in memory at a time.
-            let dataset = match only.take().filter(|_| sets.len() == 1) {
+            let dataset = match only.take() {
                 Some(dataset) => dataset,
                 None => self.load(set, false, image_size, terminal)?.0,
             };

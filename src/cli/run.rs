@@ -56,7 +56,8 @@ pub fn run(args: &RunArgs, global: &GlobalArgs, terminal: &mut Terminal) -> Resu
     if global.dry_run {
         return dry_run(&source, &job.config, Some(&args.synthesis));
     }
-    if let Some(outcome) = complete {
+    // What is there already needs no training; unless another model is given, or images may have changed beside the manifest.
+    if let Some(outcome) = complete.filter(|_| given.is_none() && source.manifest.embeds_images()) {
         return Ok(outcome);
     }
     let mut models = Vec::new();

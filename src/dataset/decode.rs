@@ -36,10 +36,24 @@ pub fn decode(bytes: &[u8]) -> Result<image::RgbImage, String> {
     Ok(image.into_rgb8())
 }
 
-/// True if JPEG data hold an end marker after the last start of a scan: decoders fill up what is cut off with grey.
+/// True if JPEG data reach the image's end marker: decoders fill up what is cut off with grey.
 fn has_end(jpeg: &[u8]) -> bool {
-    let last = |marker: u8| jpeg.windows(2).rposition(|w| w == [0xff, marker]);
-    last(0xd9) > last(0xda)
+    let mut at = 0;
+    loop {
+        // The next marker; in the data of a scan, stuffed zeros and restart markers are none.
+        let Some(found) = jpeg.get(at..).and_then(|rest| {
+            rest.windows(2).position(|w| w[0] == 0xff && !matches!(w[1], 0x00 | 0xff | 0x01 | 0xd0..=0xd8))
+        }) else {
+            return false;
+        };
+        at += found + 2;
+        if jpeg[at - 1] == 0xd9 {
+            return true;
+        }
+        // Every other marker has a segment, which may hold anything, such as a smaller picture.
+        let Some(length) = jpeg.get(at..at + 2) else { return false };
+        at += usize::from(u16::from_be_bytes([length[0], length[1]]));
+    }
 }
 
 /// The centre square of `image`, resized to `size` x `size` with antialiasing; row-major RGB.

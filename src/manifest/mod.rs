@@ -63,6 +63,11 @@ impl Manifest {
         &self.hash
     }
 
+    /// True if all images lie in the Parquet files, so that [`Manifest::hash`] covers them.
+    pub fn embeds_images(&self) -> bool {
+        self.parts.iter().all(|p| p.layout.kind != schema::ImageKind::Uri)
+    }
+
     /// Number of rows in all files.
     pub fn rows(&self) -> usize {
         self.parts.iter().map(|p| p.metadata.metadata().file_metadata().num_rows().max(0) as usize).sum()

@@ -46,13 +46,14 @@ fn forward(x: &[f32], bias: &[f32], image: usize, act: Activation) -> Vec<f32> {
 /// # Shapes
 /// - `x`: `[B, .., C]`, `bias`: `[C]`
 pub fn bias_act(x: &Value, bias: &Value, act: Activation) -> Result<Value> {
+    let c = bias.elem_count();
+    if x.rank() < 2 || x.elem_count() == 0 || x.dims().last() != Some(&c) {
+        candle_core::bail!("bias_act: bias {:?} does not fit {:?}", bias.dims(), x.dims());
+    }
     if !use_kernels(x) {
         return apply(&[x, bias], |t| act.reference(&t[0].broadcast_add(&t[1])?));
     }
-    let (c, image) = (bias.elem_count(), x.elem_count() / x.dim(0)?.max(1));
-    if x.dims().last() != Some(&c) {
-        candle_core::bail!("bias_act: bias {:?} does not fit {:?}", bias.dims(), x.dims());
-    }
+    let image = x.elem_count() / x.dim(0)?;
     let y = with_values(x, |x| with_values(bias, |bias| Ok(forward(x, bias, image, act))))?;
     let y = Tensor::from_vec(y, x.shape(), x.device())?;
     let saved = y.clone();

@@ -12,7 +12,8 @@ use candle_core::{Result, Shape, Tensor};
 fn geometry(x: &Shape, w: &Shape, stride: usize, pad: usize) -> Result<Geometry> {
     let (b, h, w_, ci) = x.dims4()?;
     let (kh, kw, wi, co) = w.dims4()?;
-    if wi != ci || h + 2 * pad < kh || w_ + 2 * pad < kw || stride == 0 {
+    let empty = x.elem_count() == 0 || w.elem_count() == 0;
+    if empty || wi != ci || h + 2 * pad < kh || w_ + 2 * pad < kw || stride == 0 {
         candle_core::bail!("conv2d: image {x:?} does not fit weights {w:?} (stride {stride}, padding {pad})");
     }
     let (oh, ow) = ((h + 2 * pad - kh) / stride + 1, (w_ + 2 * pad - kw) / stride + 1);
@@ -73,6 +74,9 @@ fn transposed_geometry(x: &Shape, w: &Shape, stride: usize, pad: usize) -> Resul
     let (b, oh, ow, co) = x.dims4()?;
     let (kh, kw, ci, wo) = w.dims4()?;
     let side = |o: usize, k: usize| ((o - 1) * stride + k).checked_sub(2 * pad);
+    if stride == 0 || x.elem_count() == 0 || w.elem_count() == 0 {
+        candle_core::bail!("conv_transpose2d: stride {stride}, image {x:?}, weights {w:?}");
+    }
     match (side(oh, kh), side(ow, kw)) {
         (Some(h), Some(w)) if wo == co && h > 0 && w > 0 => {
             Ok(Geometry { b, h, w, ci, kh, kw, co, stride, pad, oh, ow })

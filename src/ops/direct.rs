@@ -93,6 +93,15 @@ impl Geometry {
         self.kh * self.kw * self.ci
     }
 
+    /// The results are written where the slices' lengths lead: they must be the sizes'.
+    fn check(&self, x: Option<&[f32]>, y: Option<&[f32]>, w: Option<&[f32]>) {
+        let expected =
+            [self.b * self.h * self.w * self.ci, self.b * self.oh * self.ow * self.co, self.patch() * self.co];
+        for (slice, expected) in [x, y, w].into_iter().zip(expected) {
+            assert!(slice.is_none_or(|s| s.len() == expected), "slice of another length than {self:?} says");
+        }
+    }
+
     /// Images of one task, given the rows of products that each has.
     fn group(&self, rows: usize) -> usize {
         (ROWS / rows.max(1)).clamp(1, self.b.div_ceil(2).max(1))
@@ -120,7 +129,11 @@ impl Geometry {
     }
 
     /// `y[b, oh, ow, co] = conv(x, w)`.
+    ///
+    /// # Panics
+    /// If a slice has another length than the sizes say; so do the gradients.
     pub fn forward(&self, x: &[f32], w: &[f32]) -> Vec<f32> {
+        self.check(Some(x), None, Some(w));
         let runs = self.patch_runs();
         if self.is_dense() {
             return by_columns(self.b, self.co, COLUMNS, |range, sink| {
@@ -149,6 +162,7 @@ impl Geometry {
     ///
     /// Input pixels of one remainder modulo the stride see the same taps of the kernel, each tap a pixel of `dy`.
     pub fn input_gradient(&self, dy: &[f32], w: &[f32]) -> Vec<f32> {
+        self.check(None, Some(dy), Some(w));
         // The transposed weights' columns are straight runs of values: with few of them, or few rows, dot products are
         // faster than a transposed copy.
         if self.is_dense() {
@@ -238,6 +252,7 @@ impl Geometry {
     /// Where the weights are few, groups of images are summed apart and then together; where they are many, each task has
     /// some of them and all images.
     pub fn weight_gradient(&self, x: &[f32], dy: &[f32]) -> Vec<f32> {
+        self.check(Some(x), Some(dy), None);
         const FEW: usize = 1 << 18;
         let few = self.patch() * self.co <= FEW;
         let (groups, ranges) = if few { (self.b.min(8), 1) } else { (1, 4) };
@@ -304,7 +319,7 @@ impl Geometry {
 
     /// True for a plain matrix product of `[b, ci]` and `[ci, co]`.
     fn is_dense(&self) -> bool {
-        [self.h, self.w, self.kh, self.kw, self.oh, self.ow].iter().all(|n| *n == 1)
+        self.pad == 0 && [self.h, self.w, self.kh, self.kw, self.oh, self.ow].iter().all(|n| *n == 1)
     }
 }
 

@@ -257,7 +257,8 @@ fn broadcastable(p: &Tensor, rank: usize) -> Result<Tensor> {
 pub fn batch_norm_act(x: &Value, gamma: &Value, beta: &Value, act: Activation) -> Result<(Value, BatchStats)> {
     let (batch, c) = (x.dim(0)?, x.dim(D::Minus1)?);
     let expected: [&[usize]; 2] = [&[c], &[batch, c]];
-    if !expected.contains(&gamma.dims()) || gamma.dims() != beta.dims() {
+    let fits = x.rank() >= 2 && x.elem_count() > 0;
+    if !fits || !expected.contains(&gamma.dims()) || gamma.dims() != beta.dims() {
         candle_core::bail!("batch_norm: parameters {:?} do not fit {:?}", gamma.dims(), x.dims());
     }
     let Some(slope) = act.slope() else { candle_core::bail!("batch_norm: {act:?} has no fused backward pass") };
@@ -320,6 +321,10 @@ pub fn channel_affine_act(x: &Tensor, scale: &Tensor, shift: &Tensor, act: Activ
         return act.reference(&y);
     };
     let (batch, c) = (x.dim(0)?, x.dim(D::Minus1)?);
+    let sizes = [c, batch * c];
+    if x.rank() < 2 || x.elem_count() == 0 || ![scale, shift].iter().all(|t| sizes.contains(&t.elem_count())) {
+        candle_core::bail!("channel_affine: parameters {:?} do not fit {:?}", scale.dims(), x.dims());
+    }
     let y = with_values(x, |x| {
         with_values(scale, |scale| {
             with_values(shift, |shift| {

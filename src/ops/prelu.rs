@@ -35,13 +35,13 @@ fn backward(x: &[f32], dy: &[f32], slopes: &[f32], dx: &mut [f32], sum: &mut [f3
 /// - `x`: `[B, .., C]`, `slopes`: `[C]`
 pub fn prelu(x: &Value, slopes: &Value) -> Result<Value> {
     let c = slopes.elem_count();
-    if x.dims().last() != Some(&c) {
+    if x.rank() < 2 || x.elem_count() == 0 || x.dims().last() != Some(&c) {
         candle_core::bail!("prelu: slopes {:?} do not fit {:?}", slopes.dims(), x.dims());
     }
     if !use_kernels(x) {
         return apply(&[x, slopes], |t| t[0].relu()? - t[0].neg()?.relu()?.broadcast_mul(&t[1])?);
     }
-    let image = x.elem_count() / x.dim(0)?.max(1);
+    let image = x.elem_count() / x.dim(0)?;
     let y = with_values(x, |x| {
         with_values(slopes, |a| {
             let mut y = vec![0.0; x.len()];

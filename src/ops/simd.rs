@@ -1,7 +1,7 @@
 //! The instruction set that the kernels run on: chosen once, by what the processor has.
 //!
-//! `AUGMENT_SIMD=avx512|avx2|portable` forces a path, for tests. Each path has the same order of sums; the portable one
-//! rounds products that the others fuse.
+//! `AUGMENT_SIMD=avx512|avx2|portable` forces a path, for tests. This is for the products of [`super::tile`]; loops over
+//! single values are left to the compiler, which makes a version for each instruction set that gives the same bits.
 
 use pulp::{Scalar, WithSimd};
 #[cfg(target_arch = "x86_64")]
@@ -52,7 +52,7 @@ pub fn name() -> &'static str {
     }
 }
 
-/// Runs `op` (a kernel, or a closure of loops that the compiler vectorises) compiled for the instruction set in use.
+/// Runs the kernel `op` compiled for the instruction set in use.
 pub fn dispatch<Op: WithSimd>(op: Op) -> Op::Output {
     use pulp::Simd;
     match path() {

@@ -1,7 +1,7 @@
 //! Reverse-mode differentiation over whole operations.
 //!
 //! Every operation of this module has a backward function of its own, so a gradient costs one buffer an operation:
-//! nothing is cleared to be added to, and nothing is computed that nobody asked for. [`Tape::gradients`] takes the values
+//! nothing is cleared to be added to, and operations that lead to no wanted leaf are passed over. [`Tape::gradients`] takes the values
 //! to start from and the leaves that are wanted, as often as needed for one forward pass.
 //!
 //! On devices without kernels of ours, and for small things such as losses, [`apply`] and [`differentiate`] let candle
@@ -77,6 +77,8 @@ impl Value {
         backward: impl Fn(&Tensor, &[bool]) -> Result<Vec<Option<Tensor>>> + 'static,
     ) -> Self {
         let Some(tape) = inputs.iter().find_map(|v| v.tape.clone()) else { return (&tensor).into() };
+        let same = inputs.iter().filter_map(|v| v.tape.as_ref()).all(|t| Rc::ptr_eq(&t.0, &tape.0));
+        assert!(same, "values of two tapes in one operation");
         let node =
             tape.push(Node { inputs: inputs.iter().map(|v| v.node).collect(), backward: Some(Box::new(backward)) });
         Self { tensor, tape: Some(tape), node: Some(node) }
@@ -144,10 +146,16 @@ impl Tape {
         Value { tensor: tensor.clone(), tape: Some(self.clone()), node: None }
     }
 
+    /// Forgets all that was recorded, and with it the memory that only gradients need. Values keep their tensors, but
+    /// nothing can be differentiated any more.
+    pub fn clear(&self) {
+        *self.0.borrow_mut() = Nodes::default();
+    }
+
     /// Gradients of `sum over seeds of (value * weight)` with respect to the leaves `wanted`.
     ///
     /// # Errors
-    /// An operation's backward function failed.
+    /// A seed has another shape than its value or stands on another tape, or an operation's backward function failed.
     pub fn gradients<'a>(
         &self,
         seeds: &[(&Value, &Tensor)],
@@ -167,7 +175,13 @@ impl Tape {
         }
         let mut grads: Vec<Option<Tensor>> = vec![None; record.nodes.len()];
         for (value, weight) in seeds {
-            if let Some(node) = value.node {
+            if weight.dims() != value.dims() || weight.dtype() != value.dtype() {
+                candle_core::bail!("gradients: seed {:?} does not fit {:?}", weight.dims(), value.dims());
+            }
+            if !value.tape.as_ref().is_none_or(|tape| Rc::ptr_eq(&tape.0, &self.0)) {
+                candle_core::bail!("gradients: the value stands on another tape");
+            }
+            if let Some(node) = value.node.filter(|n| *n < grads.len()) {
                 accumulate(&mut grads[node], (*weight).clone())?;
             }
         }
@@ -243,4 +257,31 @@ pub fn differentiate<T>(
     let grads = loss.backward()?;
     let grads = tensors.iter().map(|t| grads.get(t).cloned().map_or_else(|| t.zeros_like(), Ok));
     Ok((rest, grads.collect::<Result<_>>()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+    use std::cell::Cell;
+
+    #[test]
+    fn operations_are_told_which_gradients_are_wanted() {
+        let (a, b) = (Tensor::new(&[2f32], &Device::Cpu).unwrap(), Tensor::new(&[3f32], &Device::Cpu).unwrap());
+        let tape = Tape::default();
+        let (x, y, seen) = (tape.leaf(&a), tape.leaf(&b), Rc::new(Cell::new([false; 2])));
+        let flags = seen.clone();
+        let sum = Value::record(&[&x, &y], (&a + &b).unwrap(), move |dy, wanted| {
+            flags.set([wanted[0], wanted[1]]);
+            Ok(vec![Some(dy.clone()), Some(dy.clone())])
+        });
+        let never = Value::record(&[&y], b.clone(), |_, _| candle_core::bail!("leads to no wanted leaf"));
+        let grads = tape.gradients(&[(&sum, &a), (&never, &b)], [&a]).unwrap();
+        assert_eq!(seen.get(), [true, false]);
+        assert!(grads.get(&a).is_some() && grads.get(&b).is_none());
+        assert!(tape.gradients(&[(&never, &b)], [&b]).is_err());
+        let other = Tensor::new(&[1f32, 2.0], &Device::Cpu).unwrap();
+        assert!(tape.gradients(&[(&sum, &other)], [&a]).is_err(), "a seed of another shape");
+        assert!(Tape::default().gradients(&[(&sum, &a)], [&a]).is_err(), "a value of another tape");
+    }
 }

@@ -9,6 +9,7 @@ use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use arrow::datatypes::SchemaRef;
 use parquet::arrow::ArrowWriter;
 use rayon::prelude::*;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,6 +23,8 @@ pub struct FolderSink {
     pending: Vec<(String, Record)>,
     /// Images that are not durable yet.
     images: Vec<String>,
+    /// Folders of the classes.
+    classes: BTreeSet<String>,
     written: Written,
 }
 
@@ -41,7 +44,16 @@ impl FolderSink {
         let writer = ArrowWriter::try_new(file, schema.clone(), Some(writer_properties(&schema)))
             .map_err(|e| Error::io(&temp, std::io::Error::other(e.to_string())))?;
         let digits = names.len().saturating_sub(1).to_string().len().max(4);
-        Ok(Self { root, schema, digits, writer, pending: Vec::new(), images: Vec::new(), written: Written::default() })
+        Ok(Self {
+            root,
+            schema,
+            digits,
+            writer,
+            pending: Vec::new(),
+            images: Vec::new(),
+            classes: BTreeSet::new(),
+            written: Written::default(),
+        })
     }
 
     /// Makes the images durable, many at a time: nothing counts before the whole dataset does.
@@ -68,7 +80,8 @@ impl Sink for FolderSink {
     fn write(&mut self, mut record: Record) -> Result<()> {
         let class = format!("{:0width$}", record.label, width = self.digits);
         let name = format!("{class}/{}.{}", record.sample_id, record.extension);
-        store::create_dir(&self.root.join(class))?;
+        store::create_dir(&self.root.join(&class))?;
+        self.classes.insert(class);
         let image = std::mem::take(&mut record.image);
         let path = self.root.join(&name);
         std::fs::write(&path, &image).map_err(|e| Error::io(&path, e))?;
@@ -85,6 +98,10 @@ impl Sink for FolderSink {
     fn finish(mut self: Box<Self>) -> Result<Written> {
         self.flush_pending()?;
         self.sync()?;
+        for class in &self.classes {
+            let folder = self.root.join(class);
+            File::open(&folder).and_then(|f| f.sync_all()).map_err(|e| Error::io(&folder, e))?;
+        }
         let path = self.root.join(METADATA);
         self.writer.close().map_err(|e| Error::io(&path, std::io::Error::other(e.to_string())))?;
         store::publish(&store::temporary(&path), &path)?;

@@ -42,10 +42,11 @@ pub fn render(
         }
     };
     let noise = normal_vec(&mut Seeds::new(config.seed).stream("grid", &[]), SAMPLES * z);
-    let fitted = latent::fit(encoder, dataset, config, LATENT_IMAGES, device)?;
+    // Early in a training the posteriors may have no distribution to speak of.
+    let fitted = latent::fit(encoder, dataset, config, LATENT_IMAGES, device).ok();
     let mut samples = noise.clone();
     for z in noise.chunks_exact(z) {
-        samples.extend(fitted.place(z)?);
+        samples.extend(fitted.as_ref().map_or_else(|| Ok(z.to_vec()), |f| f.place(z))?);
     }
     for row in 0..rows {
         let label = (row * classes / rows) as u32;

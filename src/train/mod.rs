@@ -176,6 +176,11 @@ pub fn fit(
     let batch = config.train.batch_size as u64;
     let every = |kimg: f64| ((kimg * 1000.0 / batch as f64).round() as u64).max(1);
     let (save_every, grid_every) = (every(config.train.checkpoint_kimg), every(config.train.grid_kimg));
+    let grid_path = |step: u64| dir.join(format!("grid-{:06}kimg.png", step * batch / 1000));
+    let draw_grid = |state: &State| {
+        let png = grid::render(&state.model.encoder.net, &state.averaged.net, dataset, config, device)?;
+        store::write_atomic(&grid_path(state.step), &png)
+    };
     progress.start("train", total * batch, "images");
     progress.at(state.step * batch);
     while state.step < total {
@@ -192,17 +197,18 @@ pub fn fit(
         progress.train_step(step, step * batch, &losses);
         progress.at(step * batch);
         let stop = progress.stop_requested();
-        // The grid first: a run that is stopped between the two draws it again.
-        if step.is_multiple_of(grid_every) || step == total {
-            let png = grid::render(&state.model.encoder.net, &state.averaged.net, dataset, config, device)?;
-            store::write_atomic(&dir.join(format!("grid-{:06}kimg.png", step * batch / 1000)), &png)?;
-        }
         if step.is_multiple_of(save_every) || step == total || stop {
             checkpoint::save(&checkpoint, &state, config, dataset)?;
+        }
+        if step.is_multiple_of(grid_every) {
+            draw_grid(&state)?;
         }
         if stop && step < total {
             return Err(Error::Interrupted { step });
         }
+    }
+    if !grid_path(total).exists() {
+        draw_grid(&state)?;
     }
     progress.finish();
     let latent = latent::fit(&state.model.encoder.net, dataset, config, LATENT_IMAGES, device)?;

@@ -256,7 +256,7 @@ pub fn gradients(
         Ok((((loss_g * config.pair_weight)? + means_only)?, (pairs, means)))
     })?;
     let at_fakes = judging.gradients(&seeds(&features, &at_features), [x_f.tensor(), x_p.tensor()])?;
-    drop(judging);
+    judging.clear();
 
     // Then through G; E on lambda1 L_KL + lambda2 L_G, where L_G comes through x_f only.
     let (loss_kl, at_posterior) = differentiate(&[&mu, &logvar], |t| {
