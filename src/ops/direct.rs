@@ -4,9 +4,11 @@
 //! read them where they lie. Every result is one sum in a fixed order, whatever the number of threads and whatever
 //! else is in the batch; only the weight gradient sums over images, in a fixed cut.
 
+mod weights;
+
 use super::buffer::written;
 use super::simd::dispatch;
-use super::tile::{DotProduct, GatherProduct, OuterProduct, Run, Scratch, TILE_ROWS, Tile};
+use super::tile::{DotProduct, GatherProduct, Run, Scratch, TILE_ROWS};
 use rayon::prelude::*;
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -245,76 +247,6 @@ impl Geometry {
             }
         });
         out
-    }
-
-    /// Gradient with respect to `w` of `sum(dy * conv(x, w))`.
-    ///
-    /// Where the weights are few, groups of images are summed apart and then together; where they are many, each task has
-    /// some of them and all images.
-    pub fn weight_gradient(&self, x: &[f32], dy: &[f32]) -> Vec<f32> {
-        self.check(Some(x), Some(dy), None);
-        const FEW: usize = 1 << 18;
-        let few = self.patch() * self.co <= FEW;
-        let (groups, ranges) = if few { (self.b.min(8), 1) } else { (1, 4) };
-        let tiles: Vec<Tile> = self
-            .patch_runs()
-            .iter()
-            .flat_map(|r| {
-                (0..r.len).step_by(TILE_ROWS).map(|i| Tile { from: r.from + i, rows: (r.len - i).min(TILE_ROWS) })
-            })
-            .collect();
-        let share = self.b.div_ceil(groups.max(1));
-        let size = self.patch() * self.co;
-        let mut parts = vec![0.0; groups * size];
-        let mut tasks = Vec::with_capacity(groups * ranges);
-        let mut left = &mut parts[..];
-        for i in 0..groups * ranges {
-            let (group, range) = (i / ranges, i % ranges);
-            let images = (group * share).min(self.b)..((group + 1) * share).min(self.b);
-            let tiles = &tiles[range * tiles.len() / ranges..(range + 1) * tiles.len() / ranges];
-            let rows: usize = tiles.iter().map(|t| t.rows).sum();
-            let (out, rest) = left.split_at_mut(rows * self.co);
-            left = rest;
-            tasks.push((images, tiles, out));
-        }
-        tasks.into_par_iter().for_each_init(Task::default, |task, (images, tiles, out)| {
-            self.weight_sums(x, dy, images, tiles, task, out);
-        });
-        let (dw, others) = parts.split_at_mut(size.min(groups * size));
-        for part in others.chunks_exact(dw.len().max(1)) {
-            dw.iter_mut().zip(part).for_each(|(a, b)| *a += b);
-        }
-        parts.truncate(size);
-        parts
-    }
-
-    /// The rows of the weight gradient that `tiles` name, summed over `images`.
-    fn weight_sums(
-        &self,
-        x: &[f32],
-        dy: &[f32],
-        images: Range<usize>,
-        tiles: &[Tile],
-        task: &mut Task,
-        out: &mut [f32],
-    ) {
-        let (image, pixels) = (self.h * self.w * self.ci, self.oh * self.ow);
-        let step = (256 / pixels).max(1);
-        for start in images.clone().step_by(step) {
-            let end = (start + step).min(images.end);
-            self.padded_input().fill(&x[start * image..end * image], (self.h, self.w), &mut task.padded);
-            self.patch_offsets(end - start, &mut task.offsets);
-            dispatch(OuterProduct {
-                src: &task.padded,
-                offsets: &task.offsets,
-                tiles,
-                matrix: &dy[start * pixels * self.co..end * pixels * self.co],
-                columns: self.co,
-                scratch: &mut task.scratch,
-                out,
-                accumulate: start > images.start,
-            });
-        }
     }
 
     /// True for a plain matrix product of `[b, ci]` and `[ci, co]`.
