@@ -22,7 +22,7 @@ fn geometry(x: &Shape, w: &Shape, stride: usize, pad: usize) -> Result<Geometry>
 
 /// Records a convolution-like operation on `x` with weights `w`: `forward`, and the gradients of both from that of the
 /// result.
-fn record(
+pub(super) fn record(
     (x, w): (&Value, &Value),
     shape: impl Into<Shape>,
     forward: impl Fn(&[f32], &[f32]) -> Vec<f32>,

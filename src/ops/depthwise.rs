@@ -1,9 +1,10 @@
 //! Depthwise convolution on `[B, H, W, C]` tensors: every channel has a kernel of its own.
 
+use super::conv::record;
 use super::norm::total;
 use super::pool::Windows;
 use super::tape::{Value, apply};
-use super::{use_kernels, with_values};
+use super::use_kernels;
 use candle_core::{Result, Tensor};
 use multiversion::multiversion;
 use rayon::prelude::*;
@@ -86,20 +87,11 @@ pub fn depthwise_conv2d(x: &Value, w: &Value, stride: usize, pad: usize) -> Resu
         });
     }
     let image = (h, width, c);
-    let y = with_values(x, |x| with_values(w, |w| Ok(forward(&windows, x, w, image))))?;
-    let y = Tensor::from_vec(y, (b, windows.side(h), windows.side(width), c), x.device())?;
-    let (xt, wt) = (x.tensor().clone(), w.tensor().clone());
-    Ok(Value::record(&[x, w], y, move |dy, wanted| {
-        with_values(dy, |dy| {
-            let dx = wanted[0].then(|| {
-                let dx = with_values(&wt, |w| Ok(input_gradient(&windows, dy, w, image)))?;
-                Tensor::from_vec(dx, xt.shape(), xt.device())
-            });
-            let dw = wanted[1].then(|| {
-                let dw = with_values(&xt, |x| Ok(weight_gradient(&windows, x, dy, image)))?;
-                Tensor::from_vec(dw, wt.shape(), wt.device())
-            });
-            Ok(vec![dx.transpose()?, dw.transpose()?])
-        })
-    }))
+    record(
+        (x, w),
+        (b, windows.side(h), windows.side(width), c),
+        |x, w| forward(&windows, x, w, image),
+        move |dy, w| input_gradient(&windows, dy, w, image),
+        move |x, dy| weight_gradient(&windows, x, dy, image),
+    )
 }

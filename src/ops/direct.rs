@@ -315,16 +315,11 @@ impl Task {
         matrix: &[f32],
         columns: usize,
         range: Range<usize>,
-        mut sink: impl FnMut(usize, usize, &[f32]),
+        sink: impl FnMut(usize, usize, &[f32]),
     ) {
         let rows = self.round_up();
-        let sink = |row, column, values: &[f32]| {
-            if row < rows {
-                sink(row, column, values);
-            }
-        };
         let (src, offsets) = (src.unwrap_or(&self.padded), &self.offsets[..]);
-        dispatch(GatherProduct { src, offsets, runs, matrix, columns, range, scratch: &mut self.scratch, sink });
+        dispatch(GatherProduct { src, offsets, rows, runs, matrix, columns, range, scratch: &mut self.scratch, sink });
     }
 
     /// The same with columns that lie `step` apart, each in runs of values.
@@ -335,15 +330,10 @@ impl Task {
         matrix: &[f32],
         step: usize,
         range: Range<usize>,
-        mut sink: impl FnMut(usize, usize, &[f32]),
+        sink: impl FnMut(usize, usize, &[f32]),
     ) {
         let rows = self.round_up();
-        let sink = |row, column, values: &[f32]| {
-            if row < rows {
-                sink(row, column, values);
-            }
-        };
         let (src, offsets) = (src.unwrap_or(&self.padded), &self.offsets[..]);
-        dispatch(DotProduct { src, offsets, runs, matrix, step, range, sink });
+        dispatch(DotProduct { src, offsets, rows, runs, matrix, step, range, sink });
     }
 }

@@ -61,6 +61,8 @@ pub struct GatherProduct<'a, F> {
     pub src: &'a [f32],
     /// Start of each row in `src`; padded to a multiple of [`TILE_ROWS`].
     pub offsets: &'a [usize],
+    /// Rows that count; those that fill up the last tile do not reach the sink.
+    pub rows: usize,
     /// What each row is made of.
     pub runs: &'a [Run],
     /// Row-major, `columns` wide.
@@ -134,7 +136,7 @@ impl<F: FnMut(usize, usize, &[f32])> GatherProduct<'_, F> {
                 *tile = gather_tile(simd, self.src, offsets, &pieces, packed.as_chunks::<V>().0, *tile);
             }
         }
-        for (row, values) in sums.chunks_exact(width).enumerate() {
+        for (row, values) in sums.chunks_exact(width).enumerate().take(self.rows) {
             (self.sink)(row, column, &values[..rest]);
         }
     }
@@ -178,6 +180,8 @@ pub struct DotProduct<'a, F> {
     pub src: &'a [f32],
     /// Start of each row in `src`; padded to a multiple of [`TILE_ROWS`].
     pub offsets: &'a [usize],
+    /// Rows that count.
+    pub rows: usize,
     /// What each row is made of; here `row` is the distance of the run's values from a column's start.
     pub runs: &'a [Run],
     /// Where the columns lie.
@@ -241,7 +245,7 @@ impl<F: FnMut(usize, usize, &[f32])> DotProduct<'_, F> {
                     }
                 }
             }
-            for i in 0..TILE_ROWS {
+            for i in 0..TILE_ROWS.min(self.rows - tile * TILE_ROWS) {
                 let mut row = [0.0; C];
                 for j in 0..C {
                     row[j] = simd.reduce_sum_f32s(sums[i][j]);
