@@ -17,12 +17,21 @@ pub fn temporary(path: &Path) -> PathBuf {
     path.with_file_name(name)
 }
 
+/// Makes a file, or the names in a folder, durable.
+pub fn sync(path: &Path) -> Result<()> {
+    File::open(path).and_then(|f| f.sync_all()).map_err(|e| Error::io(path, e))
+}
+
 /// Makes a complete temporary file durable and gives it its name.
 pub fn publish(temporary: &Path, path: &Path) -> Result<()> {
-    File::open(temporary).and_then(|f| f.sync_all()).map_err(|e| Error::io(temporary, e))?;
+    sync(temporary)?;
     fs::rename(temporary, path).map_err(|e| Error::io(path, e))?;
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder).and_then(|f| f.sync_all()).map_err(|e| Error::io(folder, e))
+    sync(path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")))
+}
+
+/// Writes a file that counts only once something else names it; [`sync`] must come before that.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    fs::write(path, bytes).map_err(|e| Error::io(path, e))
 }
 
 /// Writes a whole file: readers see the old one or the new one.

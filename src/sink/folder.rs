@@ -58,10 +58,7 @@ impl FolderSink {
 
     /// Makes the images durable, many at a time: nothing counts before the whole dataset does.
     fn sync(&mut self) -> Result<()> {
-        std::mem::take(&mut self.images).par_iter().try_for_each(|name| {
-            let path = self.root.join(name);
-            File::open(&path).and_then(|f| f.sync_all()).map_err(|e| Error::io(&path, e))
-        })
+        std::mem::take(&mut self.images).par_iter().try_for_each(|name| store::sync(&self.root.join(name)))
     }
 
     fn flush_pending(&mut self) -> Result<()> {
@@ -83,8 +80,7 @@ impl Sink for FolderSink {
         store::create_dir(&self.root.join(&class))?;
         self.classes.insert(class);
         let image = std::mem::take(&mut record.image);
-        let path = self.root.join(&name);
-        std::fs::write(&path, &image).map_err(|e| Error::io(&path, e))?;
+        store::write(&self.root.join(&name), &image)?;
         self.images.push(name.clone());
         self.written.bytes += image.len() as u64;
         self.written.rows += 1;
@@ -98,10 +94,7 @@ impl Sink for FolderSink {
     fn finish(mut self: Box<Self>) -> Result<Written> {
         self.flush_pending()?;
         self.sync()?;
-        for class in &self.classes {
-            let folder = self.root.join(class);
-            File::open(&folder).and_then(|f| f.sync_all()).map_err(|e| Error::io(&folder, e))?;
-        }
+        self.classes.iter().try_for_each(|class| store::sync(&self.root.join(class)))?;
         let path = self.root.join(METADATA);
         self.writer.close().map_err(|e| Error::io(&path, std::io::Error::other(e.to_string())))?;
         store::publish(&store::temporary(&path), &path)?;

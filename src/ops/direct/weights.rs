@@ -23,7 +23,7 @@ impl Geometry {
                 (0..r.len).step_by(TILE_ROWS).map(|i| Tile { from: r.from + i, rows: (r.len - i).min(TILE_ROWS) })
             })
             .collect();
-        let share = self.b.div_ceil(groups.max(1));
+        let share = self.b.div_ceil(groups);
         let size = self.patch() * self.co;
         let mut parts = vec![0.0; groups * size];
         let mut tasks = Vec::with_capacity(groups * ranges);
@@ -40,8 +40,8 @@ impl Geometry {
         tasks.into_par_iter().for_each_init(Task::default, |task, (images, tiles, out)| {
             self.weight_sums(x, dy, images, tiles, task, out);
         });
-        let (dw, others) = parts.split_at_mut(size.min(groups * size));
-        for part in others.chunks_exact(dw.len().max(1)) {
+        let (dw, others) = parts.split_at_mut(size);
+        for part in others.chunks_exact(size) {
             dw.iter_mut().zip(part).for_each(|(a, b)| *a += b);
         }
         parts.truncate(size);
