@@ -25,6 +25,8 @@ use tiny_skia::{
 const CANVAS: u32 = 128;
 /// One image in this many of an identity goes to the split `test`.
 const TEST_EVERY: usize = 5;
+/// Beside every so many identities there is another person, who is in the split `dev` alone.
+const OTHERS_EVERY: usize = 2;
 
 /// Red, green, blue in [0, 1].
 type Rgb = [f32; 3];
@@ -295,7 +297,8 @@ fn features(canvas: &mut Canvas, id: &Identity, n: &Nuisance) {
     canvas.line([(x - half, corners), (x, y + n.smile * 4.0), (x + half, corners)], id.mouth.1, id.lips);
 }
 
-/// Draws `identities` x `per_id` images of side `size` and writes them as a manifest with a train/test split.
+/// Draws `identities` x `per_id` images of side `size` and writes them as a manifest with the splits train
+/// and test, and other persons in the split dev.
 ///
 /// # Errors
 /// Numbers that make no set, or a path that cannot be written.
@@ -305,12 +308,20 @@ pub fn write(path: &Path, identities: usize, per_id: usize, size: usize, seed: u
     }
     let seeds = Seeds::new(seed);
     let (mut names, mut images, mut paths, mut splits) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    for number in 0..identities {
-        for index in 0..per_id {
+    for number in 0..identities + identities / OTHERS_EVERY {
+        let other = number >= identities;
+        for index in 0..if other { per_id / OTHERS_EVERY } else { per_id } {
             let name = format!("person-{number:02}");
             images.push(encode_png(&draw(number, index, size, &seeds)?, size, size)?);
             paths.push(format!("{name}/{index:03}.png"));
-            splits.push(if index % TEST_EVERY == TEST_EVERY - 1 { "test" } else { "train" });
+            let tested = index % TEST_EVERY == TEST_EVERY - 1;
+            splits.push(if other {
+                "dev"
+            } else if tested {
+                "test"
+            } else {
+                "train"
+            });
             names.push(name);
         }
     }

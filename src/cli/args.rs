@@ -1,6 +1,7 @@
 //! Arguments as typed.
 
-use crate::config::{LatentSource, Preset};
+use crate::config::{LatentSource, Preset, RecogniserPreset};
+use crate::evaluate::comparison::Arm;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -29,7 +30,7 @@ pub enum Command {
     Train(TrainArgs),
     /// Synthesize from a trained model, or make stored images again from their rows.
     Synthesize(SynthesizeArgs),
-    /// Measure synthesized images: top-1 under a classifier of real images, distance to the nearest training image.
+    /// Measure what synthesized images gain: trains recognisers with and without them and compares.
     Evaluate(EvaluateArgs),
     /// Show what a manifest or a written dataset holds.
     Inspect(InspectArgs),
@@ -238,17 +239,52 @@ pub struct SynthesizeArgs {
 pub struct EvaluateArgs {
     #[command(flatten)]
     pub input: InputArgs,
-    #[command(flatten)]
-    pub config: ConfigArgs,
-    /// Dataset that `augment` wrote (Parquet file or folder).
+    /// Dataset that `augment` wrote (Parquet file or folder); without one only the baselines are trained.
     #[arg(long, value_name = "PATH", help_heading = "Input")]
-    pub synthetic: PathBuf,
-    /// Split of real images that nothing was trained on, for comparison.
+    pub synthetic: Option<PathBuf>,
+    /// Split with other real images of the same persons, for identification and as the level of real images.
     #[arg(long, value_name = "NAME", help_heading = "Input")]
     pub held_out: Option<String>,
-    /// Length of the judge's training, in thousands of images.
-    #[arg(long, value_name = "KIMG", default_value_t = 60.0, help_heading = "Configuration")]
-    pub judge_kimg: f64,
+    /// Split with other persons, from which verification pairs are drawn.
+    #[arg(long, value_name = "NAME", conflicts_with = "pairs", help_heading = "Test")]
+    pub pairs_from: Option<String>,
+    /// List of verification pairs: Parquet, LFW's pairs.txt, or insightface's .bin.
+    #[arg(long, value_name = "FILE", help_heading = "Test")]
+    pub pairs: Option<PathBuf>,
+    /// Images of --pairs: a manifest with the column `image_id`, or LFW's folder for pairs.txt.
+    #[arg(long, value_name = "PATH", requires = "pairs", help_heading = "Test")]
+    pub pair_images: Option<String>,
+    /// What to train recognisers on [default: all that the images allow].
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "ARM,..", help_heading = "Comparison")]
+    pub arms: Vec<Arm>,
+    /// Number of paired seeds.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=1000), help_heading = "Comparison")]
+    pub seeds: u64,
+    /// Folder of outcomes and report [default: the manifest's name with `-evaluation`].
+    #[arg(long, env = "AUGMENT_OUT", value_name = "DIR", help_heading = "Output")]
+    pub out: Option<PathBuf>,
+    #[command(flatten)]
+    pub config: EvaluationConfigArgs,
+}
+
+/// The recogniser and its recipe.
+#[derive(Args)]
+pub struct EvaluationConfigArgs {
+    /// TOML file laid over the preset.
+    #[arg(long, env = "AUGMENT_EVALUATION_CONFIG", value_name = "FILE", help_heading = "Configuration")]
+    pub config: Option<PathBuf>,
+    /// Starting point of the configuration [default: tiny for images under 48 px, else small].
+    #[arg(long, help_heading = "Configuration")]
+    pub preset: Option<RecogniserPreset>,
+    /// Side of the images that the recogniser sees, in pixels [default: the preset's].
+    #[arg(long, value_name = "PX", help_heading = "Configuration")]
+    pub image_size: Option<usize>,
+    /// Seed of the first training; the others follow it [default: 0].
+    #[arg(long, env = "AUGMENT_SEED", value_name = "N", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64), help_heading = "Configuration")]
+    pub seed: Option<u64>,
+    /// Any other key of the configuration, e.g. `recipe.steps=300`; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE", help_heading = "Configuration")]
+    pub set: Vec<String>,
 }
 
 /// `augment inspect`

@@ -8,5 +8,5 @@ use crate::error::Result;
 /// Prints the configuration that the arguments resolve to.
 pub fn run(args: &ConfigCommandArgs) -> Result<Outcome> {
     let config = plan::resolve_config(&args.config, None)?;
-    Ok(Outcome::new(config.to_toml()?, serde_json::json!({ "version": 1, "config": config })))
+    Ok(Outcome::new(crate::config::to_toml(&config)?, serde_json::json!({ "version": 1, "config": config })))
 }

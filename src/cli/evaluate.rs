@@ -1,4 +1,4 @@
-//! `augment evaluate`: measures of a synthesized dataset beside held-out real images.
+//! `augment evaluate`: what synthesized images gain, measured by training recognisers with and without them.
 
 use super::Outcome;
 use super::args::{EvaluateArgs, GlobalArgs};
@@ -6,69 +6,110 @@ use super::plan::{self, Source};
 use super::terminal::Terminal;
 use crate::dataset::{IdentityDataset, Selection};
 use crate::error::{Error, Result};
-use crate::evaluate::{self, Figures};
+use crate::evaluate::Synthetic;
+use crate::evaluate::comparison::{Arm, ArmResult, Comparison, Material, summarise};
+use crate::evaluate::pairs::PairSet;
 use crate::progress::Progress;
 use serde_json::json;
 use std::fmt::Write;
-use std::path::Path;
+use std::path::PathBuf;
+use std::time::Instant;
 
-/// Measures the synthetic images of one identity set.
+/// Pairs of each kind that are drawn, at most.
+const DRAWN_PAIRS: usize = 3000;
+
+/// Compares recognisers on one identity set.
 pub fn run(args: &EvaluateArgs, global: &GlobalArgs, terminal: &mut Terminal) -> Result<Outcome> {
     let cache = plan::cache_dir(global)?;
     let source = Source::open(&args.input, &cache)?;
-    let config = plan::resolve_config(&args.config, Some(&source))?;
+    let config = plan::resolve_evaluation(&args.config, &source)?;
     let device = plan::device(global)?;
     let sets = source.sets();
     let [set] = sets.as_slice() else {
         return Err(Error::Usage(format!("evaluate serves one identity set, the manifest has {}", sets.len())));
     };
     if global.dry_run {
-        return super::run::dry_run(&source, &config, None);
+        let text = crate::config::to_toml(&config)?;
+        return Ok(Outcome::new(text, json!({ "version": 1, "dry_run": true, "config": config })));
     }
-    if !(args.judge_kimg > 0.0 && args.judge_kimg.is_finite()) {
-        return Err(Error::Usage(format!("--judge-kimg {} must be positive", args.judge_kimg)));
-    }
-    let rejects_to = plan::rejects_path(Path::new(&format!("{}-evaluate", plan::default_out(&source.spec).display())))?;
+    let out = args.out.clone().unwrap_or_else(|| PathBuf::from(format!("{}-evaluation", stem(&source.spec))));
+    let rejects_to = plan::rejects_path(&out)?;
     let mut loaded = None;
     let rejected = source.for_each_set(config.image_size, &rejects_to, terminal, |_, dataset, _| {
         loaded = Some(dataset);
         Ok(())
     })?;
     let Some(real) = loaded else { return Err(Error::Manifest(format!("{}: no image", source.spec))) };
-    let held_out = match &args.held_out {
-        Some(split) => Some(held_out(&source, set, split, &real)?),
-        None => None,
+    let material = material(args, &source, set, real)?;
+    let arms = chosen_arms(args, &material)?;
+    let began = Instant::now();
+    let comparison = Comparison {
+        material: &material,
+        config: &config,
+        folder: out.join("runs"),
+        device: &device,
+        clock: &|| began.elapsed(),
     };
-    let synthetic = evaluate::read_synthetic(&args.synthetic, &real)?;
-    terminal.note(&format!("judging {} synthetic images of {} identities", synthetic.len(), real.identities().len()));
-    let kimg = args.judge_kimg;
-    let q = evaluate::quality(&real, &synthetic, held_out.as_ref(), &config, kimg, &device, terminal)?;
-    let mut text =
-        format!("{:<20} {:>10} {:>8} {:>18} {:>14}\n", "", "images", "top-1", "nearest distance", "same identity");
-    let mut line = |name: &str, f: &Figures| {
-        let _ = writeln!(
-            text,
-            "{name:<20} {:>10} {:>8.4} {:>18.4} {:>14.4}",
-            f.images, f.top1, f.nearest_distance, f.nearest_same_identity
-        );
-    };
-    line("synthetic", &q.synthetic);
-    if let Some(h) = &q.held_out {
-        line("held-out real", h);
-    }
-    let _ = writeln!(text, "\njudge: trained on {} real images for {} kimg", q.training_images, q.judge_kimg);
-    Ok(Outcome::new(text, json!(q)).with_rejects(rejected, &rejects_to))
+    terminal.note(&format!(
+        "training {} recognisers on {} real images of {} identities, testing on {} pairs ({})",
+        arms.len() as u64 * args.seeds,
+        material.real.len(),
+        material.real.identities().len(),
+        material.test.pairs.len(),
+        material.test.name
+    ));
+    let runs = comparison.run(&arms, args.seeds, terminal)?;
+    let results = summarise(&runs);
+    let text = table(&results, &material.test);
+    Ok(Outcome::new(text, json!({ "version": 1, "config": config, "arms": results }))
+        .with_rejects(rejected, &rejects_to))
 }
 
-/// Images of another split, of the identities that the judge knows.
-fn held_out(source: &Source, set: &str, split: &str, real: &IdentityDataset) -> Result<IdentityDataset> {
-    if source.split.as_deref().is_none_or(|s| s == split) {
-        return Err(Error::Usage(format!(
-            "--held-out {split}: the judge would be trained on these rows too; choose others with --split"
-        )));
-    }
-    let selection = Selection { split: Some(split.to_owned()), identity_set: Some(set.to_owned()), unlabelled: false };
-    let (images, _) = IdentityDataset::load(&source.manifest, &selection, real.image_size(), |_| Ok(()))?;
+/// The manifest's name without folders and extension.
+fn stem(spec: &str) -> String {
+    plan::default_out(spec).to_string_lossy().trim_end_matches("-augmented").to_owned()
+}
+
+/// Reads all images but the training images.
+fn material(args: &EvaluateArgs, source: &Source, set: &str, real: IdentityDataset) -> Result<Material> {
+    let size = real.image_size();
+    let split = |name: &str, option: &str| -> Result<IdentityDataset> {
+        if source.split.as_deref().is_none_or(|s| s == name) {
+            return Err(Error::Usage(format!(
+                "{option} {name}: recognisers would be trained on these rows too; choose others with --split"
+            )));
+        }
+        let selection = Selection { split: Some(name.into()), identity_set: Some(set.into()), unlabelled: false };
+        let (images, _) = IdentityDataset::load(&source.manifest, &selection, size, |_| Ok(()))?;
+        if images.is_empty() {
+            return Err(Error::Manifest(format!("{}: no usable row has split `{name}`", source.spec)));
+        }
+        Ok(images)
+    };
+    let held_out = match &args.held_out {
+        Some(name) => Some(of_known(&split(name, "--held-out")?, &real, name)?),
+        None => None,
+    };
+    let test = match (&args.pairs, &args.pairs_from) {
+        (Some(list), _) => PairSet::read(list, args.pair_images.as_deref(), &source.columns, size)?,
+        (None, Some(name)) => {
+            PairSet::draw(&format!("drawn from split {name}"), split(name, "--pairs-from")?, DRAWN_PAIRS)?
+        }
+        (None, None) => {
+            return Err(Error::Usage(
+                "nothing to test on: name a split of other persons with --pairs-from, or a list with --pairs".into(),
+            ));
+        }
+    };
+    let synthetic = match &args.synthetic {
+        Some(dataset) => Synthetic::read(dataset, &real)?,
+        None => Synthetic::default(),
+    };
+    Ok(Material { real, existing: synthetic.existing, new: synthetic.new, held_out, test })
+}
+
+/// Those of `images` that show identities of `real`, with its labels.
+fn of_known(images: &IdentityDataset, real: &IdentityDataset, split: &str) -> Result<IdentityDataset> {
     let (mut pixels, mut labels) = (Vec::new(), Vec::new());
     for i in 0..images.len() {
         let name = &images.identities()[images.labels()[i] as usize];
@@ -81,4 +122,43 @@ fn held_out(source: &Source, set: &str, split: &str, real: &IdentityDataset) -> 
         return Err(Error::Manifest(format!("no row of split `{split}` shows an identity of the training rows")));
     }
     IdentityDataset::new(real.image_size(), pixels, labels, real.identities().to_vec())
+}
+
+/// The arms to train: the baseline is always one of them.
+fn chosen_arms(args: &EvaluateArgs, material: &Material) -> Result<Vec<Arm>> {
+    let possible = material.arms();
+    if args.arms.is_empty() {
+        return Ok(possible);
+    }
+    if let Some(arm) = args.arms.iter().find(|a| !possible.contains(a)) {
+        return Err(Error::Usage(format!("--arms {}: --synthetic holds no images for it", arm.name())));
+    }
+    Ok(Arm::ALL.into_iter().filter(|a| *a == Arm::Real || args.arms.contains(a)).collect())
+}
+
+/// The arms, one a line.
+fn table(results: &[ArmResult], test: &PairSet) -> String {
+    let mut text = format!(
+        "{:<10} {:>18} {:>10} {:>8} {:>26}  {}\n",
+        "arm", "accuracy %", "TAR@1e-3", "rank-1", "gain, points (95 %)", "seconds"
+    );
+    for r in results {
+        let accuracy = format!("{:.2} ± {:.2}", 100.0 * r.accuracy.mean, 100.0 * r.accuracy.deviation);
+        let gain = r.gain.as_ref().map_or(String::new(), |g| {
+            let (low, high) = g.ci95();
+            format!("{:+.2} ({:+.2} .. {:+.2})", 100.0 * g.accuracy_gain, 100.0 * low, 100.0 * high)
+        });
+        let rank = r.figures.get("rank1").map_or("-".into(), |s| format!("{:.3}", s.mean));
+        let tar = r.figures["tar_at_far_1e3"].mean;
+        let _ =
+            writeln!(text, "{:<10} {accuracy:>18} {tar:>10.3} {rank:>8} {gain:>26}  {:.0}", r.arm.name(), r.seconds);
+    }
+    let _ = writeln!(
+        text,
+        "\n{} seeds, {} pairs ({})",
+        results.first().map_or(0, |r| r.accuracy.count),
+        test.pairs.len(),
+        test.name
+    );
+    text
 }

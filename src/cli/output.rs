@@ -131,7 +131,7 @@ impl Job<'_> {
             "program": env!("CARGO_PKG_VERSION"),
             "manifest_hash": self.manifest_hash,
             "split": self.source.and_then(|s| s.split.clone()),
-            "columns": self.source.map(|s| s.columns.clone()),
+            "columns": self.source.map(|s| [&s.columns.identity, &s.columns.image, &s.columns.image_uri]),
             "config_hash": self.config.hash()?,
             "models": self.models.iter().map(|m| json!({ "identity_set": m.set, "hash": m.hash })).collect::<Vec<_>>(),
             "seed": s.seed,
@@ -161,7 +161,7 @@ impl Job<'_> {
         if let Some(done) = prepare(&self.out, &description)? {
             return Ok(self.outcome(&done, true));
         }
-        store::write_atomic(&self.out.join("config.toml"), self.config.to_toml()?.as_bytes())?;
+        store::write_atomic(&self.out.join("config.toml"), crate::config::to_toml(&self.config)?.as_bytes())?;
         let mut sink: Box<dyn Sink> = match self.output.format {
             Format::Parquet => {
                 Box::new(ParquetSink::new(&self.out, &names, synthetic + real, self.output.shard_rows.get())?)

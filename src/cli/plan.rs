@@ -1,8 +1,8 @@
 //! The validated plan of a run: an opened manifest, a resolved configuration, a device and the folders to use.
 
-use super::args::{ConfigArgs, GlobalArgs, InputArgs};
+use super::args::{ConfigArgs, EvaluationConfigArgs, GlobalArgs, InputArgs};
 use super::terminal::Terminal;
-use crate::config::{Preset, RunConfig};
+use crate::config::{EvaluationConfig, Preset, RecogniserPreset, RunConfig};
 use crate::dataset::{Census, IdentityDataset, Selection, decode_source};
 use crate::error::{Error, Result};
 use crate::manifest::rejects::{self, Reject};
@@ -25,7 +25,7 @@ pub struct Source {
     pub split: Option<String>,
     pub max_bad: f64,
     /// Names of the columns that were asked for.
-    pub columns: Vec<String>,
+    pub columns: Columns,
 }
 
 impl Source {
@@ -53,7 +53,6 @@ impl Source {
             }
             None => splits.contains("train").then(|| "train".to_owned()),
         };
-        let columns = vec![columns.identity, columns.image, columns.image_uri];
         let source = Self { spec, manifest, census, split, max_bad: args.max_bad, columns };
         if source.sets().is_empty() {
             return Err(Error::Manifest(format!("{}: holds no labelled row to work on", source.spec)));
@@ -192,7 +191,26 @@ pub fn resolve_config(args: &ConfigArgs, source: Option<&Source>) -> Result<RunC
     }
     config.train.balanced |= args.balanced;
     for set in &args.set {
-        config = config.with(set)?;
+        config = crate::config::with(&config, set)?;
+    }
+    config.validate()?;
+    Ok(config)
+}
+
+/// Resolves the configuration of an evaluation, as [`resolve_config`] does.
+pub fn resolve_evaluation(args: &EvaluationConfigArgs, source: &Source) -> Result<EvaluationConfig> {
+    let fallback = match typical_side(&source.manifest)? {
+        Some(side) if side < TINY_BELOW => RecogniserPreset::Tiny,
+        _ => RecogniserPreset::Small,
+    };
+    let mut config = match &args.config {
+        Some(path) => EvaluationConfig::from_file(path, args.preset, fallback)?,
+        None => EvaluationConfig::preset(args.preset.unwrap_or(fallback)),
+    };
+    config.image_size = args.image_size.unwrap_or(config.image_size);
+    config.seed = args.seed.unwrap_or(config.seed);
+    for set in &args.set {
+        config = crate::config::with(&config, set)?;
     }
     config.validate()?;
     Ok(config)

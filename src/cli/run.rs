@@ -142,6 +142,6 @@ pub fn dry_run(source: &Source, config: &RunConfig, synthesis: Option<&Synthesis
         let _ = writeln!(text, "to synthesize: {n} per identity, {new} new identities a set");
     }
     text.push('\n');
-    text += &config.to_toml()?;
+    text += &crate::config::to_toml(config)?;
     Ok(Outcome::new(text, json!({ "version": 1, "dry_run": true, "sets": sets, "config": config })))
 }

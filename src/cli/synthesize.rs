@@ -47,7 +47,10 @@ pub fn run(args: &SynthesizeArgs, global: &GlobalArgs, terminal: &mut Terminal) 
     job.check(identities)?;
     if global.dry_run {
         let config = &job.config;
-        return Ok(Outcome::new(config.to_toml()?, json!({ "version": 1, "dry_run": true, "config": config })));
+        return Ok(Outcome::new(
+            crate::config::to_toml(config)?,
+            json!({ "version": 1, "dry_run": true, "config": config }),
+        ));
     }
     job.write(terminal)
 }

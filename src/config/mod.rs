@@ -3,10 +3,16 @@
 //! Precedence is flags, then environment (both arrive through `cli`), then the file, then the preset. The resolved
 //! configuration is saved with every run; [`RunConfig::hash`] names trained models in the cache.
 
+mod evaluation;
 mod presets;
 mod validate;
 
 use crate::error::{Error, Result};
+pub use evaluation::{
+    AugmentationConfig, ComparisonConfig, EvaluationConfig, Margin, OptimiserKind, RecipeConfig, RecogniserConfig,
+    RecogniserPreset,
+};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -177,28 +183,14 @@ impl RunConfig {
     /// [`RunConfig::from_file`] on a string. A `preset` given by flag wins over the file's, `fallback` serves if neither
     /// names one.
     pub fn from_toml(text: &str, preset: Option<Preset>, fallback: Preset) -> std::result::Result<Self, String> {
-        let mut file: toml::Table = text.parse().map_err(|e: toml::de::Error| e.to_string())?;
-        let named = match file.remove("preset") {
-            Some(v) => Some(v.try_into::<Preset>().map_err(|e| format!("key `preset`: {e}"))?),
-            None => None,
-        };
-        let mut defaults = Self::preset(preset.or(named).unwrap_or(fallback));
-        // Another image size changes the number of layers, unless the file says that too.
-        if let Some(size) = file.get("image_size") {
+        lay_over(text, preset, fallback, |preset, file| {
+            let defaults = Self::preset(preset);
+            // Another image size changes the number of layers, unless the file says that too.
+            let Some(size) = file.get("image_size") else { return Ok(defaults) };
             let size = size.as_integer().and_then(|s| usize::try_from(s).ok());
             let size = size.ok_or("key `image_size`: expected a whole number of pixels")?;
-            if let Ok(adapted) = defaults.clone().with_image_size(size) {
-                defaults = adapted;
-            }
-        }
-        let mut table = toml::Table::try_from(&defaults).map_err(|e| e.to_string())?;
-        overlay(&mut table, file, "")?;
-        toml::Value::Table(table).try_into().map_err(|e: toml::de::Error| e.to_string())
-    }
-
-    /// Canonical TOML text.
-    pub fn to_toml(&self) -> Result<String> {
-        toml::to_string_pretty(self).map_err(|e| Error::Config(e.to_string()))
+            Ok(defaults.clone().with_image_size(size).unwrap_or(defaults))
+        })
     }
 
     /// The part that decides a trained model: synthesis settings and output intervals are the preset's.
@@ -213,24 +205,52 @@ impl RunConfig {
 
     /// blake3 (hex) of the resolved configuration.
     pub fn hash(&self) -> Result<String> {
-        let json = serde_json::to_string(self).map_err(|e| Error::Config(e.to_string()))?;
-        Ok(blake3::hash(json.as_bytes()).to_hex().to_string())
+        hash(self)
     }
+}
 
-    /// One more value, as `key.in.dots=value` in TOML; a bare word counts as a string.
-    pub fn with(&self, assignment: &str) -> Result<Self> {
-        let error = |m: String| Error::Config(format!("--set {assignment}: {m}"));
-        let (key, value) = assignment.split_once('=').ok_or_else(|| error("expected KEY=VALUE".into()))?;
-        let parsed = format!("v = {value}").parse::<toml::Table>().ok().and_then(|mut t| t.remove("v"));
-        let mut value = parsed.unwrap_or_else(|| toml::Value::String(value.to_owned()));
-        for part in key.trim().rsplit('.') {
-            value = toml::Value::Table(toml::Table::from_iter([(part.to_owned(), value)]));
-        }
-        let toml::Value::Table(file) = value else { return Err(error("empty key".into())) };
-        let mut table = toml::Table::try_from(self).map_err(|e| error(e.to_string()))?;
-        overlay(&mut table, file, "").map_err(error)?;
-        toml::Value::Table(table).try_into().map_err(|e: toml::de::Error| error(e.to_string()))
+/// Lays TOML text over what `defaults` makes of the preset: `preset`, else the one that the text names, else `fallback`.
+fn lay_over<P: DeserializeOwned, C: Serialize + DeserializeOwned>(
+    text: &str,
+    preset: Option<P>,
+    fallback: P,
+    defaults: impl FnOnce(P, &toml::Table) -> std::result::Result<C, String>,
+) -> std::result::Result<C, String> {
+    let mut file: toml::Table = text.parse().map_err(|e: toml::de::Error| e.to_string())?;
+    let named = match file.remove("preset") {
+        Some(v) => Some(v.try_into::<P>().map_err(|e| format!("key `preset`: {e}"))?),
+        None => None,
+    };
+    let defaults = defaults(preset.or(named).unwrap_or(fallback), &file)?;
+    let mut table = toml::Table::try_from(&defaults).map_err(|e| e.to_string())?;
+    overlay(&mut table, file, "")?;
+    toml::Value::Table(table).try_into().map_err(|e: toml::de::Error| e.to_string())
+}
+
+/// `config` as canonical TOML text.
+pub fn to_toml(config: &impl Serialize) -> Result<String> {
+    toml::to_string_pretty(config).map_err(|e| Error::Config(e.to_string()))
+}
+
+/// blake3 (hex) of a resolved configuration.
+pub fn hash(config: &impl Serialize) -> Result<String> {
+    let json = serde_json::to_string(config).map_err(|e| Error::Config(e.to_string()))?;
+    Ok(blake3::hash(json.as_bytes()).to_hex().to_string())
+}
+
+/// `config` with one more value, as `key.in.dots=value` in TOML; a bare word counts as a string.
+pub fn with<C: Serialize + DeserializeOwned>(config: &C, assignment: &str) -> Result<C> {
+    let error = |m: String| Error::Config(format!("--set {assignment}: {m}"));
+    let (key, value) = assignment.split_once('=').ok_or_else(|| error("expected KEY=VALUE".into()))?;
+    let parsed = format!("v = {value}").parse::<toml::Table>().ok().and_then(|mut t| t.remove("v"));
+    let mut value = parsed.unwrap_or_else(|| toml::Value::String(value.to_owned()));
+    for part in key.trim().rsplit('.') {
+        value = toml::Value::Table(toml::Table::from_iter([(part.to_owned(), value)]));
     }
+    let toml::Value::Table(file) = value else { return Err(error("empty key".into())) };
+    let mut table = toml::Table::try_from(config).map_err(|e| error(e.to_string()))?;
+    overlay(&mut table, file, "").map_err(error)?;
+    toml::Value::Table(table).try_into().map_err(|e: toml::de::Error| error(e.to_string()))
 }
 
 /// Replaces values of `base` by those of `file`; a key that `base` lacks is an error that names the nearest one.
@@ -263,7 +283,7 @@ mod tests {
         for p in [Preset::Tiny, Preset::Base, Preset::Paper] {
             let c = RunConfig::preset(p);
             c.validate().unwrap();
-            assert_eq!(RunConfig::from_toml(&c.to_toml().unwrap(), None, Preset::Tiny).unwrap(), c);
+            assert_eq!(RunConfig::from_toml(&to_toml(&c).unwrap(), None, Preset::Tiny).unwrap(), c);
         }
     }
 

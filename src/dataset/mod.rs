@@ -145,6 +145,13 @@ impl IdentityDataset {
         Ok(Self { image_size, pixels, labels, identities, by_label, hash })
     }
 
+    /// The images `indices`, with the same identities.
+    pub fn subset(&self, indices: &[usize]) -> Result<Self> {
+        let pixels = indices.iter().flat_map(|i| self.image(*i)).copied().collect();
+        let labels = indices.iter().map(|i| self.labels[*i]).collect();
+        Self::new(self.image_size, pixels, labels, self.identities.clone())
+    }
+
     /// Number of images.
     pub fn len(&self) -> usize {
         self.labels.len()
@@ -214,7 +221,7 @@ pub fn to_byte(value: f32) -> u8 {
 }
 
 /// Pixels of a row, or why it has none.
-fn decode_row(row: &Row, image_size: usize) -> std::result::Result<Vec<u8>, String> {
+pub(crate) fn decode_row(row: &Row, image_size: usize) -> std::result::Result<Vec<u8>, String> {
     if row.identity.is_none() {
         return Err("identity is null or empty".into());
     }

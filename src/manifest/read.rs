@@ -78,6 +78,8 @@ pub struct Row {
     pub identity_set: Option<String>,
     /// Value of `split`.
     pub split: Option<String>,
+    /// Value of `image_id`.
+    pub image_id: Option<String>,
     /// The picture.
     pub image: ImageSource,
 }
@@ -97,7 +99,8 @@ pub(super) fn read_part(
     f: &mut impl FnMut(Vec<Row>) -> Result<ControlFlow<()>>,
 ) -> Result<()> {
     let layout = &part.layout;
-    let fields = [Some(&layout.identity), layout.split.as_ref(), layout.identity_set.as_ref()];
+    let fields =
+        [Some(&layout.identity), layout.split.as_ref(), layout.identity_set.as_ref(), layout.image_id.as_ref()];
     let mut wanted: Vec<usize> = fields
         .iter()
         .filter_map(|f| match f {
@@ -132,6 +135,7 @@ pub(super) fn read_part(
             let identity = text(Some(&layout.identity))?;
             let split = text(layout.split.as_ref())?;
             let set = text(layout.identity_set.as_ref())?;
+            let image_id = text(layout.image_id.as_ref())?;
             let pictures = column(layout.image).filter(|_| read_images);
             let mut rows = Vec::new();
             for r in 0..batch.num_rows() {
@@ -149,6 +153,7 @@ pub(super) fn read_part(
                         identity: identity[r].clone().filter(|v| !v.is_empty()),
                         identity_set: set[r].clone(),
                         split: split[r].clone(),
+                        image_id: image_id[r].clone(),
                         image,
                     });
                 }

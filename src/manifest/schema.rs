@@ -25,6 +25,8 @@ impl Default for Columns {
 pub const SPLIT: &str = "split";
 /// Name of the identity set of rows without a value in `identity_set`.
 pub const DEFAULT_SET: &str = "default";
+/// Optional column: name of the image within its identity, by which lists of pairs name images.
+pub const IMAGE_ID: &str = "image_id";
 /// Optional column: one model is trained for each value.
 pub const IDENTITY_SET: &str = "identity_set";
 
@@ -49,6 +51,7 @@ pub(crate) struct Layout {
     pub list: bool,
     pub split: Option<Field>,
     pub identity_set: Option<Field>,
+    pub image_id: Option<Field>,
 }
 
 /// A text value: a column of the file or a `key=value` folder.
@@ -108,7 +111,9 @@ impl Layout {
                 )));
             }
         };
-        Ok(Self { identity, image, kind, list, split: text(SPLIT)?, identity_set: text(IDENTITY_SET)? })
+        // Of another type it is somebody else's column.
+        let image_id = text(IMAGE_ID).unwrap_or_default();
+        Ok(Self { identity, image, kind, list, split: text(SPLIT)?, identity_set: text(IDENTITY_SET)?, image_id })
     }
 }
 

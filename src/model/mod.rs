@@ -49,7 +49,7 @@ pub enum Weights<'a> {
 }
 
 /// Builds one network from `weights` under `prefix`.
-fn build<N>(
+pub(crate) fn build<N>(
     prefix: &str,
     weights: &mut Weights,
     device: &Device,

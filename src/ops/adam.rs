@@ -7,24 +7,25 @@ use rayon::prelude::*;
 
 const CHUNK: usize = 1 << 16;
 
-/// `dst = decay * dst + (1 - decay) * src^power`
-struct Average {
-    decay: f32,
+/// `dst = keep * dst + add * src^power`
+struct Combine {
+    keep: f32,
+    add: f32,
     squared: bool,
 }
 
 #[multiversion(targets("x86_64+avx512f+avx512vl+avx512bw+avx512dq", "x86_64+avx2+fma"))]
-fn average(dst: &mut [f32], src: &[f32], decay: f32, squared: bool) {
+fn combine_values(dst: &mut [f32], src: &[f32], keep: f32, add: f32, squared: bool) {
     for (d, s) in dst.iter_mut().zip(src) {
         let v = if squared { s * s } else { *s };
-        *d = decay * *d + (1.0 - decay) * v;
+        *d = keep * *d + add * v;
     }
 }
 
 #[multiversion(targets("x86_64+avx512f+avx512vl+avx512bw+avx512dq", "x86_64+avx2+fma"))]
-fn descend(param: &mut [f32], m: &[f32], v: &[f32], step_size: f32, inv_bias2: f32, eps: f32) {
+fn descend(param: &mut [f32], m: &[f32], v: &[f32], step: &Descend) {
     for ((p, m), v) in param.iter_mut().zip(m).zip(v) {
-        *p -= step_size * m / ((v * inv_bias2).sqrt() + eps);
+        *p = step.keep * *p - step.step_size * m / ((v * step.inv_bias2).sqrt() + step.eps);
     }
 }
 
@@ -36,19 +37,22 @@ fn values_mut<'a>(storage: &'a mut CpuStorage, layout: &Layout) -> Result<&'a mu
     }
 }
 
-impl InplaceOp2 for Average {
+impl InplaceOp2 for Combine {
     fn name(&self) -> &'static str {
-        "moving-average"
+        "combine"
     }
 
     fn cpu_fwd(&self, d: &mut CpuStorage, dl: &Layout, s: &CpuStorage, sl: &Layout) -> Result<()> {
         let (d, s) = (values_mut(d, dl)?, slice(s, sl)?);
-        d.par_chunks_mut(CHUNK).zip(s.par_chunks(CHUNK)).for_each(|(d, s)| average(d, s, self.decay, self.squared));
+        d.par_chunks_mut(CHUNK)
+            .zip(s.par_chunks(CHUNK))
+            .for_each(|(d, s)| combine_values(d, s, self.keep, self.add, self.squared));
         Ok(())
     }
 }
 
 struct Descend {
+    keep: f32,
     step_size: f32,
     inv_bias2: f32,
     eps: f32,
@@ -71,18 +75,23 @@ impl InplaceOp3 for Descend {
         let (p, m, v) = (values_mut(p, pl)?, slice(m, ml)?, slice(v, vl)?);
         p.par_chunks_mut(CHUNK)
             .zip(m.par_chunks(CHUNK).zip(v.par_chunks(CHUNK)))
-            .for_each(|(p, (m, v))| descend(p, m, v, self.step_size, self.inv_bias2, self.eps));
+            .for_each(|(p, (m, v))| descend(p, m, v, self));
         Ok(())
     }
 }
 
-/// `target = decay * target + (1 - decay) * source`, in place.
-pub fn moving_average(target: &Var, source: &Tensor, decay: f64) -> Result<()> {
+/// `target = keep * target + add * source`, in place.
+pub(super) fn combine(target: &Var, keep: f64, source: &Tensor, add: f64) -> Result<()> {
     if use_kernels(source) {
-        let op = Average { decay: decay as f32, squared: false };
+        let op = Combine { keep: keep as f32, add: add as f32, squared: false };
         return target.as_tensor().inplace_op2(&source.detach().contiguous()?, &op);
     }
-    target.set(&((target.as_tensor() * decay)? + (source * (1.0 - decay))?)?.detach())
+    target.set(&((target.as_tensor() * keep)? + (source * add)?)?.detach())
+}
+
+/// `target = decay * target + (1 - decay) * source`, in place.
+pub fn moving_average(target: &Var, source: &Tensor, decay: f64) -> Result<()> {
+    combine(target, decay, source, 1.0 - decay)
 }
 
 /// Constants of Adam.
@@ -96,6 +105,8 @@ pub struct AdamParams {
     pub beta2: f64,
     /// Added to the root of the second moment.
     pub eps: f64,
+    /// Decoupled weight decay (Loshchilov and Hutter 2019): the parameter shrinks by this share of the step size.
+    pub weight_decay: f64,
 }
 
 /// First and second moments of one parameter's gradient.
@@ -120,9 +131,11 @@ impl Moments {
         let (m, v) = (self.first.as_tensor(), self.second.as_tensor());
         if use_kernels(grad) {
             let grad = grad.contiguous()?;
-            m.inplace_op2(&grad, &Average { decay: p.beta1 as f32, squared: false })?;
-            v.inplace_op2(&grad, &Average { decay: p.beta2 as f32, squared: true })?;
+            let average = |decay: f64, squared| Combine { keep: decay as f32, add: 1.0 - decay as f32, squared };
+            m.inplace_op2(&grad, &average(p.beta1, false))?;
+            v.inplace_op2(&grad, &average(p.beta2, true))?;
             let op = Descend {
+                keep: (1.0 - p.learning_rate * p.weight_decay) as f32,
                 step_size: (p.learning_rate / bias1) as f32,
                 inv_bias2: (1.0 / bias2) as f32,
                 eps: p.eps as f32,
@@ -133,6 +146,6 @@ impl Moments {
         self.second.set(&((v * p.beta2)? + (grad.sqr()? * (1.0 - p.beta2))?)?)?;
         let step = ((self.first.as_tensor() * (p.learning_rate / bias1))?
             / ((self.second.as_tensor() / bias2)?.sqrt()? + p.eps)?)?;
-        param.set(&(param.as_tensor() - step)?.detach())
+        param.set(&((param.as_tensor() * (1.0 - p.learning_rate * p.weight_decay))? - step)?.detach())
     }
 }

@@ -19,6 +19,7 @@ mod direct;
 pub mod norm;
 pub mod pool;
 pub mod prelu;
+pub mod sgd;
 pub mod simd;
 pub mod tape;
 mod tile;

@@ -107,7 +107,7 @@ fn missing(path: &Path, key: &str) -> Error {
 }
 
 /// Writes tensors and a header as safetensors.
-pub(super) fn write(path: &Path, tensors: &BTreeMap<String, Tensor>, header: &impl Serialize) -> Result<()> {
+pub(crate) fn write(path: &Path, tensors: &BTreeMap<String, Tensor>, header: &impl Serialize) -> Result<()> {
     let json = serde_json::to_string(header).map_err(|e| Error::Model(e.to_string()))?;
     let metadata = HashMap::from([(METADATA.to_owned(), json)]);
     let bytes = safetensors::serialize(tensors.iter().map(|(k, t)| (k.as_str(), t)), Some(metadata))
@@ -116,7 +116,7 @@ pub(super) fn write(path: &Path, tensors: &BTreeMap<String, Tensor>, header: &im
 }
 
 /// Reads what [`write`] wrote.
-pub(super) fn read<H: DeserializeOwned>(path: &Path, device: &Device) -> Result<(BTreeMap<String, Tensor>, H)> {
+pub(crate) fn read<H: DeserializeOwned>(path: &Path, device: &Device) -> Result<(BTreeMap<String, Tensor>, H)> {
     let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
     parse(&bytes, device).map_err(|m| Error::Model(format!("{}: {m}", path.display())))
 }

@@ -105,15 +105,19 @@ pub(crate) fn draw_indices(dataset: &IdentityDataset, config: &TrainConfig, seed
             })
             .collect();
     }
-    let n = dataset.len();
+    shuffled(dataset.len(), b, seeds, "order", step)
+}
+
+/// Indices below `n` of `step`, `count` a step: epoch by epoch, each in an order of its own.
+pub(crate) fn shuffled(n: usize, count: usize, seeds: &Seeds, purpose: &str, step: u64) -> Vec<usize> {
     let mut order: (u64, Vec<usize>) = (u64::MAX, Vec::new());
-    (step * b as u64..(step + 1) * b as u64)
+    (step * count as u64..(step + 1) * count as u64)
         .map(|position| {
             let epoch = position / n as u64;
             if order.0 != epoch {
-                let mut shuffled: Vec<usize> = (0..n).collect();
-                shuffled.shuffle(&mut seeds.stream("order", &[epoch]));
-                order = (epoch, shuffled);
+                let mut indices: Vec<usize> = (0..n).collect();
+                indices.shuffle(&mut seeds.stream(purpose, &[epoch]));
+                order = (epoch, indices);
             }
             order.1[(position % n as u64) as usize]
         })
@@ -172,7 +176,7 @@ pub fn fit(
             config.train.duration_kimg
         )));
     }
-    store::write_atomic(&dir.join("config.toml"), config.to_toml()?.as_bytes())?;
+    store::write_atomic(&dir.join("config.toml"), crate::config::to_toml(config)?.as_bytes())?;
     let batch = config.train.batch_size as u64;
     let every = |kimg: f64| ((kimg * 1000.0 / batch as f64).round() as u64).max(1);
     let (save_every, grid_every) = (every(config.train.checkpoint_kimg), every(config.train.grid_kimg));

@@ -132,8 +132,13 @@ impl Optimizer {
                 moments.insert(format!("{network}.{name}"), (p.var.clone(), Moments::zeros_like(&p.var)?));
             }
         }
-        let params =
-            AdamParams { learning_rate: config.learning_rate, beta1: config.beta1, beta2: config.beta2, eps: 1e-8 };
+        let params = AdamParams {
+            learning_rate: config.learning_rate,
+            beta1: config.beta1,
+            beta2: config.beta2,
+            eps: 1e-8,
+            weight_decay: 0.0,
+        };
         Ok(Self { params, moments })
     }
 

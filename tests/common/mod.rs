@@ -27,7 +27,7 @@ pub fn small_config() -> RunConfig {
         "train.checkpoint_kimg=0.012",
         "train.grid_kimg=0.03",
     ] {
-        c = c.with(set).unwrap();
+        c = augment::config::with(&c, set).unwrap();
     }
     c.validate().unwrap();
     c

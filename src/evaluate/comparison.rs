@@ -1,0 +1,371 @@
+//! The comparison: recognisers trained with the same recipe and seeds on real images alone and with synthetic ones.
+
+use super::pairs::PairSet;
+use super::recogniser::{
+    Curriculum, Embeddings, Phase, Recogniser, Source, fit, training::CurvePoint, training::training_key,
+};
+use super::statistics::{self, Summary};
+use super::verification::{Verification, identify, verify};
+use crate::config::EvaluationConfig;
+use crate::dataset::IdentityDataset;
+use crate::error::{Error, Result};
+use crate::progress::Progress;
+use crate::store;
+use candle_core::Device;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// What a recogniser is trained on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Arm {
+    /// Real images, not augmented.
+    Plain,
+    /// Real images with the usual augmentation: the baseline.
+    Real,
+    /// The baseline, with repeats of real images in the place of synthetic ones: a control.
+    Repeats,
+    /// With synthetic images of existing identities.
+    Existing,
+    /// With images of new identities.
+    New,
+    /// With both.
+    Both,
+    /// First synthetic images alone, then real ones alone.
+    Pretrain,
+}
+
+impl Arm {
+    /// Every arm, in the order of a report.
+    pub const ALL: [Self; 7] =
+        [Self::Plain, Self::Real, Self::Repeats, Self::Existing, Self::New, Self::Both, Self::Pretrain];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::Real => "real",
+            Self::Repeats => "repeats",
+            Self::Existing => "existing",
+            Self::New => "new",
+            Self::Both => "both",
+            Self::Pretrain => "pretrain",
+        }
+    }
+
+    /// What it is trained on, in words.
+    pub fn description(self) -> &'static str {
+        match self {
+            Self::Plain => "real images, not augmented",
+            Self::Real => "real images, usual augmentation (baseline)",
+            Self::Repeats => "baseline + repeats of real images (control)",
+            Self::Existing => "baseline + synthetic images of existing identities",
+            Self::New => "baseline + new identities",
+            Self::Both => "baseline + both",
+            Self::Pretrain => "synthetic images first, then real ones",
+        }
+    }
+}
+
+/// The images of a comparison, at the recogniser's image size.
+pub struct Material {
+    /// Training images.
+    pub real: IdentityDataset,
+    /// Synthetic images of the identities of `real`.
+    pub existing: Option<IdentityDataset>,
+    /// Images of new identities.
+    pub new: Option<IdentityDataset>,
+    /// Real images of the identities of `real` that nothing is trained on, for identification.
+    pub held_out: Option<IdentityDataset>,
+    /// The verification test.
+    pub test: PairSet,
+}
+
+impl Material {
+    /// The arms that these images allow.
+    pub fn arms(&self) -> Vec<Arm> {
+        let possible = |arm: &Arm| match arm {
+            Arm::Plain | Arm::Real => true,
+            Arm::Repeats | Arm::Pretrain => self.existing.is_some() || self.new.is_some(),
+            Arm::Existing => self.existing.is_some(),
+            Arm::New => self.new.is_some(),
+            Arm::Both => self.existing.is_some() && self.new.is_some(),
+        };
+        Arm::ALL.into_iter().filter(possible).collect()
+    }
+
+    /// As many images as there are synthetic ones, all of them real: each identity's in turn.
+    fn repeats(&self) -> Result<IdentityDataset> {
+        let identities = self.real.identities();
+        let wanted: usize = [&self.existing, &self.new].into_iter().flatten().map(IdentityDataset::len).sum();
+        let (mut pixels, mut labels) = (Vec::new(), Vec::new());
+        for i in 0..wanted {
+            let label = (i % identities.len()) as u32;
+            let own = self.real.images_of(label);
+            pixels.extend_from_slice(self.real.image(own[(i / identities.len()) % own.len()]));
+            labels.push(label);
+        }
+        IdentityDataset::new(self.real.image_size(), pixels, labels, identities.to_vec())
+    }
+}
+
+/// The outcome of one training.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Run {
+    /// Hash of all that decides it.
+    pub key: String,
+    /// What it was trained on.
+    pub arm: Arm,
+    /// Its seed.
+    pub seed: u64,
+    /// Figures on the test pairs.
+    pub verification: Verification,
+    /// Share of held-out images whose nearest identity (its mean training embedding) is their own, and is among the
+    /// nearest five.
+    pub rank1: Option<f64>,
+    /// See `rank1`.
+    pub rank5: Option<f64>,
+    /// Losses while training.
+    pub curve: Vec<CurvePoint>,
+    /// Time of training and testing, in seconds. Not part of any hash.
+    pub seconds: f64,
+}
+
+/// The figures of one arm over all seeds, beside the baseline's.
+#[derive(Clone, Debug, Serialize)]
+pub struct ArmResult {
+    /// Which.
+    pub arm: Arm,
+    /// What it was trained on, in words.
+    pub description: String,
+    /// Accuracy of verification.
+    pub accuracy: Summary,
+    /// Other figures of verification and identification.
+    pub figures: BTreeMap<String, Summary>,
+    /// Gain against the baseline; none for the baseline.
+    pub gain: Option<Gain>,
+    /// Mean time of a training, in seconds.
+    pub seconds: f64,
+}
+
+/// Difference of accuracy to the baseline of the same seed.
+#[derive(Clone, Debug, Serialize)]
+pub struct Gain {
+    /// Mean over seeds, as a fraction.
+    pub accuracy_gain: f64,
+    /// The difference of each seed.
+    pub by_seed: Vec<f64>,
+    /// 95 % interval over paired seeds (Student's t); none with a single seed.
+    pub ci95_seeds: Option<(f64, f64)>,
+    /// 95 % interval over pairs of images (bootstrap of differences averaged over seeds).
+    pub ci95_pairs: (f64, f64),
+}
+
+impl Gain {
+    /// The interval that holds both.
+    pub fn ci95(&self) -> (f64, f64) {
+        let (low, high) = self.ci95_pairs;
+        self.ci95_seeds.map_or((low, high), |(l, h)| (low.min(l), high.max(h)))
+    }
+}
+
+/// Trains and tests recognisers, and keeps every outcome in a folder.
+pub struct Comparison<'a> {
+    /// The images.
+    pub material: &'a Material,
+    /// The recipe.
+    pub config: &'a EvaluationConfig,
+    /// Where outcomes and weights are kept.
+    pub folder: PathBuf,
+    /// Where to compute.
+    pub device: &'a Device,
+    /// Time since some moment: the library reads no clock of its own.
+    pub clock: &'a dyn Fn() -> Duration,
+}
+
+impl Comparison<'_> {
+    /// Trains every arm with every seed, unless its outcome is in the folder already.
+    pub fn run(&self, arms: &[Arm], seeds: u64, progress: &mut dyn Progress) -> Result<Vec<Run>> {
+        store::create_dir(&self.folder)?;
+        let repeats = if arms.contains(&Arm::Repeats) { Some(self.material.repeats()?) } else { None };
+        let images = self.config.recipe.steps * self.config.recipe.batch_size as u64;
+        let mut runs = Vec::new();
+        for seed in (0..seeds).map(|s| self.config.seed + s) {
+            for arm in arms {
+                let curriculum = self.curriculum(*arm, repeats.as_ref())?;
+                progress.start(&format!("{} {seed}", arm.name()), images, "images");
+                runs.push(self.one(*arm, seed, &curriculum, progress)?);
+                progress.finish();
+            }
+        }
+        Ok(runs)
+    }
+
+    /// What `arm` is trained on.
+    fn curriculum<'b>(&'b self, arm: Arm, repeats: Option<&'b IdentityDataset>) -> Result<Curriculum<'b>> {
+        let (m, c, steps) = (self.material, &self.config.comparison, self.config.recipe.steps);
+        let known = m.real.identities().len() as u32;
+        let same: Vec<u32> = (0..known).collect();
+        // Classes: real identities, then those of synthetic images that stand apart, then new identities.
+        let own = if c.own_labels { (known..2 * known).collect() } else { same.clone() };
+        let first_new = if c.own_labels { 2 * known } else { known };
+        let source = |images: &'b IdentityDataset, classes: &[u32], share: f64| Source {
+            images,
+            classes: classes.to_vec(),
+            share,
+        };
+        let real = |share: f64| source(&m.real, &same, share);
+        let absent = || Error::Usage(format!("arm `{}`: the dataset holds no such synthetic images", arm.name()));
+        let existing = |share: f64| m.existing.as_ref().map(|e| source(e, &own, share));
+        let new = |share: f64| {
+            m.new.as_ref().map(|n| {
+                let classes: Vec<u32> = (first_new..first_new + n.identities().len() as u32).collect();
+                source(n, &classes, share)
+            })
+        };
+        let mixed = |others: Vec<Source<'b>>| {
+            let share = 1.0 - others.iter().map(|o| o.share).sum::<f64>();
+            vec![Phase { steps, sources: std::iter::once(real(share)).chain(others).collect() }]
+        };
+        let s = c.synthetic_share;
+        let phases = match arm {
+            Arm::Plain | Arm::Real => mixed(Vec::new()),
+            Arm::Repeats => mixed(vec![source(repeats.ok_or_else(absent)?, &same, s)]),
+            Arm::Existing => mixed(vec![existing(s).ok_or_else(absent)?]),
+            Arm::New => mixed(vec![new(s).ok_or_else(absent)?]),
+            Arm::Both => mixed(vec![existing(s / 2.0).ok_or_else(absent)?, new(s / 2.0).ok_or_else(absent)?]),
+            Arm::Pretrain => {
+                let first = ((steps as f64 * c.pretrain_share).round() as u64).clamp(1, steps);
+                let both = m.existing.is_some() && m.new.is_some();
+                let share = if both { 0.5 } else { 1.0 };
+                let synthetic: Vec<Source> = [existing(share), new(share)].into_iter().flatten().collect();
+                if synthetic.is_empty() {
+                    return Err(absent());
+                }
+                vec![
+                    Phase { steps: first, sources: synthetic },
+                    Phase { steps: steps - first, sources: vec![real(1.0)] },
+                ]
+            }
+        };
+        let used = phases.iter().flat_map(|p| &p.sources).flat_map(|s| &s.classes).max();
+        Ok(Curriculum { classes: used.map_or(0, |c| *c as usize + 1), phases, augmented: arm != Arm::Plain })
+    }
+
+    /// Folder entry of a training.
+    fn path(&self, arm: Arm, seed: u64, extension: &str) -> PathBuf {
+        self.folder.join(format!("{}-{seed}.{extension}", arm.name()))
+    }
+
+    fn one(&self, arm: Arm, seed: u64, curriculum: &Curriculum, progress: &mut dyn Progress) -> Result<Run> {
+        let m = self.material;
+        let held_out = m.held_out.as_ref().map_or("", |h| h.hash());
+        let key = crate::config::hash(&(training_key(curriculum, self.config, seed)?, m.test.hash(), held_out))?;
+        let path = self.path(arm, seed, "json");
+        if let Some(run) = stored(&path, &key) {
+            return Ok(run);
+        }
+        let began = (self.clock)();
+        let weights = self.path(arm, seed, "safetensors");
+        let (recogniser, curve) = fit(curriculum, self.config, seed, &weights, self.device, progress)?;
+        let verification = verify(&recogniser.embed(&m.test.images)?, &m.test.pairs);
+        let ranks = match &m.held_out {
+            Some(held_out) => {
+                let gallery = class_means(&recogniser.embed(&m.real)?, &m.real);
+                let probes = recogniser.embed(held_out)?;
+                identify(&gallery, &probes, held_out.labels(), &[1, 5])
+            }
+            None => Vec::new(),
+        };
+        let seconds = ((self.clock)() - began).as_secs_f64();
+        let (rank1, rank5) = (ranks.first().copied(), ranks.get(1).copied());
+        let run = Run { key, arm, seed, verification, rank1, rank5, curve, seconds };
+        let json = serde_json::to_vec(&run).map_err(|e| Error::Config(e.to_string()))?;
+        store::write_atomic(&path, &json)?;
+        Ok(run)
+    }
+
+    /// The recogniser that [`Comparison::run`] trained on real images alone with the first seed.
+    pub fn baseline(&self, progress: &mut dyn Progress) -> Result<Recogniser> {
+        let curriculum = self.curriculum(Arm::Real, None)?;
+        let path = self.path(Arm::Real, self.config.seed, "safetensors");
+        Ok(fit(&curriculum, self.config, self.config.seed, &path, self.device, progress)?.0)
+    }
+}
+
+/// The outcome in `path`, if it is the one of `key`.
+fn stored(path: &Path, key: &str) -> Option<Run> {
+    let run: Run = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
+    (run.key == key).then_some(run)
+}
+
+/// Mean embedding of each identity, of length 1.
+pub fn class_means(embeddings: &Embeddings, images: &IdentityDataset) -> Embeddings {
+    let size = embeddings.size;
+    let mut values = vec![0.0; images.identities().len() * size];
+    for (i, label) in images.labels().iter().enumerate() {
+        let row = &mut values[*label as usize * size..(*label as usize + 1) * size];
+        row.iter_mut().zip(embeddings.row(i)).for_each(|(m, v)| *m += v);
+    }
+    for row in values.chunks_exact_mut(size) {
+        let norm = row.iter().map(|v| v * v).sum::<f32>().sqrt().max(1e-12);
+        row.iter_mut().for_each(|v| *v /= norm);
+    }
+    Embeddings { size, values }
+}
+
+/// Summarises `runs`: an entry for each arm, in their order, with gains against [`Arm::Real`].
+pub fn summarise(runs: &[Run]) -> Vec<ArmResult> {
+    let of = |arm: Arm| -> Vec<&Run> { runs.iter().filter(|r| r.arm == arm).collect() };
+    let baseline = of(Arm::Real);
+    let arms: Vec<Arm> = Arm::ALL.into_iter().filter(|a| !of(*a).is_empty()).collect();
+    arms.into_iter()
+        .map(|arm| {
+            let own = of(arm);
+            let over = |f: &dyn Fn(&Run) -> Option<f64>| {
+                let values: Vec<f64> = own.iter().filter_map(|r| f(r)).collect();
+                (!values.is_empty()).then(|| statistics::summary(&values))
+            };
+            let figure: [(&str, fn(&Run) -> Option<f64>); 6] = [
+                ("tar_at_far_1e2", |r| Some(r.verification.tar_at_far_1e2)),
+                ("tar_at_far_1e3", |r| Some(r.verification.tar_at_far_1e3)),
+                ("eer", |r| Some(r.verification.eer)),
+                ("auc", |r| Some(r.verification.auc)),
+                ("rank1", |r| r.rank1),
+                ("rank5", |r| r.rank5),
+            ];
+            let figures = figure.into_iter().filter_map(|(name, f)| Some((name.to_owned(), over(&f)?))).collect();
+            let accuracies: Vec<f64> = own.iter().map(|r| r.verification.accuracy).collect();
+            ArmResult {
+                arm,
+                description: arm.description().into(),
+                accuracy: statistics::summary(&accuracies),
+                figures,
+                gain: if arm == Arm::Real { None } else { gain(&own, &baseline) },
+                seconds: own.iter().map(|r| r.seconds).sum::<f64>() / own.len() as f64,
+            }
+        })
+        .collect()
+}
+
+/// Gain of `runs` over the baseline's of the same seeds.
+fn gain(runs: &[&Run], baseline: &[&Run]) -> Option<Gain> {
+    let paired: Vec<(&Run, &Run)> =
+        runs.iter().filter_map(|r| Some((*r, *baseline.iter().find(|b| b.seed == r.seed)?))).collect();
+    let by_seed: Vec<f64> = paired.iter().map(|(r, b)| r.verification.accuracy - b.verification.accuracy).collect();
+    let pairs = paired.first()?.0.verification.correct.len();
+    let by_pair: Vec<f64> = (0..pairs)
+        .map(|i| {
+            let right = |r: &Run| f64::from(u8::from(r.verification.correct[i]));
+            paired.iter().map(|(r, b)| right(r) - right(b)).sum::<f64>() / paired.len() as f64
+        })
+        .collect();
+    Some(Gain {
+        accuracy_gain: statistics::summary(&by_seed).mean,
+        ci95_seeds: statistics::t_interval(&by_seed),
+        ci95_pairs: statistics::bootstrap_interval(&by_pair),
+        by_seed,
+    })
+}

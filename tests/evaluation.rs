@@ -1,0 +1,193 @@
+//! The evaluation's formulas against reference implementations, recognisers that resume, and what contaminates a test.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use augment::config::{EvaluationConfig, RecogniserPreset, with};
+use augment::dataset::IdentityDataset;
+use augment::error::Error;
+use augment::evaluate::comparison::{Arm, Comparison, Material, summarise};
+use augment::evaluate::distribution::distances;
+use augment::evaluate::pairs::PairSet;
+use augment::evaluate::recogniser::{Curriculum, Embeddings, Phase, Source, fit};
+use augment::evaluate::verification::{Pair, judge};
+use augment::progress::{Progress, Silent};
+use augment::seeds::Seeds;
+use candle_core::Device;
+use rand::RngExt;
+use serde_json::Value;
+use std::cell::Cell;
+use std::time::Duration;
+
+fn goldens() -> Value {
+    serde_json::from_str(include_str!("goldens/evaluation.json")).unwrap()
+}
+
+fn numbers(v: &Value) -> Vec<f64> {
+    v.as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect()
+}
+
+#[test]
+fn distances_agree_with_the_reference_implementations() {
+    for case in goldens()["distances"].as_array().unwrap() {
+        let size = case["size"].as_u64().unwrap() as usize;
+        let features =
+            |name: &str| Embeddings { size, values: numbers(&case[name]).iter().map(|v| *v as f32).collect() };
+        let (real, fake) = (features("real"), features("fake"));
+        let ours = distances(&real, &fake);
+        let near = |ours: f64, name: &str, tolerance: f64| {
+            let want = case[name].as_f64().unwrap();
+            assert!((ours - want).abs() <= tolerance, "{name}: {ours}, reference {want}");
+        };
+        // f32 features and products against f64.
+        near(ours.frechet, "frechet", 1e-5);
+        near(ours.precision, "precision", 1e-12);
+        near(ours.recall, "recall", 1e-12);
+        near(ours.density, "density", 1e-12);
+        near(ours.coverage, "coverage", 1e-12);
+        let n = case["kernel_of_first"].as_u64().unwrap() as usize;
+        let first = |e: &Embeddings| Embeddings { size, values: e.values[..n * size].to_vec() };
+        near(distances(&first(&real), &first(&fake)).kernel, "kernel", 1e-6);
+    }
+}
+
+#[test]
+fn verification_follows_insightface() {
+    let golden = &goldens()["verification"];
+    let same: Vec<bool> = golden["same"].as_array().unwrap().iter().map(|v| v.as_bool().unwrap()).collect();
+    let (n, folds) = (same.len(), 10);
+    // The first folds of KFold are larger by one.
+    let sizes = (0..folds).map(|f| n / folds + usize::from(f < n % folds));
+    let fold_of: Vec<usize> = sizes.enumerate().flat_map(|(f, size)| vec![f; size]).collect();
+    let pair = |(is_same, fold): (&bool, &usize)| Pair { left: 0, right: 0, is_same: *is_same, fold: *fold };
+    let pairs: Vec<Pair> = same.iter().zip(&fold_of).map(pair).collect();
+    let ours = judge(&numbers(&golden["distance"]), &pairs);
+    assert!((ours.accuracy - golden["accuracy"].as_f64().unwrap()).abs() < 1e-12);
+    assert!((ours.accuracy_deviation - golden["deviation"].as_f64().unwrap()).abs() < 1e-12);
+    let correct: Vec<bool> = golden["correct"].as_array().unwrap().iter().map(|v| v.as_bool().unwrap()).collect();
+    assert_eq!(ours.correct, correct);
+}
+
+/// Images of `identities` persons who differ in colour, with noise.
+fn images(identities: usize, per_id: usize, seed: u64) -> IdentityDataset {
+    let mut rng = Seeds::new(seed).stream("images", &[]);
+    let (mut pixels, mut labels) = (Vec::new(), Vec::new());
+    for label in 0..identities {
+        let colour: [f32; 3] = [0; 3].map(|_| rng.random_range(60.0..200.0));
+        for _ in 0..per_id {
+            labels.push(label as u32);
+            pixels.extend((0..32 * 32 * 3).map(|i| (colour[i % 3] + rng.random_range(-40.0f32..40.0)) as u8));
+        }
+    }
+    let names = (0..identities).map(|i| format!("{seed}-{i:03}")).collect();
+    IdentityDataset::new(32, pixels, labels, names).unwrap()
+}
+
+fn tiny(changes: &[&str]) -> EvaluationConfig {
+    let small = [
+        "recogniser.channels=[16,16]",
+        "recogniser.blocks=[1,1]",
+        "recogniser.stem_channels=8",
+        "recipe.batch_size=16",
+    ];
+    let config = EvaluationConfig::preset(RecogniserPreset::Tiny);
+    let config = small.iter().chain(changes).fold(config, |c, set| with(&c, set).unwrap());
+    config.validate().unwrap();
+    config
+}
+
+/// Stops after some reports.
+struct StopAfter(Cell<u64>);
+
+impl Progress for StopAfter {
+    fn start(&mut self, _: &str, _: u64, _: &str) {}
+    fn at(&mut self, _: u64) {
+        self.0.set(self.0.get().saturating_sub(1));
+    }
+    fn finish(&mut self) {}
+    fn note(&mut self, _: &str) {}
+    fn resume(&mut self, _: u64) {}
+    fn train_step(&mut self, _: u64, _: u64, _: &augment::train::step::StepLosses) {}
+    fn stop_requested(&self) -> bool {
+        self.0.get() == 0
+    }
+}
+
+#[test]
+fn an_interrupted_recogniser_ends_with_the_same_weights() {
+    let real = images(6, 8, 1);
+    let other = images(4, 8, 2);
+    let dir = tempfile::tempdir().unwrap();
+    for optimiser in ["sgd", "adamw"] {
+        let config = tiny(&["recipe.steps=9", &format!("recipe.optimiser={optimiser}"), "recipe.learning_rate=0.01"]);
+        let curriculum = || {
+            let source =
+                |images, first: u32, n: u32, share| Source { images, classes: (first..first + n).collect(), share };
+            let mixed = vec![source(&real, 0, 6, 0.5), source(&other, 6, 4, 0.5)];
+            let phases =
+                vec![Phase { steps: 5, sources: mixed }, Phase { steps: 4, sources: vec![source(&real, 0, 6, 1.0)] }];
+            Curriculum { classes: 10, phases, augmented: true }
+        };
+        let path = |name: &str| dir.path().join(format!("{optimiser}-{name}.safetensors"));
+        let (whole, curve) = fit(&curriculum(), &config, 3, &path("whole"), &Device::Cpu, &mut Silent).unwrap();
+        let stopped = fit(&curriculum(), &config, 3, &path("parts"), &Device::Cpu, &mut StopAfter(Cell::new(5)));
+        assert!(matches!(stopped.err().unwrap(), Error::Interrupted { step: 4 }));
+        let (parts, resumed) = fit(&curriculum(), &config, 3, &path("parts"), &Device::Cpu, &mut Silent).unwrap();
+        assert_eq!(curve, resumed);
+        assert!(whole.embed(&real).unwrap().values == parts.embed(&real).unwrap().values);
+        let (another, _) = fit(&curriculum(), &config, 4, &path("another"), &Device::Cpu, &mut Silent).unwrap();
+        assert!(whole.embed(&real).unwrap().values != another.embed(&real).unwrap().values);
+        assert!(curve.last().unwrap().loss.is_finite());
+    }
+}
+
+#[test]
+fn a_comparison_learns_keeps_its_outcomes_and_finds_real_help() {
+    // Few and noisy real images, and many of the same persons: "synthetic" images that must help.
+    let all = images(12, 40, 7);
+    let take = |from: usize, to: usize| {
+        let chosen: Vec<usize> = (0..12).flat_map(|l| all.images_of(l)[from..to].to_vec()).collect();
+        all.subset(&chosen).unwrap()
+    };
+    let material = Material {
+        real: take(0, 2),
+        existing: Some(take(2, 36)),
+        new: None,
+        held_out: Some(take(36, 40)),
+        test: PairSet::draw("test", images(10, 6, 8), 100).unwrap(),
+    };
+    let config = tiny(&["recipe.steps=40", "recipe.learning_rate=0.05", "augmentation.colour=0"]);
+    let dir = tempfile::tempdir().unwrap();
+    let compare = || {
+        let comparison = Comparison {
+            material: &material,
+            config: &config,
+            folder: dir.path().to_owned(),
+            device: &Device::Cpu,
+            clock: &|| Duration::ZERO,
+        };
+        comparison.run(&[Arm::Real, Arm::Repeats, Arm::Existing, Arm::Pretrain], 2, &mut Silent).unwrap()
+    };
+    let runs = compare();
+    assert_eq!(runs.len(), 8);
+    assert!(
+        runs.iter().all(|r| r.verification.accuracy > 0.6),
+        "{:?}",
+        runs.iter().map(|r| r.verification.accuracy).collect::<Vec<_>>()
+    );
+    let results = summarise(&runs);
+    let existing = results.iter().find(|r| r.arm == Arm::Existing).unwrap();
+    let gain = existing.gain.as_ref().unwrap();
+    let mean = gain.by_seed.iter().sum::<f64>() / 2.0;
+    assert!((gain.accuracy_gain - mean).abs() < 1e-12 && gain.ci95().0 <= mean && mean <= gain.ci95().1);
+    let rank = |arm: Arm| results.iter().find(|r| r.arm == arm).unwrap().figures["rank1"].mean;
+    assert!(rank(Arm::Existing) > 0.5, "{} {}", rank(Arm::Existing), rank(Arm::Real));
+    // Outcomes in the folder are not computed again, and equal ones are.
+    let file = dir.path().join("existing-1.json");
+    let kept = std::fs::read(&file).unwrap();
+    std::fs::remove_file(dir.path().join("existing-1.safetensors")).unwrap();
+    compare();
+    assert!(!dir.path().join("existing-1.safetensors").exists());
+    std::fs::remove_file(&file).unwrap();
+    compare();
+    assert!(std::fs::read(&file).unwrap() == kept);
+}
