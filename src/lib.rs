@@ -3,8 +3,8 @@
 //! Data flows one way; a stage knows the types of earlier stages only:
 //!
 //! ```text
-//! manifest -> dataset -> model/train -> synthesize -> sink -> evaluate
-//! (Parquet)   (pixels)   (CVAE-GAN)     (images)      (files) (measures)
+//! manifest -> dataset -> model/train -> synthesize -> sink -> evaluate -> report
+//! (Parquet)   (pixels)   (CVAE-GAN)     (images)      (files) (gain)      (HTML, JSON)
 //! ```
 //!
 //! Progress and metrics are events ([`progress::Progress`]); only `cli` prints.
@@ -20,6 +20,7 @@ pub mod manifest;
 pub mod model;
 pub mod ops;
 pub mod progress;
+pub mod report;
 pub mod seeds;
 pub mod sink;
 pub mod store;

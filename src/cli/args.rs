@@ -260,6 +260,10 @@ pub struct EvaluateArgs {
     /// Number of paired seeds.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=1000), help_heading = "Comparison")]
     pub seeds: u64,
+    /// Similarity to a training image above which a synthetic image counts as a copy, in [0, 1] [default: above 99.9 % of
+    /// the held-out real images].
+    #[arg(long, value_name = "S", help_heading = "Comparison")]
+    pub max_copy_similarity: Option<f64>,
     /// Folder of outcomes and report [default: the manifest's name with `-evaluation`].
     #[arg(long, env = "AUGMENT_OUT", value_name = "DIR", help_heading = "Output")]
     pub out: Option<PathBuf>,

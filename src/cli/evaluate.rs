@@ -9,7 +9,10 @@ use crate::error::{Error, Result};
 use crate::evaluate::Synthetic;
 use crate::evaluate::comparison::{Arm, ArmResult, Comparison, Material, summarise};
 use crate::evaluate::pairs::PairSet;
+use crate::evaluate::quality;
 use crate::progress::Progress;
+use crate::report::{self, Report};
+use crate::store;
 use serde_json::json;
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -60,9 +63,28 @@ pub fn run(args: &EvaluateArgs, global: &GlobalArgs, terminal: &mut Terminal) ->
     ));
     let runs = comparison.run(&arms, args.seeds, terminal)?;
     let results = summarise(&runs);
-    let text = table(&results, &material.test);
-    Ok(Outcome::new(text, json!({ "version": 1, "config": config, "arms": results }))
-        .with_rejects(rejected, &rejects_to))
+    let quality = if material.existing.is_some() || material.new.is_some() {
+        let baseline = comparison.baseline(terminal)?;
+        Some(quality::judge(&material, &baseline, config.recipe.scale, args.max_copy_similarity, terminal)?)
+    } else {
+        None
+    };
+    let report = Report {
+        manifest: &source.spec,
+        manifest_hash: source.manifest.hash(),
+        config: &config,
+        material: &material,
+        runs: &runs,
+        arms: &results,
+        quality: quality.as_ref(),
+    };
+    let json = report.json();
+    let page = out.join("report.html");
+    store::write_atomic(&out.join("report.json"), json.to_string().as_bytes())?;
+    store::write_atomic(&page, report.html()?.as_bytes())?;
+    let verdict = report::verdict(&results, material.test.pairs.len());
+    let text = format!("{}\n{verdict}\nreport: {}\n", table(&results, &material.test), page.display());
+    Ok(Outcome::new(text, json).with_rejects(rejected, &rejects_to))
 }
 
 /// The manifest's name without folders and extension.

@@ -161,6 +161,22 @@ pub enum LatentSource {
     Prior,
     /// Normal distribution fitted to the posteriors of the training images.
     Fitted,
+    /// Posterior of a random training image of another identity: its pose, light and expression.
+    Posterior,
+}
+
+impl LatentSource {
+    /// Every source.
+    pub const ALL: [Self; 3] = [Self::Prior, Self::Fitted, Self::Posterior];
+
+    /// Its name in files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Prior => "prior",
+            Self::Fitted => "fitted",
+            Self::Posterior => "posterior",
+        }
+    }
 }
 
 /// Synthesis from a trained model.

@@ -12,6 +12,10 @@ use serde::Serialize;
 
 /// Images of a kind that are looked at, at most: as many of each identity as possible.
 const SAMPLE: usize = 4000;
+/// Cosine similarity that counts as the same identity where no held-out images tell.
+const THRESHOLD: f64 = 0.5;
+/// Similarity that counts as a copy where no held-out images tell.
+const COPY_LIMIT: f64 = 0.98;
 /// Share of held-out real images above which a similarity to a training image counts as a copy.
 const NATURAL: f64 = 0.999;
 
@@ -51,6 +55,19 @@ pub struct CopyFigures {
     pub share: f64,
 }
 
+/// Figures of the synthetic images of one identity.
+#[derive(Clone, Debug, Serialize)]
+pub struct IdentityFigures {
+    /// Its key.
+    pub identity: String,
+    /// Images looked at.
+    pub images: usize,
+    /// Share that is consistent with the identity.
+    pub consistency: f64,
+    /// Largest similarity to a training image.
+    pub nearest: f64,
+}
+
 /// Figures of all kinds of images.
 #[derive(Clone, Debug, Serialize)]
 pub struct Quality {
@@ -64,13 +81,92 @@ pub struct Quality {
     pub copy_limit: f64,
     /// Cosine similarity above which an image counts as showing its identity.
     pub identity_threshold: f64,
-    /// The most similar (training, synthetic) images: indices into both and the similarity.
+    /// Synthetic images of existing identities, by identity.
+    pub identities: Vec<IdentityFigures>,
+    /// The most similar (training, synthetic) images: indices into both and the similarity, most similar first.
     #[serde(skip)]
     pub nearest: Vec<(usize, usize, f32)>,
 }
 
-/// Judges the images of `material`. A similarity above `copy_limit`, or above nearly all of held-out real images if that is
-/// none, is a copy.
+/// What images are judged with.
+struct Judge<'a> {
+    recogniser: &'a Recogniser,
+    training: &'a IdentityDataset,
+    /// Mean embedding of each identity's training images.
+    means: Embeddings,
+    /// Embeddings of real images that nothing was trained on.
+    reference: Option<Embeddings>,
+    /// Factor on cosines.
+    scale: f64,
+    threshold: f64,
+    copy_limit: f64,
+}
+
+/// The figures of some images, and of each of them: similarity to its identity, most similar training image.
+type Judged = (Figures, Vec<f32>, Vec<copies::Nearest>);
+
+impl Judge<'_> {
+    /// Judges `images`, whose labels are those of the training images if `known`.
+    fn figures(
+        &self,
+        name: &str,
+        images: &IdentityDataset,
+        known: bool,
+        progress: &mut dyn Progress,
+    ) -> Result<Judged> {
+        let embeddings = self.recogniser.embed(images)?;
+        let own = class_means(&embeddings, images);
+        let centres = if known { &self.means } else { &own };
+        let label = |i: usize| images.labels()[i] as usize;
+        let similarity: Vec<f32> = (0..images.len()).map(|i| dot(embeddings.row(i), centres.row(label(i)))).collect();
+        let found = nearest(images, self.training, name, progress);
+        let near: Vec<f64> = found.iter().map(|n| f64::from(n.similarity)).collect();
+        let cosines = self.recogniser.class_cosines(images)?;
+        let share = |n: usize| n as f64 / images.len() as f64;
+        let right = (0..images.len()).filter(|i| top(&cosines[*i]) == label(*i)).count();
+        let figures = Figures {
+            images: images.len(),
+            top1: known.then(|| share(right)),
+            score: score(&cosines, self.scale),
+            similarity: similarity.iter().map(|s| f64::from(*s)).sum::<f64>() / images.len() as f64,
+            consistency: share(similarity.iter().filter(|s| f64::from(**s) > self.threshold).count()),
+            uniqueness: uniqueness(&own, self.threshold),
+            diversity: diversity(images),
+            eer: equal_error(&embeddings, images.labels(), centres).0,
+            distances: self.reference.as_ref().map(|r| distances(r, &embeddings)),
+            copies: CopyFigures {
+                mean: near.iter().sum::<f64>() / near.len() as f64,
+                high: quantile(near.clone(), 0.99).unwrap_or_default(),
+                share: share(near.iter().filter(|n| **n > self.copy_limit).count()),
+            },
+        };
+        Ok((figures, similarity, found))
+    }
+
+    /// Figures by identity, and the pairs of training image and image, most similar first.
+    fn by_identity(
+        &self,
+        images: &IdentityDataset,
+        similarity: &[f32],
+        found: &[copies::Nearest],
+    ) -> Vec<IdentityFigures> {
+        let labels = 0..images.identities().len() as u32;
+        let figures = |label: u32| {
+            let own = images.images_of(label);
+            let consistent = own.iter().filter(|i| f64::from(similarity[**i]) > self.threshold).count();
+            (!own.is_empty()).then(|| IdentityFigures {
+                identity: images.identities()[label as usize].clone(),
+                images: own.len(),
+                consistency: consistent as f64 / own.len() as f64,
+                nearest: own.iter().map(|i| f64::from(found[*i].similarity)).fold(-1.0, f64::max),
+            })
+        };
+        labels.filter_map(figures).collect()
+    }
+}
+
+/// Judges the images of `material`. A similarity above `copy_limit` counts as a copy; without one, a similarity above that of
+/// nearly all held-out real images.
 pub fn judge(
     material: &Material,
     recogniser: &Recogniser,
@@ -78,70 +174,48 @@ pub fn judge(
     copy_limit: Option<f64>,
     progress: &mut dyn Progress,
 ) -> Result<Quality> {
-    let real = sample(&material.real, SAMPLE)?;
-    let means = class_means(&recogniser.embed(&real)?, &real);
-    let held_out = material.held_out.as_ref().map(|h| sample(h, SAMPLE)).transpose()?;
-    let parts = held_out.as_ref().map(|h| halves(h)).transpose()?;
-    let natural = match &held_out {
-        Some(h) => nearest(h, &material.real, "copies (held out)", progress),
-        None => Vec::new(),
+    let real = material.real.subset(&sample(&material.real))?;
+    let mut judge = Judge {
+        recogniser,
+        training: &material.real,
+        means: class_means(&recogniser.embed(&real)?, &real),
+        reference: None,
+        scale,
+        threshold: THRESHOLD,
+        copy_limit: copy_limit.unwrap_or(COPY_LIMIT),
     };
-    let fallback = quantile(natural.iter().map(|n| f64::from(n.similarity)).collect(), NATURAL).unwrap_or(0.98);
-    let copy_limit = copy_limit.unwrap_or(fallback);
-    let (reference, level) = match &parts {
-        Some((a, b)) => (Some(recogniser.embed(a)?), Some((b, recogniser.embed(b)?))),
-        None => (None, None),
+    let level = match &material.held_out {
+        Some(held_out) => {
+            let held_out = held_out.subset(&sample(held_out))?;
+            let natural = nearest(&held_out, judge.training, "copies (held out)", progress);
+            let natural = quantile(natural.iter().map(|n| f64::from(n.similarity)).collect(), NATURAL);
+            judge.copy_limit = copy_limit.or(natural).unwrap_or(COPY_LIMIT);
+            let (reference, level) = halves(&held_out)?;
+            judge.reference = Some(recogniser.embed(&reference)?);
+            judge.threshold = equal_error(&recogniser.embed(&level)?, level.labels(), &judge.means).1;
+            Some(judge.figures("copies (real)", &level, true, progress)?.0)
+        }
+        None => None,
     };
-    let threshold = match &level {
-        Some((images, embeddings)) => equal_error(embeddings, images.labels(), &means).1,
-        None => 0.5,
-    };
-    let mut figures = |name: &str, images: &IdentityDataset, known: bool| -> Result<(Figures, Vec<copies::Nearest>)> {
-        let embeddings = recogniser.embed(images)?;
-        let own = if known { None } else { Some(class_means(&embeddings, images)) };
-        let centres = own.as_ref().unwrap_or(&means);
-        let similarity: Vec<f32> =
-            (0..images.len()).map(|i| dot(embeddings.row(i), centres.row(images.labels()[i] as usize))).collect();
-        let found = nearest(images, &material.real, name, progress);
-        let near: Vec<f64> = found.iter().map(|n| f64::from(n.similarity)).collect();
-        let cosines = recogniser.class_cosines(images)?;
-        let share = |n: usize| n as f64 / images.len() as f64;
-        let figures = Figures {
-            images: images.len(),
-            top1: known
-                .then(|| share(cosines.iter().zip(images.labels()).filter(|(c, l)| top(c) == **l as usize).count())),
-            score: score(&cosines, scale),
-            similarity: similarity.iter().map(|s| f64::from(*s)).sum::<f64>() / images.len() as f64,
-            consistency: share(similarity.iter().filter(|s| f64::from(**s) > threshold).count()),
-            uniqueness: uniqueness(&class_means(&embeddings, images), threshold),
-            diversity: diversity(images),
-            eer: equal_error(&embeddings, images.labels(), centres).0,
-            distances: reference.as_ref().map(|r| distances(r, &embeddings)),
-            copies: CopyFigures {
-                mean: near.iter().sum::<f64>() / near.len() as f64,
-                high: quantile(near.clone(), 0.99).unwrap_or_default(),
-                share: share(near.iter().filter(|n| **n > copy_limit).count()),
-            },
-        };
-        Ok((figures, found))
-    };
-    let real = level.as_ref().map(|(images, _)| figures("copies (real)", images, true)).transpose()?.map(|f| f.0);
-    let mut top_pairs = Vec::new();
+    let (mut pairs, mut identities) = (Vec::new(), Vec::new());
     let existing = match &material.existing {
         Some(images) => {
-            let images = sample(images, SAMPLE)?;
-            let (f, found) = figures("copies (existing)", &images, true)?;
-            top_pairs = found.iter().enumerate().map(|(i, n)| (n.index, i, n.similarity)).collect();
-            top_pairs.sort_by(|a, b| b.2.total_cmp(&a.2));
-            Some(f)
+            let chosen = sample(images);
+            let images = images.subset(&chosen)?;
+            let (figures, similarity, found) = judge.figures("copies (existing)", &images, true, progress)?;
+            identities = judge.by_identity(&images, &similarity, &found);
+            pairs = found.iter().zip(chosen).map(|(n, i)| (n.index, i, n.similarity)).collect();
+            pairs.sort_by(|a, b| b.2.total_cmp(&a.2));
+            Some(figures)
         }
         None => None,
     };
     let new = match &material.new {
-        Some(images) => Some(figures("copies (new)", &sample(images, SAMPLE)?, false)?.0),
+        Some(images) => Some(judge.figures("copies (new)", &images.subset(&sample(images))?, false, progress)?.0),
         None => None,
     };
-    Ok(Quality { real, existing, new, copy_limit, identity_threshold: threshold, nearest: top_pairs })
+    let (copy_limit, identity_threshold) = (judge.copy_limit, judge.threshold);
+    Ok(Quality { real: level, existing, new, copy_limit, identity_threshold, identities, nearest: pairs })
 }
 
 fn nearest(
@@ -156,11 +230,11 @@ fn nearest(
     found
 }
 
-/// The first images of each identity, so many that there are at most `limit`.
-fn sample(images: &IdentityDataset, limit: usize) -> Result<IdentityDataset> {
-    let per_id = (limit / images.identities().len().max(1)).max(2);
+/// The first images of each identity, so many that there are at most [`SAMPLE`].
+fn sample(images: &IdentityDataset) -> Vec<usize> {
+    let per_id = (SAMPLE / images.identities().len().max(1)).max(2);
     let labels = 0..images.identities().len() as u32;
-    images.subset(&labels.flat_map(|l| images.images_of(l).iter().take(per_id)).copied().collect::<Vec<_>>())
+    labels.flat_map(|l| images.images_of(l).iter().take(per_id)).copied().collect()
 }
 
 /// Every other image of each identity, and the rest.

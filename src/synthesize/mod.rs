@@ -45,12 +45,16 @@ pub struct Sampling {
 }
 
 /// z of one image, `[Z]`.
-fn draw_latent(model: &TrainedModel, sampling: &Sampling, item: &Item) -> Result<Vec<f32>> {
+fn draw_latent(model: &TrainedModel, sampling: &Sampling, item: &Item) -> Vec<f32> {
     let key = [&sampling.seed.to_le_bytes()[..], model.hash.as_bytes(), item.identity.as_bytes()];
     let mut rng = Seeds::keyed(&key).stream("z", &[item.index]);
     let mut z = normal_vec(&mut rng, model.header.config.model.latent_dim);
     z.iter_mut().for_each(|v| *v *= sampling.truncation as f32);
-    if sampling.latent == LatentSource::Prior { Ok(z) } else { model.latent.place(&z) }
+    match sampling.latent {
+        LatentSource::Prior => z,
+        LatentSource::Fitted => model.latents.place(&z),
+        LatentSource::Posterior => model.latents.borrow(&z, &item.mix, &mut rng),
+    }
 }
 
 /// Images that pass through G at a time. It decides how sums are cut, so it is the same for every run.
@@ -66,13 +70,13 @@ pub fn render(model: &TrainedModel, sampling: &Sampling, items: &[Item]) -> Resu
     for part in items.chunks(BATCH) {
         let mut latents = Vec::with_capacity(BATCH * z_dim);
         for item in part {
-            latents.extend(draw_latent(model, sampling, item)?);
+            latents.extend(draw_latent(model, sampling, item));
         }
         latents.resize(BATCH * z_dim, 0.0);
         let mut mixes: Vec<Vec<(u32, f32)>> = part.iter().map(|i| i.mix.clone()).collect();
         mixes.resize(BATCH, vec![(0, 1.0)]);
         mixes.iter_mut().for_each(|m| m.resize(width, (0, 0.0)));
-        let device = model.latent.mean.device();
+        let device = &model.device;
         let z = candle_core::Tensor::from_vec(latents, (BATCH, z_dim), device)?;
         let images = model.generator.net.forward(&(&z).into(), &Labels::mixed(&mixes, device)?, Mode::Eval)?;
         let values = images.flatten_all()?.to_vec1::<f32>()?;
@@ -197,10 +201,7 @@ fn record(
         seed: sampling.seed,
         index: item.index as i64,
         label_mix: serde_json::json!(mix).to_string(),
-        latent: match sampling.latent {
-            LatentSource::Prior => "prior".into(),
-            LatentSource::Fitted => "fitted".into(),
-        },
+        latent: sampling.latent.name().into(),
         truncation: sampling.truncation,
         model_hash: model.hash.clone(),
         config_hash: provenance.config_hash.clone(),
@@ -231,11 +232,8 @@ pub fn item_of(model: &TrainedModel, record: &Record) -> Result<(Item, Sampling)
         at.map(|l| l as u32).ok_or_else(|| wrong(format!("the model has no identity `{name}`")))
     };
     let mix = mix.iter().map(|(name, w)| Ok((label(name)?, *w))).collect::<Result<Vec<_>>>()?;
-    let latent = match record.latent.as_str() {
-        "prior" => LatentSource::Prior,
-        "fitted" => LatentSource::Fitted,
-        other => return Err(wrong(format!("unknown latent source `{other}`"))),
-    };
+    let latent = LatentSource::ALL.into_iter().find(|l| l.name() == record.latent);
+    let latent = latent.ok_or_else(|| wrong(format!("unknown latent source `{}`", record.latent)))?;
     let sampling = Sampling { seed: record.seed, latent, truncation: record.truncation };
     Ok((Item { identity: record.identity.clone(), index: record.index as u64, mix }, sampling))
 }

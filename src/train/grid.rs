@@ -46,7 +46,7 @@ pub fn render(
     let fitted = latent::fit(encoder, dataset, config, LATENT_IMAGES, device).ok();
     let mut samples = noise.clone();
     for z in noise.chunks_exact(z) {
-        samples.extend(fitted.as_ref().map_or_else(|| Ok(z.to_vec()), |f| f.place(z))?);
+        samples.extend(fitted.as_ref().map_or_else(|| z.to_vec(), |f| f.place(z)));
     }
     for row in 0..rows {
         let label = (row * classes / rows) as u32;

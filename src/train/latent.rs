@@ -1,37 +1,104 @@
-//! The normal distribution fitted to the posteriors of the training images: what the generator was really trained on.
+//! Where z comes from in synthesis, beside N(0, I): what the generator was really trained on, the posteriors of the
+//! training images, one by one or as a normal distribution fitted to all.
 
 use crate::config::RunConfig;
 use crate::dataset::IdentityDataset;
 use crate::error::{Error, Result};
 use crate::model::encoder::Encoder;
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
+use rand::{Rng, RngExt};
+use std::collections::BTreeMap;
 
-/// Mean and Cholesky factor of the covariance of z over all posteriors.
+/// Draws of a posterior before one of the identity itself is accepted.
+const TRIES: usize = 100;
+
+/// The posteriors of training images, and their mixture's mean and Cholesky factor.
 #[derive(Clone, Debug)]
-pub struct FittedLatent {
-    /// `[Z]`
-    pub mean: Tensor,
+pub struct Latents {
+    mean: Vec<f32>,
     /// Lower triangular `[Z, Z]`
-    pub factor: Tensor,
+    factor: Vec<f32>,
+    /// Label of the image of each posterior.
+    labels: Vec<u32>,
+    /// `[N, Z]`
+    means: Vec<f32>,
+    /// `[N, Z]`
+    deviations: Vec<f32>,
 }
 
-impl FittedLatent {
-    /// A draw from N(0, I) moved to this distribution, `[Z]`.
-    pub fn place(&self, noise: &[f32]) -> Result<Vec<f32>> {
-        let z = Tensor::from_slice(noise, (noise.len(), 1), self.mean.device())?;
-        Ok((self.factor.matmul(&z)?.squeeze(1)? + &self.mean)?.to_vec1()?)
+impl Latents {
+    /// A draw from N(0, I) moved to the fitted normal distribution, `[Z]`.
+    pub fn place(&self, noise: &[f32]) -> Vec<f32> {
+        let rows = self.factor.chunks_exact(noise.len()).zip(&self.mean);
+        rows.map(|(row, mean)| mean + row.iter().zip(noise).map(|(f, n)| f * n).sum::<f32>()).collect()
+    }
+
+    /// A draw from N(0, I) moved to the posterior of a random training image that shows none of `identities`, `[Z]`.
+    pub fn borrow(&self, noise: &[f32], identities: &[(u32, f32)], rng: &mut impl Rng) -> Vec<f32> {
+        let mut at = 0;
+        for _ in 0..TRIES {
+            at = rng.random_range(0..self.labels.len());
+            if identities.iter().all(|(label, _)| *label != self.labels[at]) {
+                break;
+            }
+        }
+        let of = |values: &[f32]| values[at * noise.len()..(at + 1) * noise.len()].to_vec();
+        let moved = of(&self.means).into_iter().zip(of(&self.deviations)).zip(noise);
+        moved.map(|((mean, deviation), n)| mean + deviation * n).collect()
+    }
+
+    /// Adds all values to `out`.
+    pub fn export(&self, out: &mut BTreeMap<String, Tensor>) -> Result<()> {
+        let (z, n) = (self.mean.len(), self.labels.len());
+        let tensor = |values: &[f32], shape: &[usize]| Tensor::from_slice(values, shape, &Device::Cpu);
+        out.insert("latent.mean".into(), tensor(&self.mean, &[z])?);
+        out.insert("latent.factor".into(), tensor(&self.factor, &[z, z])?);
+        out.insert("latent.posterior.mean".into(), tensor(&self.means, &[n, z])?);
+        out.insert("latent.posterior.deviation".into(), tensor(&self.deviations, &[n, z])?);
+        out.insert("latent.posterior.label".into(), Tensor::from_slice(&self.labels, n, &Device::Cpu)?);
+        Ok(())
+    }
+
+    /// Takes out of `tensors` what [`Latents::export`] put there; shapes and types must fit `z` and `classes`.
+    pub fn import(tensors: &mut BTreeMap<String, Tensor>, z: usize, classes: usize) -> Result<Self> {
+        let mut take = |name: &str, dtype: DType| -> Result<Tensor> {
+            let t = tensors.remove(name).ok_or_else(|| Error::Model(format!("tensor `{name}` is missing")))?;
+            if t.dtype() != dtype {
+                return Err(Error::Model(format!("tensor `{name}` is {:?}, expected {dtype:?}", t.dtype())));
+            }
+            Ok(t)
+        };
+        let label = take("latent.posterior.label", DType::U32)?;
+        let n = label.elem_count();
+        let mut values = |name: &str, shape: &[usize]| -> Result<Vec<f32>> {
+            let t = take(name, DType::F32)?;
+            let wrong = || Error::Model(format!("tensor `{name}` is not a finite F32 tensor of shape {shape:?}"));
+            let values = if t.dims() == shape { t.flatten_all()?.to_vec1::<f32>()? } else { return Err(wrong()) };
+            if values.iter().all(|v| v.is_finite()) { Ok(values) } else { Err(wrong()) }
+        };
+        let latents = Self {
+            mean: values("latent.mean", &[z])?,
+            factor: values("latent.factor", &[z, z])?,
+            means: values("latent.posterior.mean", &[n, z])?,
+            deviations: values("latent.posterior.deviation", &[n, z])?,
+            labels: label.flatten_all()?.to_vec1()?,
+        };
+        if n == 0 || latents.labels.iter().any(|l| *l as usize >= classes) {
+            return Err(Error::Model("tensor `latent.posterior.label` names labels that the model lacks".into()));
+        }
+        Ok(latents)
     }
 }
 
-/// Fits the first two moments of the mixture of posteriors of at most `images` images, evenly chosen: the covariance of
-/// means plus the mean of variances.
+/// The posteriors of at most `images` images, evenly chosen, and the first two moments of their mixture: the covariance
+/// of means plus the mean of variances.
 pub fn fit(
     encoder: &Encoder,
     dataset: &IdentityDataset,
     config: &RunConfig,
     images: usize,
     device: &Device,
-) -> Result<FittedLatent> {
+) -> Result<Latents> {
     let z = config.model.latent_dim;
     let step = dataset.len().div_ceil(images);
     let indices: Vec<usize> = (0..dataset.len()).step_by(step).collect();
@@ -55,9 +122,11 @@ pub fn fit(
         .cholesky()
         .ok_or_else(|| Error::Model("the posteriors' covariance is not positive definite: E has collapsed".into()))?
         .l();
-    let rows: Vec<f32> = (0..z).flat_map(|i| (0..z).map(move |j| (i, j))).map(|ij| factor[ij] as f32).collect();
-    Ok(FittedLatent {
-        mean: Tensor::from_vec(mean.iter().map(|m| *m as f32).collect::<Vec<_>>(), z, device)?,
-        factor: Tensor::from_vec(rows, (z, z), device)?,
+    Ok(Latents {
+        mean: mean.iter().map(|m| *m as f32).collect(),
+        factor: (0..z).flat_map(|i| (0..z).map(move |j| (i, j))).map(|ij| factor[ij] as f32).collect(),
+        labels: indices.iter().map(|i| dataset.labels()[*i]).collect(),
+        means,
+        deviations: logvars.iter().map(|v| (v / 2.0).exp()).collect(),
     })
 }

@@ -22,7 +22,7 @@ use std::path::Path;
 use step::{Batch, Optimizer};
 pub use trained::TrainedModel;
 
-/// Images whose posteriors the latent distribution of a finished model is fitted to, at most.
+/// Images whose posteriors a finished model keeps, at most.
 const LATENT_IMAGES: usize = 4096;
 
 /// Everything that a training has at a step; what a checkpoint saves.
@@ -215,8 +215,8 @@ pub fn fit(
         draw_grid(&state)?;
     }
     progress.finish();
-    let latent = latent::fit(&state.model.encoder.net, dataset, config, LATENT_IMAGES, device)?;
-    TrainedModel::from_training(&state, latent, config, dataset)?.save(dir)
+    let latents = latent::fit(&state.model.encoder.net, dataset, config, LATENT_IMAGES, device)?;
+    TrainedModel::from_training(&state, &latents, config, dataset, device)?.save(dir)
 }
 
 /// Posterior means and log-variances of images, `[n, Z]` each, row-major.

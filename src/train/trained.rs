@@ -1,6 +1,6 @@
 //! A trained model on disk: averaged generator, encoder, classifier and the fitted latent distribution.
 
-use super::latent::FittedLatent;
+use super::latent::Latents;
 use super::{State, checkpoint};
 use crate::config::RunConfig;
 use crate::dataset::IdentityDataset;
@@ -10,7 +10,7 @@ use crate::model::{
     Network, Weights, build_classifier, build_encoder, build_generator, classifier::Classifier, encoder::Encoder,
     generator::Generator,
 };
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -18,7 +18,7 @@ use std::path::Path;
 /// Name of the weights file in a model folder.
 pub const MODEL_FILE: &str = "model.safetensors";
 
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// What a model was trained on and how.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -50,7 +50,9 @@ pub struct TrainedModel {
     /// C, for judging images.
     pub classifier: Network<Classifier>,
     /// Distribution of z over the training images.
-    pub latent: FittedLatent,
+    pub latents: Latents,
+    /// Where the networks are.
+    pub device: Device,
 }
 
 /// Tensors of a finished training, not yet on disk.
@@ -64,17 +66,16 @@ impl TrainedModel {
     /// Collects what synthesis needs from the end of a training.
     pub fn from_training(
         state: &State,
-        latent: FittedLatent,
+        latents: &Latents,
         config: &RunConfig,
         dataset: &IdentityDataset,
+        device: &Device,
     ) -> Result<Unsaved> {
         let mut tensors = BTreeMap::new();
         state.averaged.export("generator", &mut tensors);
         state.model.encoder.export("encoder", &mut tensors);
         state.model.classifier.export("classifier", &mut tensors);
-        let device = latent.mean.device().clone();
-        tensors.insert("latent.mean".into(), latent.mean);
-        tensors.insert("latent.factor".into(), latent.factor);
+        latents.export(&mut tensors)?;
         let header = ModelHeader {
             format: FORMAT,
             // Only what decides the weights: equal weights are equal files, whatever is made of them later.
@@ -84,7 +85,7 @@ impl TrainedModel {
             images: (0..dataset.identities().len() as u32).map(|l| dataset.images_of(l).len()).collect(),
             step: state.step,
         };
-        Ok(Unsaved { tensors, header, device })
+        Ok(Unsaved { tensors, header, device: device.clone() })
     }
 
     /// Loads `dir/model.safetensors`: exact names, shapes and types, finite values.
@@ -109,15 +110,7 @@ impl TrainedModel {
         }
         header.config.validate()?;
         let (config, classes) = (&header.config, header.identities.len());
-        let mut latent = |name: &str, shape: &[usize]| -> Result<Tensor> {
-            let t = tensors.remove(name).ok_or_else(|| Error::Model(format!("tensor `{name}` is missing")))?;
-            if t.dims() != shape || t.dtype() != DType::F32 || !crate::model::params::all_finite(&t)? {
-                return Err(Error::Model(format!("tensor `{name}` is not a finite F32 tensor of shape {shape:?}")));
-            }
-            Ok(t)
-        };
-        let z = config.model.latent_dim;
-        let latent = FittedLatent { mean: latent("latent.mean", &[z])?, factor: latent("latent.factor", &[z, z])? };
+        let latents = Latents::import(&mut tensors, config.model.latent_dim, classes)?;
         let mut weights = Weights::Loaded(&mut tensors);
         let generator = build_generator(config, classes, &mut weights, device)?;
         let encoder = build_encoder(config, classes, &mut weights, device)?;
@@ -125,7 +118,7 @@ impl TrainedModel {
         if let Some(name) = tensors.keys().next() {
             return Err(Error::Model(format!("unexpected tensor `{name}`")));
         }
-        Ok(Self { header, hash, generator, encoder, classifier, latent })
+        Ok(Self { header, hash, generator, encoder, classifier, latents, device: device.clone() })
     }
 }
 
