@@ -1,18 +1,22 @@
 //! Times the engine on one kind of work: one side of the comparison with PyTorch (benches/peer), and the points of
 //! benches/scaling.py.
 //!
-//! usage: engine CONFIG_TOML train|synthesize STEPS [IDENTITIES]; prints one JSON object.
+//! usage: engine CONFIG_TOML train|synthesize|recognise STEPS [IDENTITIES]; prints one JSON object.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark prints, and stops where it fails")]
 
-use augment::config::{Preset, RunConfig};
+use augment::config::{EvaluationConfig, Preset, RecogniserPreset, RunConfig};
 use augment::dataset::IdentityDataset;
+use augment::evaluate::recogniser::{Curriculum, Phase, Source, fit};
 use augment::model::{Labels, Mode, Network, params::Param};
+use augment::progress::Progress;
 use augment::seeds::{Seeds, normal};
 use augment::train::State;
+use augment::train::step::StepLosses;
 use candle_core::Device;
 use rand::RngExt;
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Instant;
 
 #[global_allocator]
@@ -36,17 +40,74 @@ fn peak_mib() -> f64 {
     line.split_whitespace().nth(1).and_then(|v| v.parse::<f64>().ok()).unwrap_or(f64::NAN) / 1024.0
 }
 
+/// Images of noise of `classes` identities.
+fn noise(classes: usize, side: usize) -> IdentityDataset {
+    let mut rng = Seeds::new(0).stream("noise", &[]);
+    let images = classes.max(1000);
+    let pixels = (0..images * side * side * 3).map(|_| rng.random()).collect();
+    let labels = (0..images as u32).map(|i| i % classes as u32).collect();
+    let names = (0..classes).map(|i| i.to_string()).collect();
+    IdentityDataset::new(side, pixels, labels, names).unwrap()
+}
+
+/// Notes when each step ended.
+struct Times(Vec<Instant>);
+
+impl Progress for Times {
+    fn start(&mut self, _: &str, _: u64, _: &str) {}
+    fn at(&mut self, done: u64) {
+        if done > 0 {
+            self.0.push(Instant::now());
+        }
+    }
+    fn finish(&mut self) {}
+    fn note(&mut self, _: &str) {}
+    fn resume(&mut self, _: u64) {}
+    fn train_step(&mut self, _: u64, _: u64, _: &StepLosses) {}
+    fn stop_requested(&self) -> bool {
+        false
+    }
+}
+
+/// Times the training of a recogniser, without augmentation, which the other side lacks.
+fn recognise(path: &Path, steps: u64, classes: usize, start: Instant) {
+    let mut config = EvaluationConfig::from_file(path, None, RecogniserPreset::Small).unwrap();
+    // The first steps are not timed, the last one saves its state.
+    config.recipe.steps = steps + 3;
+    let images = noise(classes, config.image_size);
+    let source = Source { images: &images, classes: (0..classes as u32).collect(), share: 1.0 };
+    let phases = vec![Phase { steps: config.recipe.steps, sources: vec![source] }];
+    let curriculum = Curriculum { classes, phases, augmented: false };
+    let mut times = Times(Vec::new());
+    let folder = tempfile::tempdir().unwrap();
+    let weights = folder.path().join("weights.safetensors");
+    let (recogniser, _) = fit(&curriculum, &config, 0, &weights, &Device::Cpu, &mut times).unwrap();
+    let elapsed = times.0[steps as usize + 1].duration_since(times.0[1]).as_secs_f64();
+    let result = serde_json::json!({
+        "images_per_s": (steps * config.recipe.batch_size as u64) as f64 / elapsed,
+        "first_step_s": times.0[0].duration_since(start).as_secs_f64(),
+        "peak_mib": peak_mib(),
+        "parameters": { "recogniser": recogniser.parameters() },
+    });
+    println!("{result}");
+}
+
 fn main() {
     augment::ops::keep_memory();
     let start = Instant::now();
     // `cargo bench` adds its own flags.
     let args: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
     let [path, work, steps, rest @ ..] = &args[..] else {
-        println!("usage: engine CONFIG_TOML train|synthesize STEPS [IDENTITIES] (benches/peer/compare.sh calls it)");
+        println!(
+            "usage: engine CONFIG_TOML train|synthesize|recognise STEPS [IDENTITIES] (benches/peer/compare.sh calls it)"
+        );
         return;
     };
     let steps: usize = steps.parse().unwrap();
     let classes: usize = rest.first().map_or(IDENTITIES, |n| n.parse().unwrap());
+    if work == "recognise" {
+        return recognise(path.as_ref(), steps as u64, classes, start);
+    }
     let config = RunConfig::from_file(path.as_ref(), None, Preset::Base).unwrap();
     rayon::ThreadPoolBuilder::new().num_threads(2).build_global().unwrap();
     let device = Device::Cpu;
@@ -55,11 +116,7 @@ fn main() {
     let mut rng = Seeds::new(0).stream("benchmark", &[]);
 
     let (batch, mut step): (usize, Box<dyn FnMut()>) = if work == "train" {
-        let images = classes.max(1000);
-        let pixels = (0..images * side * side * 3).map(|_| rng.random()).collect();
-        let labels = (0..images as u32).map(|i| i % classes as u32).collect();
-        let names = (0..classes).map(|i| i.to_string()).collect();
-        let dataset = IdentityDataset::new(side, pixels, labels, names).unwrap();
+        let dataset = noise(classes, side);
         (config.train.batch_size, {
             let (state, config) = (&mut state, &config);
             Box::new(move || assert!(state.advance(&dataset, config, &Device::Cpu).unwrap().non_finite().is_none()))

@@ -297,6 +297,12 @@ fn features(canvas: &mut Canvas, id: &Identity, n: &Nuisance) {
     canvas.line([(x - half, corners), (x, y + n.smile * 4.0), (x + half, corners)], id.mouth.1, id.lips);
 }
 
+/// Numbers of other persons and of all images in a demonstration set of `identities` x `per_id` images.
+pub fn size(identities: usize, per_id: usize) -> (usize, usize) {
+    let others = identities / OTHERS_EVERY;
+    (others, identities * per_id + others * (per_id / OTHERS_EVERY))
+}
+
 /// Draws `identities` x `per_id` images of side `size` and writes them as a manifest with the splits train
 /// and test, and other persons in the split dev.
 ///
@@ -308,7 +314,7 @@ pub fn write(path: &Path, identities: usize, per_id: usize, size: usize, seed: u
     }
     let seeds = Seeds::new(seed);
     let (mut names, mut images, mut paths, mut splits) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    for number in 0..identities + identities / OTHERS_EVERY {
+    for number in 0..identities + self::size(identities, per_id).0 {
         let other = number >= identities;
         for index in 0..if other { per_id / OTHERS_EVERY } else { per_id } {
             let name = format!("person-{number:02}");

@@ -63,6 +63,11 @@ pub enum Error {
         /// The system's reason.
         source: std::io::Error,
     },
+    /// Test persons or images among the training images: no figure would mean anything.
+    #[error(
+        "the test is contaminated, so no gain is measured: {0}; take these persons and images out of one of the two"
+    )]
+    Contaminated(String),
     /// A remote store; worth a retry.
     #[error("hub: {0}")]
     Hub(String),
@@ -97,13 +102,14 @@ impl Error {
         }
     }
 
-    /// 2 for usage, configuration and data (never retry), 75 for transient I/O, 130 when stopped (143 by a termination signal), 70 for defects and
+    /// 2 for usage, configuration and data (never retry), 8 for a contaminated test, 75 for transient I/O, 130 when stopped (143 by a termination signal), 70 for defects and
     /// diverged training.
     pub fn exit_code(&self) -> u8 {
         match self {
             _ if self.is_retryable() => 75,
             Self::Interrupted { .. } | Self::Stopped => 130,
             Self::Diverged { .. } | Self::Tensor(_) => 70,
+            Self::Contaminated(_) => 8,
             _ => 2,
         }
     }

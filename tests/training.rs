@@ -218,11 +218,19 @@ fn damaged_models_are_refused() {
     let path = dir.path().join("model.safetensors");
     let good = std::fs::read(&path).unwrap();
     let mut bad = good.clone();
-    let end = bad.len();
-    bad[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
-    for (bytes, why) in
-        [(&bad[..], "finite"), (&good[..good.len() - 8], "damaged"), (&b"\x80\x04pickle"[..], "damaged")]
-    {
+    // The last tensor holds the labels of the posteriors, one an image; values come before it.
+    let values = bad.len() - 4 * dataset.len();
+    bad[values - 4..values].copy_from_slice(&f32::NAN.to_le_bytes());
+    let mut foreign = good.clone();
+    let end = foreign.len();
+    foreign[end - 4..].copy_from_slice(&7u32.to_le_bytes());
+    let cut = &good[..good.len() - 8];
+    for (bytes, why) in [
+        (&bad[..], "finite"),
+        (&foreign[..], "labels that the model lacks"),
+        (cut, "damaged"),
+        (b"\x80\x04pickle", "damaged"),
+    ] {
         std::fs::write(&path, bytes).unwrap();
         let e = TrainedModel::load(dir.path(), &CPU).err().unwrap().to_string();
         assert!(e.contains(why) && e.contains("model.safetensors"), "{e}");

@@ -16,7 +16,7 @@ import time
 HERE = pathlib.Path(__file__).parent
 DEMO = HERE.parent.parent / "manifests" / "demo.parquet"
 # Steps that a run is timed over.
-STEPS = {"base:train": 12, "base:synthesize": 40, "paper:train": 3, "paper:synthesize": 6}
+STEPS = {"base:train": 12, "base:synthesize": 40, "small:recognise": 20, "paper:train": 3, "paper:synthesize": 6}
 
 python, engine, augment = (os.path.abspath(p) for p in sys.argv[1:4])
 rounds = int(sys.argv[4]) if len(sys.argv) > 4 else 5
@@ -51,14 +51,16 @@ with tempfile.TemporaryDirectory() as folder:
     for work in works:
         preset, kind = work.split(":")
         config = pathlib.Path(folder) / f"{preset}.toml"
-        config.write_text(subprocess.run([augment, "config", "--preset", preset], check=True, capture_output=True, text=True).stdout)
+        command = ["evaluate", "--dry-run", "--manifest", DEMO] if kind == "recognise" else ["config"]
+        command = [augment, *command, "--preset", preset]
+        config.write_text(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
         sides = {"ours": [], "PyTorch f32": [], "PyTorch bf16": []}
         for _ in range(rounds):
             steps = str(STEPS[work])
             sides["ours"].append(run(engine, str(config), kind, steps))
             sides["PyTorch f32"].append(run(python, str(HERE / "peer.py"), str(config), kind, steps))
-            if kind == "train":
-                sides["PyTorch bf16"].append(run(python, str(HERE / "peer.py"), str(config), "train-bf16", steps))
+            if kind != "synthesize":
+                sides["PyTorch bf16"].append(run(python, str(HERE / "peer.py"), str(config), f"{kind}-bf16", steps))
         ours, theirs = sides["ours"], sides["PyTorch f32"]
         assert ours[0]["parameters"] == theirs[0]["parameters"], "the networks differ"
         print(f"\n{preset}, {kind}: parameters {ours[0]['parameters']} on both sides; PyTorch {theirs[0]['version']}")

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Compares the engine with PyTorch on the same networks and prints medians and ratios.
 #
-# usage: benches/peer/compare.sh [ROUNDS] [WORK ..]   (works: base:train base:synthesize paper:train paper:synthesize)
+# usage: benches/peer/compare.sh [ROUNDS] [WORK ..]   (works: base:train base:synthesize small:recognise
+#        paper:train paper:synthesize)
 # AUGMENT_PEER_PYTHON names a Python that has PyTorch; without it one is installed into target/peer.
 set -euo pipefail
 cd "$(dirname "$0")/../.."

@@ -1,6 +1,6 @@
 """Times PyTorch on the work of one benchmark and prints one JSON object.
 
-usage: peer.py CONFIG_TOML train|train-bf16|synthesize STEPS
+usage: peer.py CONFIG_TOML train|synthesize|recognise[-bf16] STEPS
 """
 
 import json
@@ -13,6 +13,7 @@ start = time.monotonic()
 import torch  # noqa: E402  (its import is part of the time to the first step)
 
 from networks import CvaeGan  # noqa: E402
+from recogniser import Recogniser  # noqa: E402
 
 CLASSES, THREADS, SYNTHESIS_BATCH = 100, 2, 64
 config_path, work, steps = sys.argv[1], sys.argv[2], int(sys.argv[3])
@@ -20,8 +21,8 @@ with open(config_path, "rb") as f:
     config = tomllib.load(f)
 torch.set_num_threads(THREADS)
 torch.manual_seed(0)
-model = CvaeGan(config, CLASSES)
-side, z = config["image_size"], config["model"]["latent_dim"]
+model = (Recogniser if "recogniser" in config else CvaeGan)(config, CLASSES)
+side = config["image_size"]
 
 
 def images(n):
@@ -29,20 +30,26 @@ def images(n):
 
 
 if work == "synthesize":
-    batch = SYNTHESIS_BATCH
+    batch, z = SYNTHESIS_BATCH, config["model"]["latent_dim"]
     model.averaged.eval()
 
     def step():
         with torch.inference_mode():
             model.averaged(torch.randn(batch, z), torch.randint(CLASSES, (batch,)), "eval").permute(0, 2, 3, 1).numpy()
 
+elif work.startswith("recognise"):
+    batch = config["recipe"]["batch_size"]
+
+    def step():
+        model.step(images(batch), torch.randint(CLASSES, (batch,)), work.endswith("bf16"))
+
 else:
-    batch = config["train"]["batch_size"]
+    batch, z = config["train"]["batch_size"], config["model"]["latent_dim"]
 
     def step():
         labels, fakes = torch.randint(CLASSES, (2, batch))
         noise = torch.randn(2, batch, z)
-        model.step(images(batch), labels, fakes, noise[0], noise[1], work == "train-bf16")
+        model.step(images(batch), labels, fakes, noise[0], noise[1], work.endswith("bf16"))
 
 
 step()

@@ -12,7 +12,8 @@ use std::path::PathBuf;
 /// synthesizes, writes a Parquet dataset and prints a summary.
 ///
 /// Exit codes: 0 done; 1 done, some rows were rejected and are listed; 2 usage, configuration or manifest (do not
-/// retry); 70 training diverged or internal error; 75 transient input/output (retry); 130 stopped, run again to resume.
+/// retry); 8 the evaluation's test is contaminated; 70 training diverged or internal error; 75 transient input/output
+/// (retry); 130 stopped, run again to resume.
 #[derive(Parser)]
 #[command(name = "augment", version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Cli {

@@ -8,6 +8,7 @@ use crate::dataset::{IdentityDataset, Selection};
 use crate::error::{Error, Result};
 use crate::evaluate::Synthetic;
 use crate::evaluate::comparison::{Arm, ArmResult, Comparison, Material, summarise};
+use crate::evaluate::contamination;
 use crate::evaluate::pairs::PairSet;
 use crate::evaluate::quality;
 use crate::progress::Progress;
@@ -45,6 +46,10 @@ pub fn run(args: &EvaluateArgs, global: &GlobalArgs, terminal: &mut Terminal) ->
     let Some(real) = loaded else { return Err(Error::Manifest(format!("{}: no image", source.spec))) };
     let material = material(args, &source, set, real)?;
     let arms = chosen_arms(args, &material)?;
+    let contamination = contamination::find(&material, terminal);
+    if !contamination.is_empty() {
+        return Err(Error::Contaminated(contamination.join("; ")));
+    }
     let began = Instant::now();
     let comparison = Comparison {
         material: &material,

@@ -163,11 +163,13 @@ pub enum LatentSource {
     Fitted,
     /// Posterior of a random training image of another identity: its pose, light and expression.
     Posterior,
+    /// Between the posteriors of two training images of the identity itself (of its sources, for a new one).
+    Morph,
 }
 
 impl LatentSource {
     /// Every source.
-    pub const ALL: [Self; 3] = [Self::Prior, Self::Fitted, Self::Posterior];
+    pub const ALL: [Self; 4] = [Self::Prior, Self::Fitted, Self::Posterior, Self::Morph];
 
     /// Its name in files.
     pub fn name(self) -> &'static str {
@@ -175,6 +177,7 @@ impl LatentSource {
             Self::Prior => "prior",
             Self::Fitted => "fitted",
             Self::Posterior => "posterior",
+            Self::Morph => "morph",
         }
     }
 }

@@ -2,6 +2,7 @@
 //! the quality of the images as such.
 
 pub mod comparison;
+pub mod contamination;
 pub mod copies;
 pub mod distribution;
 pub mod pairs;

@@ -88,7 +88,7 @@ impl PairSet {
         let pixels: Vec<Vec<u8>> =
             images.par_iter().enumerate().map(square).collect::<std::result::Result<_, _>>().map_err(failed)?;
         // Persons have no names here: every image stands for itself.
-        let persons = (0..images.len()).map(|i| format!("{i:08}")).collect();
+        let persons = (0..images.len()).map(|i| format!("image {i:08} of {name}")).collect();
         let labels = (0..images.len() as u32).collect();
         let listed = same.iter().enumerate().map(|(i, s)| (2 * i, 2 * i + 1, *s, None)).collect();
         let images = IdentityDataset::new(image_size, pixels.concat(), labels, persons)?;

@@ -54,6 +54,7 @@ fn draw_latent(model: &TrainedModel, sampling: &Sampling, item: &Item) -> Vec<f3
         LatentSource::Prior => z,
         LatentSource::Fitted => model.latents.place(&z),
         LatentSource::Posterior => model.latents.borrow(&z, &item.mix, &mut rng),
+        LatentSource::Morph => model.latents.morph(&z, &item.mix, &mut rng),
     }
 }
 

@@ -9,9 +9,6 @@ use candle_core::{DType, Device, Tensor};
 use rand::{Rng, RngExt};
 use std::collections::BTreeMap;
 
-/// Draws of a posterior before one of the identity itself is accepted.
-const TRIES: usize = 100;
-
 /// The posteriors of training images, and their mixture's mean and Cholesky factor.
 #[derive(Clone, Debug)]
 pub struct Latents {
@@ -35,15 +32,32 @@ impl Latents {
 
     /// A draw from N(0, I) moved to the posterior of a random training image that shows none of `identities`, `[Z]`.
     pub fn borrow(&self, noise: &[f32], identities: &[(u32, f32)], rng: &mut impl Rng) -> Vec<f32> {
-        let mut at = 0;
-        for _ in 0..TRIES {
-            at = rng.random_range(0..self.labels.len());
-            if identities.iter().all(|(label, _)| *label != self.labels[at]) {
-                break;
-            }
+        let other = |at: &usize| identities.iter().all(|(label, _)| *label != self.labels[*at]);
+        let others: Vec<usize> = (0..self.labels.len()).filter(other).collect();
+        self.posterior(self.any(&others, rng), noise)
+    }
+
+    /// A point between draws from the posteriors of two random training images of `identities`, `[Z]`.
+    pub fn morph(&self, noise: &[f32], identities: &[(u32, f32)], rng: &mut impl Rng) -> Vec<f32> {
+        let own = |at: &usize| identities.iter().any(|(label, _)| *label == self.labels[*at]);
+        let own: Vec<usize> = (0..self.labels.len()).filter(own).collect();
+        let [from, to] = [(); 2].map(|()| self.posterior(self.any(&own, rng), noise));
+        let share: f32 = rng.random();
+        from.iter().zip(to).map(|(a, b)| a + share * (b - a)).collect()
+    }
+
+    /// One of `candidates`, or of all posteriors if there is none.
+    fn any(&self, candidates: &[usize], rng: &mut impl Rng) -> usize {
+        if candidates.is_empty() {
+            return rng.random_range(0..self.labels.len());
         }
-        let of = |values: &[f32]| values[at * noise.len()..(at + 1) * noise.len()].to_vec();
-        let moved = of(&self.means).into_iter().zip(of(&self.deviations)).zip(noise);
+        candidates[rng.random_range(0..candidates.len())]
+    }
+
+    /// A draw from N(0, I) moved to posterior `at`.
+    fn posterior(&self, at: usize, noise: &[f32]) -> Vec<f32> {
+        let row = at * noise.len()..(at + 1) * noise.len();
+        let moved = self.means[row.clone()].iter().zip(&self.deviations[row]).zip(noise);
         moved.map(|((mean, deviation), n)| mean + deviation * n).collect()
     }
 

@@ -1,0 +1,66 @@
+//! What must be ruled out before a gain means anything: test persons or test images among the training images.
+
+use super::comparison::Material;
+use super::copies;
+use crate::dataset::IdentityDataset;
+use crate::progress::Progress;
+use std::collections::BTreeSet;
+
+/// Similarity (aligned pixels) of two photographs above which they are taken for the same photograph.
+const SAME_PHOTOGRAPH: f32 = 0.985;
+/// Findings that a message lists, at most.
+const LISTED: usize = 5;
+
+/// Looks for test persons and test images among the training images, by name, by equal pixels, and by pixels that are equal
+/// after mirroring, cropping or a change of brightness. Returns what was found, in words.
+pub fn find(material: &Material, progress: &mut dyn Progress) -> Vec<String> {
+    let (test, real) = (&material.test.images, &material.real);
+    let mut found = Vec::new();
+    let known: BTreeSet<&String> = real.identities().iter().collect();
+    let shared: Vec<&str> = test.identities().iter().filter(|i| known.contains(i)).map(String::as_str).collect();
+    if !shared.is_empty() {
+        found.push(format!("{} test persons are among the training identities: {}", shared.len(), listed(&shared)));
+    }
+    let kinds =
+        [("training", Some(real)), ("synthetic", material.existing.as_ref()), ("synthetic", material.new.as_ref())];
+    for (kind, images) in kinds.into_iter().filter_map(|(kind, images)| Some((kind, images?))) {
+        let equal = equal_images(test, images);
+        if !equal.is_empty() {
+            let persons: Vec<&str> = equal.iter().map(|i| name(test, *i)).collect();
+            found.push(format!("{} test images are {kind} images: of {}", equal.len(), listed(&persons)));
+        }
+    }
+    progress.start("contamination", test.len() as u64, "images");
+    let nearest = copies::search(test, real, |done| progress.at(done as u64));
+    progress.finish();
+    let near: Vec<&str> = (0..test.len())
+        .filter(|i| nearest[*i].similarity > SAME_PHOTOGRAPH && test.image(*i) != real.image(nearest[*i].index))
+        .map(|i| name(test, i))
+        .collect();
+    if !near.is_empty() {
+        found.push(format!(
+            "{} test images are nearly equal to training images (mirrored, cropped, darker or lighter): of {}",
+            near.len(),
+            listed(&near)
+        ));
+    }
+    found
+}
+
+fn name(images: &IdentityDataset, i: usize) -> &str {
+    &images.identities()[images.labels()[i] as usize]
+}
+
+/// The first names, and how many more there are.
+fn listed(names: &[&str]) -> String {
+    let unique: Vec<&str> = names.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
+    let first = unique.iter().take(LISTED).copied().collect::<Vec<_>>().join(", ");
+    if unique.len() > LISTED { format!("{first} and {} more", unique.len() - LISTED) } else { first }
+}
+
+/// Indices of the images of `test` whose pixels are those of one of `others`.
+fn equal_images(test: &IdentityDataset, others: &IdentityDataset) -> Vec<usize> {
+    let hash = |images: &IdentityDataset, i: usize| *blake3::hash(images.image(i)).as_bytes();
+    let known: BTreeSet<[u8; 32]> = (0..others.len()).map(|i| hash(others, i)).collect();
+    (0..test.len()).filter(|i| known.contains(&hash(test, *i))).collect()
+}
