@@ -1,5 +1,5 @@
-//! Other people's readers on our output. Needs a Python with tests/interop/requirements.txt, named by AUGMENT_PYTHON;
-//! skipped with a message where there is none.
+//! Other people's readers on our output. Needs a Python with tests/interop/requirements.txt, named by AUGMENT_PYTHON, and
+//! one with pipelines/downstream/requirements.txt, named by AUGMENT_TORCH_PYTHON; skipped with a message where there is none.
 
 #![allow(
     clippy::unwrap_used,
@@ -13,15 +13,20 @@ use std::process::Command;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
-fn check(script: &str, args: &[&str]) {
-    let Ok(python) = std::env::var("AUGMENT_PYTHON") else {
-        let message = "skipped: AUGMENT_PYTHON names no Python with tests/interop/requirements.txt";
-        writeln!(std::io::stderr(), "{message}").unwrap();
-        return;
+/// Runs a script with the Python that `variable` names; returns what it prints.
+fn python(variable: &str, requirements: &str, script: &str, args: &[&str]) -> Option<String> {
+    let Ok(python) = std::env::var(variable) else {
+        writeln!(std::io::stderr(), "skipped: {variable} names no Python with {requirements}").unwrap();
+        return None;
     };
-    let script = Path::new(ROOT).join("tests/interop").join(script);
+    let script = Path::new(ROOT).join(script);
     let out = Command::new(python).arg(script).args(args).env("HF_HUB_OFFLINE", "1").output().unwrap();
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    Some(String::from_utf8(out.stdout).unwrap())
+}
+
+fn check(script: &str, args: &[&str]) {
+    python("AUGMENT_PYTHON", "tests/interop/requirements.txt", &format!("tests/interop/{script}"), args);
 }
 
 /// Writes the demonstration identities after a few training steps.
@@ -48,4 +53,20 @@ fn hugging_face_reads_shards_and_folders() {
     let folder = dir.path().join("folder");
     write(dir.path(), &folder, &["--format", "imagefolder"]);
     check("image_folder.py", &[folder.join("imagefolder").to_str().unwrap(), "64"]);
+}
+
+#[test]
+fn a_recogniser_that_is_not_ours_trains_on_the_output() {
+    let dir = tempfile::tempdir().unwrap();
+    let faces = dir.path().join("faces");
+    write(dir.path(), &faces, &["--new-identities", "1"]);
+    let demo = format!("{ROOT}/manifests/demo.parquet");
+    let test = ["--real", &demo, "--test", &demo, "--test-split", "dev", "--steps", "3"];
+    let args = [&test[..], &["--synthetic", faces.to_str().unwrap()]].concat();
+    let requirements = "pipelines/downstream/requirements.txt";
+    if let Some(printed) = python("AUGMENT_TORCH_PYTHON", requirements, "pipelines/downstream/recognise.py", &args) {
+        let result: serde_json::Value = serde_json::from_str(printed.lines().last().unwrap()).unwrap();
+        assert_eq!((&result["images"], &result["classes"]), (&serde_json::json!([768, 66]), &33.into()));
+        assert!(result["loss"].as_f64().unwrap().is_finite() && result["accuracy"].as_f64().unwrap() > 0.4, "{result}");
+    }
 }
