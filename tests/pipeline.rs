@@ -301,9 +301,34 @@ fn evaluate_compares_arms_judges_images_and_writes_a_report() {
     assert!(!elsewhere.contains("http"), "the report names another place");
     let stored: serde_json::Value = serde_json::from_slice(&std::fs::read(out.join("report.json")).unwrap()).unwrap();
     assert!(["arms", "runs", "quality", "verdict", "config"].iter().all(|key| stored[*key] == json[*key]));
+    synthesis_is_filtered_by(&out, dir.path());
     // Again: nothing is trained, and the outcome is the same.
     let again = evaluate(&out, &[&test[..], &["--arms", "plain,repeats,existing,pretrain"]].concat());
     assert!(again.stdout == first.stdout && !String::from_utf8_lossy(&again.stderr).contains("2560/2560"));
+}
+
+/// The judge that an evaluation left keeps all images, some or none, and what it kept is made again from its rows.
+fn synthesis_is_filtered_by(evaluation: &Path, dir: &Path) {
+    let (judge, model) = (evaluation.to_str().unwrap(), model_dir());
+    let filtered = |name: &str, more: &[&str]| {
+        let out = dir.join(name);
+        let args = ["synthesize", "--model", &model, "--per-id", "3", "--judge", judge, "--json", "-q", "--out"];
+        (run(&[&args[..], &[out.to_str().unwrap()], more].concat()), out)
+    };
+    let (all, out) = filtered("all", &["--min-similarity=-1", "--new-identities", "2"]);
+    assert!(all.status.success(), "{}", String::from_utf8_lossy(&all.stderr));
+    assert!(records(&out).iter().all(|r| r.index < 3) && records(&out).len() == 102);
+    let (some, out) = filtered("some", &["--tries", "2"]);
+    let json: serde_json::Value = serde_json::from_slice(&some.stdout).unwrap();
+    let (selection, kept) = (&json["selection"][0], records(&out));
+    let number = |v: &serde_json::Value| v.as_u64().unwrap() as usize;
+    let short: usize = selection["short"].as_array().unwrap().iter().map(|s| 3 - number(&s["accepted"])).sum();
+    assert_eq!(kept.len(), 96 - short);
+    assert_eq!(number(&selection["candidates"]), kept.len() + number(&selection["rejected"]));
+    assert!(number(&selection["rejected"]) > 0 && kept.iter().all(|r| r.index < 6), "{selection}");
+    ok(&["synthesize", "--model", &model, "--regenerate", out.to_str().unwrap(), "-q"]);
+    let (none, _) = filtered("none", &["--min-similarity", "0.999"]);
+    assert!(String::from_utf8_lossy(&none.stderr).contains("the judge accepts no image; lower --min-similarity"));
 }
 
 #[test]

@@ -139,6 +139,16 @@ pub struct SynthesisArgs {
     /// Factor on the deviation of z [default: the configuration's].
     #[arg(long, value_name = "FACTOR", help_heading = "Synthesis")]
     pub truncation: Option<f64>,
+    /// Keep only images that this judge (folder of an evaluation, or its judge.safetensors) takes for their identity; images of new
+    /// identities are not judged.
+    #[arg(long, value_name = "PATH", help_heading = "Synthesis")]
+    pub judge: Option<PathBuf>,
+    /// Cosine similarity to the identity that --judge demands [default: the judge's threshold, and no other identity nearer].
+    #[arg(long, value_name = "S", requires = "judge", help_heading = "Synthesis")]
+    pub min_similarity: Option<f64>,
+    /// Candidates that --judge looks at for an identity, in multiples of the images asked for.
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = positive, help_heading = "Synthesis")]
+    pub tries: usize,
 }
 
 /// Layout of the output.

@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::evaluate::Synthetic;
 use crate::evaluate::comparison::{Arm, ArmResult, Comparison, Material, summarise};
 use crate::evaluate::contamination;
+use crate::evaluate::judge::{JUDGE_FILE, Judge};
 use crate::evaluate::pairs::PairSet;
 use crate::evaluate::quality;
 use crate::progress::Progress;
@@ -68,12 +69,11 @@ pub fn run(args: &EvaluateArgs, global: &GlobalArgs, terminal: &mut Terminal) ->
     ));
     let runs = comparison.run(&arms, args.seeds, terminal)?;
     let results = summarise(&runs);
-    let quality = if material.existing.is_some() || material.new.is_some() {
-        let baseline = comparison.baseline(terminal)?;
-        Some(quality::judge(&material, &baseline, config.recipe.scale, args.max_copy_similarity, terminal)?)
-    } else {
-        None
-    };
+    let baseline = comparison.baseline(terminal)?;
+    let scale = config.recipe.scale;
+    let quality = quality::judge(&material, &baseline, scale, args.max_copy_similarity, terminal)?;
+    // Synthesis can filter its images with it.
+    Judge::new(baseline, &config, &material.real, quality.identity_threshold)?.save(&out.join(JUDGE_FILE))?;
     let report = Report {
         manifest: &source.spec,
         manifest_hash: source.manifest.hash(),
@@ -81,7 +81,7 @@ pub fn run(args: &EvaluateArgs, global: &GlobalArgs, terminal: &mut Terminal) ->
         material: &material,
         runs: &runs,
         arms: &results,
-        quality: quality.as_ref(),
+        quality: &quality,
     };
     let json = report.json();
     let page = out.join("report.html");

@@ -5,17 +5,20 @@ use super::args::{Encoding, Format, OutputArgs, SynthesisArgs};
 use super::plan::Source;
 use super::terminal::Terminal;
 use crate::config::RunConfig;
-use crate::dataset::{Selection, decode_source};
+use crate::dataset::{self, decode, decode_source};
 use crate::error::{Error, Result};
+use crate::evaluate::judge::Judge;
 use crate::manifest::{PLAN_FILE, Row, file_hash};
 use crate::progress::Progress;
 use crate::sink::card::Card;
 use crate::sink::{FolderSink, ParquetSink, Record, Sink};
 use crate::store;
 use crate::synthesize::plan::{Amount, NewIdentities, Plan};
-use crate::synthesize::{self, Provenance, Sampling};
+use crate::synthesize::select::{Selection, select};
+use crate::synthesize::{self, Item, Provenance, Sampling};
 use crate::train::TrainedModel;
 use candle_core::Device;
+use image::RgbImage;
 use rayon::prelude::*;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -58,6 +61,8 @@ pub struct Job<'a> {
     pub output: &'a OutputArgs,
     pub out: PathBuf,
     pub device: Device,
+    /// Decides which candidates are kept.
+    pub judge: Option<Judge>,
 }
 
 /// A row of the manifest with its picture encoded again.
@@ -141,6 +146,7 @@ impl Job<'_> {
             "balance_to": self.synthesis.balance_to,
             "new_identities": self.synthesis.new_identities,
             "mix": self.synthesis.mix,
+            "judge": self.judge.as_ref().map(|j| json!({ "hash": j.hash, "min_similarity": self.synthesis.min_similarity, "tries": self.synthesis.tries })),
             "include_real": self.output.include_real,
             "format": format!("{:?}", self.output.format).to_lowercase(),
             "encoding": self.extension(),
@@ -149,17 +155,39 @@ impl Job<'_> {
         }))
     }
 
+    /// Those of the planned images' candidates that the judge accepts.
+    fn select(&self, plans: Vec<Plan>, terminal: &mut Terminal) -> Result<(Vec<Plan>, Vec<Selection>)> {
+        let Some(judge) = &self.judge else { return Ok((plans, Vec::new())) };
+        let (mut chosen, mut selections) = (Vec::new(), Vec::new());
+        for (m, plan) in self.models.iter().zip(plans) {
+            let model = TrainedModel::load(&m.path, &self.device)?;
+            let mut accept =
+                |items: &[Item], pixels: &[Vec<u8>]| accept(judge, self.synthesis, m.image_size, items, pixels);
+            let (plan, selection) = select(&model, plan, self.synthesis.tries, &mut accept, terminal)?;
+            chosen.push(plan);
+            selections.push(selection);
+        }
+        Ok((chosen, selections))
+    }
+
     /// Writes the dataset, or finds it complete.
     pub fn write(&self, terminal: &mut Terminal) -> Result<Outcome> {
         let (plans, names) = self.plans()?;
-        let synthetic: usize = plans.iter().map(Plan::images).sum();
+        let asked: usize = plans.iter().map(Plan::images).sum();
         let real = if self.output.include_real { self.models.iter().flat_map(|m| &m.images).sum() } else { 0 };
-        if synthetic + real == 0 {
+        if asked + real == 0 {
             return Err(Error::Usage("nothing to make: every identity has the images that were asked for".into()));
         }
-        let description = self.describe(synthetic + real)?;
+        let description = self.describe(asked + real)?;
         if let Some(done) = prepare(&self.out, &description)? {
             return Ok(self.outcome(&done, true));
+        }
+        let (plans, selections) = self.select(plans, terminal)?;
+        let synthetic: usize = plans.iter().map(Plan::images).sum();
+        if synthetic + real == 0 {
+            return Err(Error::Usage(
+                "the judge accepts no image; lower --min-similarity, or train the model longer".into(),
+            ));
         }
         store::write_atomic(&self.out.join("config.toml"), crate::config::to_toml(&self.config)?.as_bytes())?;
         let mut sink: Box<dyn Sink> = match self.output.format {
@@ -205,6 +233,7 @@ impl Job<'_> {
         let done = json!({
             "version": 1, "plan": description, "rows": written.rows, "synthetic": synthetic, "real": real,
             "classes": names.len(), "new_identities": new_identities, "bytes": written.bytes, "files": files,
+            "selection": selections,
         });
         store::write_atomic(&self.out.join(SUCCESS), format!("{done:#}\n").as_bytes())?;
         Ok(self.outcome(&done, false))
@@ -229,7 +258,7 @@ impl Job<'_> {
         let mut done = 0;
         terminal.start("copy real", total as u64, "images");
         source.manifest.read(true, |rows| {
-            let wanted = Selection { split: source.split.clone(), ..Selection::default() };
+            let wanted = dataset::Selection { split: source.split.clone(), ..Default::default() };
             let encoded: Vec<Option<EncodedRow>> = rows
                 .into_par_iter()
                 .filter(|row| wanted.contains(row))
@@ -291,6 +320,14 @@ impl Job<'_> {
             "  synthetic {}  real {}  new identities {}",
             done["synthetic"], done["real"], done["new_identities"]
         );
+        for selection in done["selection"].as_array().into_iter().flatten() {
+            let short = selection["short"].as_array().map_or(0, Vec::len);
+            let _ = writeln!(
+                text,
+                "  judged {} candidates, rejected {}; {short} identities have fewer images than asked for",
+                selection["candidates"], selection["rejected"]
+            );
+        }
         for m in &self.models {
             let _ = writeln!(text, "  model of `{}`: {}", super::printable(&m.set), m.path.display());
         }
@@ -299,6 +336,27 @@ impl Job<'_> {
         json["already_done"] = json!(before);
         Outcome::new(text, json)
     }
+}
+
+/// Whether `judge` takes each image of side `size` for its identity. Mixed identities are nobody that it knows.
+fn accept(judge: &Judge, args: &SynthesisArgs, size: usize, items: &[Item], pixels: &[Vec<u8>]) -> Result<Vec<bool>> {
+    let seen = pixels.iter().map(|p| {
+        let image = RgbImage::from_raw(size as u32, size as u32, p.clone());
+        let image = image.ok_or_else(|| Error::Model("the generator's images have another size".into()))?;
+        decode::square(&image, judge.image_size()).map_err(Error::Model)
+    });
+    let seen = seen.collect::<Result<Vec<_>>>()?.concat();
+    let identities: Vec<&str> = items.iter().map(|i| i.identity.as_str()).collect();
+    let judged = judge.similarities(seen, &identities)?;
+    let accepted = |(item, judged): (&Item, Option<(f64, bool)>)| match (item.mix.len(), judged) {
+        (1, Some((similarity, nearest))) => match args.min_similarity {
+            Some(least) => Ok(similarity >= least),
+            None => Ok(similarity >= judge.threshold && nearest),
+        },
+        (1, None) => Err(Error::Usage(format!("--judge does not know identity `{}` of the model", item.identity))),
+        _ => Ok(true),
+    };
+    items.iter().zip(judged).map(accepted).collect()
 }
 
 /// Summary of a complete dataset, written last.

@@ -1,10 +1,11 @@
 //! The validated plan of a run: an opened manifest, a resolved configuration, a device and the folders to use.
 
-use super::args::{ConfigArgs, EvaluationConfigArgs, GlobalArgs, InputArgs};
+use super::args::{ConfigArgs, EvaluationConfigArgs, GlobalArgs, InputArgs, SynthesisArgs};
 use super::terminal::Terminal;
 use crate::config::{EvaluationConfig, Preset, RecogniserPreset, RunConfig};
 use crate::dataset::{Census, IdentityDataset, Selection, decode_source};
 use crate::error::{Error, Result};
+use crate::evaluate::judge::Judge;
 use crate::manifest::rejects::{self, Reject};
 use crate::manifest::{Columns, ImageSource, Manifest, REJECTS_SUFFIX};
 use crate::progress::Progress;
@@ -223,6 +224,11 @@ fn typical_side(manifest: &Manifest) -> Result<Option<usize>> {
     let mut sides: Vec<usize> = images.iter().filter_map(side).collect();
     sides.sort_unstable();
     Ok(sides.get(sides.len() / 2).copied())
+}
+
+/// The judge that `--judge` names.
+pub fn judge(args: &SynthesisArgs, device: &Device) -> Result<Option<Judge>> {
+    args.judge.as_ref().map(|path| Judge::load(path, device)).transpose()
 }
 
 /// The device that `--device` names.

@@ -49,6 +49,7 @@ pub fn run(args: &RunArgs, global: &GlobalArgs, terminal: &mut Terminal) -> Resu
         output: &args.output,
         out: args.output.out.clone().unwrap_or_else(|| plan::default_out(&source.spec)),
         device: device.clone(),
+        judge: plan::judge(&args.synthesis, &device)?,
         config,
     };
     let fewest = sets.iter().map(|s| source.count(s).0).min().unwrap_or(0);

@@ -41,6 +41,7 @@ pub fn run(args: &SynthesizeArgs, global: &GlobalArgs, terminal: &mut Terminal) 
         synthesis: &args.synthesis,
         output: &args.output,
         out,
+        judge: plan::judge(&args.synthesis, &device)?,
         device,
         config,
     };

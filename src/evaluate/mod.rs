@@ -5,6 +5,7 @@ pub mod comparison;
 pub mod contamination;
 pub mod copies;
 pub mod distribution;
+pub mod judge;
 pub mod pairs;
 pub mod quality;
 pub mod recogniser;

@@ -12,6 +12,7 @@ use crate::model::{Mode, Network, Weights, build};
 use crate::seeds::Seeds;
 use candle_core::{Device, Tensor};
 use network::RecogniserNet;
+use std::collections::BTreeMap;
 pub use training::{Curriculum, Phase, Source, fit};
 
 /// Images that pass through the network at a time when nothing is learned.
@@ -95,6 +96,13 @@ impl Recogniser {
     fn in_batches(&self, images: &IdentityDataset, mut f: impl FnMut(&[usize]) -> Result<()>) -> Result<()> {
         let all: Vec<usize> = (0..images.len()).collect();
         all.chunks(BATCH).try_for_each(&mut f)
+    }
+
+    /// Every parameter, named `recogniser.layer.value`.
+    pub fn export(&self) -> BTreeMap<String, Tensor> {
+        let mut out = BTreeMap::new();
+        self.network.export("recogniser", &mut out);
+        out
     }
 
     /// Number of values that training moves.

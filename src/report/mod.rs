@@ -42,8 +42,8 @@ pub struct Report<'a> {
     pub runs: &'a [Run],
     /// The arms.
     pub arms: &'a [ArmResult],
-    /// The quality of the images, if there are synthetic ones.
-    pub quality: Option<&'a Quality>,
+    /// The quality of the images.
+    pub quality: &'a Quality,
 }
 
 /// One sentence: the largest gain of an arm with synthetic images, and whether its interval allows to believe in it.
@@ -181,9 +181,9 @@ impl Report<'_> {
             curves: plots::lines(&first.iter().map(curve).collect::<Vec<_>>(), ("step", "loss, nats"), None),
             rows: self.rows()?,
             row_real: SHOWN_REAL,
-            quality_columns: self.quality.map(|q| columns(q).iter().map(|c| c.0).collect()).unwrap_or_default(),
-            quality: self.quality.map(quality_rows).unwrap_or_default(),
-            copy_limit: self.quality.map_or(String::new(), |q| format!("{:.3}", q.copy_limit)),
+            quality_columns: columns(self.quality).iter().map(|c| c.0).collect(),
+            quality: quality_rows(self.quality),
+            copy_limit: format!("{:.3}", self.quality.copy_limit),
             nearest: self.nearest()?,
             persons: self.persons(),
             configuration: format!(
@@ -234,18 +234,18 @@ impl Report<'_> {
 
     fn nearest(&self) -> Result<Vec<Picture>> {
         let m = self.material;
-        let (Some(quality), Some(synthetic)) = (self.quality, &m.existing) else { return Ok(Vec::new()) };
+        let Some(synthetic) = &m.existing else { return Ok(Vec::new()) };
         let picture = |(real, made, similarity): &(usize, usize, f32)| {
             let image = strip(&[m.real.image(*real), synthetic.image(*made)], m.real.image_size())?;
             let name = &m.real.identities()[m.real.labels()[*real] as usize];
             Ok(Picture { name: format!("{name}, {similarity:.3}"), image })
         };
-        quality.nearest.iter().take(SHOWN_PAIRS).map(picture).collect()
+        self.quality.nearest.iter().take(SHOWN_PAIRS).map(picture).collect()
     }
 
     fn persons(&self) -> Vec<Person> {
         let m = self.material;
-        let figures = self.quality.map(|q| q.identities.as_slice()).unwrap_or_default();
+        let figures = &self.quality.identities;
         let mut order: Vec<usize> = (0..figures.len()).collect();
         order.sort_by(|a, b| figures[*a].consistency.total_cmp(&figures[*b].consistency));
         order

@@ -3,6 +3,7 @@
 //! An image is named by (seed, model, identity, index); it does not depend on what else is made with it.
 
 pub mod plan;
+pub mod select;
 
 use crate::config::LatentSource;
 use crate::dataset::to_byte;

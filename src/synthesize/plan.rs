@@ -35,8 +35,15 @@ pub struct Target {
     pub label: i64,
     /// Labels of the model and their weights, which sum to 1.
     pub mix: Vec<(u32, f32)>,
-    /// Images to make.
-    pub count: usize,
+    /// Numbers of the images to make.
+    pub indices: Vec<u64>,
+}
+
+impl Target {
+    /// Its image `index`.
+    pub fn item(&self, index: u64) -> Item {
+        Item { identity: self.identity.clone(), index, mix: self.mix.clone() }
+    }
 }
 
 /// All images to make from one model.
@@ -63,9 +70,9 @@ impl Plan {
             identity: identity.clone(),
             label: first_label + i as i64,
             mix: vec![(i as u32, 1.0)],
-            count: match amount {
-                Amount::PerIdentity(n) => n,
-                Amount::BalanceTo(n) => n.saturating_sub(*real),
+            indices: match amount {
+                Amount::PerIdentity(n) => (0..n as u64).collect(),
+                Amount::BalanceTo(n) => (0..n.saturating_sub(*real) as u64).collect(),
             },
         });
         Self { targets: targets.collect(), sampling }
@@ -96,21 +103,20 @@ impl Plan {
             while identities.contains(&identity) {
                 identity.push('_');
             }
-            self.targets.push(Target { identity, label: first_label + i as i64, mix, count: new.per_id });
+            let indices = (0..new.per_id as u64).collect();
+            self.targets.push(Target { identity, label: first_label + i as i64, mix, indices });
         }
         Ok(())
     }
 
     /// Number of images.
     pub fn images(&self) -> usize {
-        self.targets.iter().map(|t| t.count).sum()
+        self.targets.iter().map(|t| t.indices.len()).sum()
     }
 
     /// Every image in order.
     pub fn items(&self) -> impl Iterator<Item = (&Target, Item)> {
-        self.targets.iter().flat_map(|t| {
-            (0..t.count as u64).map(move |index| (t, Item { identity: t.identity.clone(), index, mix: t.mix.clone() }))
-        })
+        self.targets.iter().flat_map(|t| t.indices.iter().map(move |index| (t, t.item(*index))))
     }
 }
 
@@ -127,7 +133,7 @@ mod tests {
 
     #[test]
     fn balancing_fills_up() {
-        let counts: Vec<usize> = plan(Amount::BalanceTo(6)).targets.iter().map(|t| t.count).collect();
+        let counts: Vec<usize> = plan(Amount::BalanceTo(6)).targets.iter().map(|t| t.indices.len()).collect();
         assert_eq!(counts, [2, 0, 6]);
         assert_eq!(plan(Amount::PerIdentity(3)).images(), 9);
     }

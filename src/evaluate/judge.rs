@@ -1,0 +1,107 @@
+//! A recogniser of real images kept on disk with what it takes to judge whether an image shows an identity.
+
+use super::comparison::class_means;
+use super::recogniser::{Embeddings, Recogniser, dot};
+use crate::config::EvaluationConfig;
+use crate::dataset::IdentityDataset;
+use crate::error::{Error, Result};
+use crate::manifest::file_hash;
+use crate::model::Weights;
+use crate::train::checkpoint;
+use candle_core::{Device, Tensor};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// Name of a judge's file in the folder of an evaluation.
+pub const JUDGE_FILE: &str = "judge.safetensors";
+const FORMAT: u32 = 1;
+
+#[derive(Serialize, Deserialize)]
+struct Header {
+    format: u32,
+    config: EvaluationConfig,
+    identities: Vec<String>,
+    threshold: f64,
+}
+
+/// A recogniser, the mean embedding of each identity's training images, and a threshold.
+pub struct Judge {
+    recogniser: Recogniser,
+    config: EvaluationConfig,
+    identities: Vec<String>,
+    means: Embeddings,
+    /// Cosine similarity of equal error of held-out real images.
+    pub threshold: f64,
+    /// blake3 (hex) of the file; empty before it is saved.
+    pub hash: String,
+}
+
+impl Judge {
+    /// A judge of the identities of `training`, which `recogniser` was trained on.
+    pub fn new(
+        recogniser: Recogniser,
+        config: &EvaluationConfig,
+        training: &IdentityDataset,
+        threshold: f64,
+    ) -> Result<Self> {
+        let means = class_means(&recogniser.embed(training)?, training);
+        let identities = training.identities().to_vec();
+        Ok(Self { recogniser, config: config.clone(), identities, means, threshold, hash: String::new() })
+    }
+
+    /// Writes the judge.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        let mut tensors = self.recogniser.export();
+        let shape = (self.means.len(), self.means.size);
+        tensors.insert("means".into(), Tensor::from_slice(&self.means.values, shape, &Device::Cpu)?);
+        let (config, identities) = (self.config.clone(), self.identities.clone());
+        checkpoint::write(path, &tensors, &Header { format: FORMAT, config, identities, threshold: self.threshold })
+    }
+
+    /// Reads a judge: exact names, shapes and types, finite values.
+    pub fn load(path: &Path, device: &Device) -> Result<Self> {
+        let path = if path.is_dir() { path.join(JUDGE_FILE) } else { path.to_owned() };
+        let failed = |m: String| Error::Model(format!("{}: {m}", path.display()));
+        let (mut tensors, header): (_, Header) = checkpoint::read(&path, device)?;
+        if header.format != FORMAT {
+            return Err(failed("not a judge of this version of augment; run `augment evaluate` again".into()));
+        }
+        header.config.validate()?;
+        let (classes, size) = (header.identities.len(), header.config.recogniser.embedding_size);
+        let means = tensors.remove("means").filter(|t| t.dims() == [classes, size]);
+        let means = means.ok_or_else(|| failed("tensor `means` is missing or has another shape".into()))?;
+        let means = Embeddings { size, values: means.flatten_all()?.to_vec1()? };
+        let recogniser = Recogniser::new(&header.config, classes, Weights::Loaded(&mut tensors), device)?;
+        if means.values.iter().any(|v| !v.is_finite()) || !tensors.is_empty() {
+            return Err(failed("holds values that are not finite, or unexpected tensors".into()));
+        }
+        Ok(Self {
+            recogniser,
+            config: header.config,
+            identities: header.identities,
+            means,
+            threshold: header.threshold,
+            hash: file_hash(&path)?.to_hex().to_string(),
+        })
+    }
+
+    /// Side of the images that it judges, in pixels.
+    pub fn image_size(&self) -> usize {
+        self.config.image_size
+    }
+
+    /// For each image, its cosine similarity to its identity and whether no other identity is nearer; `None` for identities
+    /// that the judge does not know.
+    pub fn similarities(&self, pixels: Vec<u8>, identities: &[&str]) -> Result<Vec<Option<(f64, bool)>>> {
+        let (size, n) = (self.config.image_size, identities.len());
+        let images = IdentityDataset::new(size, pixels, vec![0; n], vec![String::new()])?;
+        let embeddings = self.recogniser.embed(&images)?;
+        let judged = |(i, identity): (usize, &&str)| {
+            let own = self.identities.binary_search_by(|known| known.as_str().cmp(identity)).ok()?;
+            let similarity = |c: usize| dot(embeddings.row(i), self.means.row(c));
+            let nearest = (0..self.means.len()).all(|c| similarity(c) <= similarity(own));
+            Some((f64::from(similarity(own)), nearest))
+        };
+        Ok(identities.iter().enumerate().map(judged).collect())
+    }
+}
