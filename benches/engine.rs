@@ -7,7 +7,7 @@
 
 use augment::config::{EvaluationConfig, Preset, RecogniserPreset, RunConfig};
 use augment::dataset::IdentityDataset;
-use augment::evaluate::recogniser::{Curriculum, Phase, Source, fit};
+use augment::evaluate::recogniser::{Curriculum, Phase, Source, Training, fit};
 use augment::model::{Labels, Mode, Network, params::Param};
 use augment::progress::Progress;
 use augment::seeds::{Seeds, normal};
@@ -81,7 +81,9 @@ fn recognise(path: &Path, steps: u64, classes: usize, start: Instant) {
     let mut times = Times(Vec::new());
     let folder = tempfile::tempdir().unwrap();
     let weights = folder.path().join("weights.safetensors");
-    let (recogniser, _) = fit(&curriculum, &config, 0, &weights, &Device::Cpu, &mut times).unwrap();
+    let training =
+        Training { curriculum: &curriculum, config: &config, seed: 0, path: &weights, clock: &|| start.elapsed() };
+    let recogniser = fit(&training, &Device::Cpu, &mut times).unwrap().recogniser;
     let elapsed = times.0[steps as usize + 1].duration_since(times.0[1]).as_secs_f64();
     let result = serde_json::json!({
         "images_per_s": (steps * config.recipe.batch_size as u64) as f64 / elapsed,
@@ -105,11 +107,11 @@ fn main() {
     };
     let steps: usize = steps.parse().unwrap();
     let classes: usize = rest.first().map_or(IDENTITIES, |n| n.parse().unwrap());
+    rayon::ThreadPoolBuilder::new().num_threads(2).build_global().unwrap();
     if work == "recognise" {
         return recognise(path.as_ref(), steps as u64, classes, start);
     }
     let config = RunConfig::from_file(path.as_ref(), None, Preset::Base).unwrap();
-    rayon::ThreadPoolBuilder::new().num_threads(2).build_global().unwrap();
     let device = Device::Cpu;
     let side = config.image_size;
     let mut state = State::new(&config, classes, &device).unwrap();

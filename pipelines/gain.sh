@@ -4,8 +4,7 @@
 # usage: pipelines/gain.sh OUT PER_IDENTITY KIMG SET.parquet ..   (PER_IDENTITY 0: all images of a person)
 # Each set has the columns identity, image_id, image and split; persons that are not in split `train` are those to choose
 # by. With PAIRS and PAIR_IMAGES the last comparison is tested on that list (LFW) instead of on the other persons.
-# SEEDS (5), PER_ID (40), NEW (as many as there are identities, in number) and EVALUATE (more options of `augment
-# evaluate`) may be set. Needs a Python with pyarrow as PYTHON. Interrupt it at any time; the same command goes on.
+# SEEDS (5), PER_ID (40), NEW (300 new identities) and EVALUATE (more options of `augment evaluate`) may be set. Needs a Python with pyarrow as PYTHON. Interrupt it at any time; the same command goes on.
 set -euo pipefail
 out=${1:?output folder} per_identity=${2:?images of a person} kimg=${3:?training length in thousand images}
 shift 3

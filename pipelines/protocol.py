@@ -7,6 +7,7 @@ rows of every other split; of a set whose other splits show other persons than i
 split `dev`: persons to choose by, never to train on. Needs pyarrow.
 """
 
+import os
 import random
 import sys
 
@@ -42,7 +43,9 @@ def main() -> None:
     out, per_identity, paths = sys.argv[1], int(sys.argv[2]), sys.argv[3:]
     tables = [rows(path, per_identity) for path in paths]
     table = pa.concat_tables(tables).sort_by([("split", "ascending"), ("identity", "ascending"), ("image_id", "ascending")])
-    pq.write_table(table, out, row_group_size=512, compression="none")
+    # A file that has its name is complete.
+    pq.write_table(table, out + ".partial", row_group_size=512, compression="none")
+    os.replace(out + ".partial", out)
     for split in pc.unique(table["split"]).to_pylist():
         part = table.filter(pc.equal(table["split"], split))
         print(f"{out}: split {split}: {part.num_rows} images of {len(pc.unique(part['identity']))} persons")

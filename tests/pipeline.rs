@@ -378,7 +378,7 @@ fn evaluate_measures_nothing_on_a_contaminated_test() {
     let images: Vec<Record> = records(&copies);
     let bin = dir.path().join("pairs.bin");
     let encoded = images.iter().take(40).map(|r| serde_pickle::Value::Bytes(r.image.clone())).collect();
-    let same = vec![serde_pickle::Value::Bool(true); 20];
+    let same = (0..20).map(|i| serde_pickle::Value::Bool(i % 2 == 0)).collect();
     let set = serde_pickle::Value::Tuple(vec![serde_pickle::Value::List(encoded), serde_pickle::Value::List(same)]);
     let mut file = std::fs::File::create(&bin).unwrap();
     serde_pickle::value_to_writer(&mut file, &set, serde_pickle::SerOptions::new()).unwrap();

@@ -44,6 +44,7 @@ class Recogniser(nn.Module):
         self.classes = nn.Parameter(torch.randn(classes, net["embedding_size"]) * 0.01)
         self.to(memory_format=torch.channels_last)
         r = self.recipe
+        assert r["loss"] == "cosface", "the other losses are not written here"
         if r["optimiser"] == "adamw":
             args = dict(lr=r["learning_rate"], weight_decay=r["weight_decay"], fused=True)
             self.optimiser = torch.optim.AdamW(self.parameters(), **args)

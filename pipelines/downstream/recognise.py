@@ -1,6 +1,7 @@
 """A face recogniser that knows nothing of `augment`: trains on labelled images read with `datasets` and verifies pairs.
 
-usage: recognise.py --real REAL.parquet --test TEST.parquet [--synthetic DATASET_FOLDER] [--steps N] [--seed N] [--pairs PAIRS.parquet]
+usage: recognise.py --real REAL.parquet --test TEST.parquet [--test-split NAME] [--synthetic DATASET_FOLDER] [--steps N]
+       [--seed N] [--pairs PAIRS.parquet]
 
 REAL and TEST have the columns identity and image, REAL also split (rows of `train` are used); DATASET_FOLDER is what
 `augment` wrote. Pairs are PAIRS (left_identity, left_image_id, right_identity, right_image_id, is_same), or drawn from TEST.
@@ -156,6 +157,8 @@ def main():
         schedule.step()
 
     test = read(args.test, args.test_split)
+    known = set(test["identity"]) & set(names)
+    assert not known, f"test persons were trained on: {sorted(known)[:5]}"
     embeddings = embed(model, pixels(test))
     if args.pairs:
         at = {(i, n): k for k, (i, n) in enumerate(zip(test["identity"], test["image_id"]))}

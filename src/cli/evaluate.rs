@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::evaluate::Synthetic;
 use crate::evaluate::comparison::{Arm, ArmResult, Comparison, Material, summarise};
 use crate::evaluate::contamination;
-use crate::evaluate::judge::{JUDGE_FILE, Judge};
+use crate::evaluate::judge::JUDGE_FILE;
 use crate::evaluate::pairs::PairSet;
 use crate::evaluate::quality;
 use crate::progress::Progress;
@@ -19,6 +19,9 @@ use serde_json::json;
 use std::fmt::Write;
 use std::path::PathBuf;
 use std::time::Instant;
+
+const REPORT_HTML: &str = "report.html";
+const REPORT_JSON: &str = "report.json";
 
 /// Pairs of each kind that are drawn, at most.
 const DRAWN_PAIRS: usize = 3000;
@@ -37,6 +40,14 @@ pub fn run(args: &EvaluateArgs, global: &GlobalArgs, terminal: &mut Terminal) ->
         let text = crate::config::to_toml(&config)?;
         return Ok(Outcome::new(text, json!({ "version": 1, "dry_run": true, "config": config })));
     }
+    if args.pairs.is_none() && args.pairs_from.is_none() {
+        return Err(Error::Usage(
+            "nothing to test on: name a split of other persons with --pairs-from, or a list with --pairs".into(),
+        ));
+    }
+    if args.max_copy_similarity.is_some_and(|s| !(0.0..=1.0).contains(&s)) {
+        return Err(Error::Usage("--max-copy-similarity must lie in [0, 1]".into()));
+    }
     let out = args.out.clone().unwrap_or_else(|| PathBuf::from(format!("{}-evaluation", stem(&source.spec))));
     let rejects_to = plan::rejects_path(&out)?;
     let mut loaded = None;
@@ -45,9 +56,16 @@ pub fn run(args: &EvaluateArgs, global: &GlobalArgs, terminal: &mut Terminal) ->
         Ok(())
     })?;
     let Some(real) = loaded else { return Err(Error::Manifest(format!("{}: no image", source.spec))) };
-    let material = material(args, &source, set, real)?;
+    // A report of an earlier run says nothing of this one until it is complete.
+    for name in [REPORT_HTML, REPORT_JSON] {
+        let old = out.join(name);
+        if old.exists() {
+            std::fs::remove_file(&old).map_err(|e| Error::io(&old, e))?;
+        }
+    }
+    let material = material(args, &source, set, real, terminal)?;
     let arms = chosen_arms(args, &material)?;
-    let contamination = contamination::find(&material, terminal);
+    let contamination = contamination::find(&material, terminal)?;
     if !contamination.is_empty() {
         return Err(Error::Contaminated(contamination.join("; ")));
     }
@@ -65,15 +83,14 @@ pub fn run(args: &EvaluateArgs, global: &GlobalArgs, terminal: &mut Terminal) ->
         material.real.len(),
         material.real.identities().len(),
         material.test.pairs.len(),
-        material.test.name
+        super::printable(&material.test.name)
     ));
     let runs = comparison.run(&arms, args.seeds, terminal)?;
     let results = summarise(&runs);
     let baseline = comparison.baseline(terminal)?;
-    let scale = config.recipe.scale;
-    let quality = quality::judge(&material, &baseline, scale, args.max_copy_similarity, terminal)?;
+    let (quality, judge) = quality::measure(&material, baseline, &config, args.max_copy_similarity, terminal)?;
     // Synthesis can filter its images with it.
-    Judge::new(baseline, &config, &material.real, quality.identity_threshold)?.save(&out.join(JUDGE_FILE))?;
+    judge.save(&out.join(JUDGE_FILE))?;
     let report = Report {
         manifest: &source.spec,
         manifest_hash: source.manifest.hash(),
@@ -84,8 +101,8 @@ pub fn run(args: &EvaluateArgs, global: &GlobalArgs, terminal: &mut Terminal) ->
         quality: &quality,
     };
     let json = report.json();
-    let page = out.join("report.html");
-    store::write_atomic(&out.join("report.json"), json.to_string().as_bytes())?;
+    let page = out.join(REPORT_HTML);
+    store::write_atomic(&out.join(REPORT_JSON), json.to_string().as_bytes())?;
     store::write_atomic(&page, report.html()?.as_bytes())?;
     let verdict = report::verdict(&results, material.test.pairs.len());
     let text = format!("{}\n{verdict}\nreport: {}\n", table(&results, &material.test), page.display());
@@ -98,16 +115,25 @@ fn stem(spec: &str) -> String {
 }
 
 /// Reads all images but the training images.
-fn material(args: &EvaluateArgs, source: &Source, set: &str, real: IdentityDataset) -> Result<Material> {
+fn material(
+    args: &EvaluateArgs,
+    source: &Source,
+    set: &str,
+    real: IdentityDataset,
+    terminal: &mut Terminal,
+) -> Result<Material> {
     let size = real.image_size();
-    let split = |name: &str, option: &str| -> Result<IdentityDataset> {
+    let mut split = |name: &str, option: &str| -> Result<IdentityDataset> {
         if source.split.as_deref().is_none_or(|s| s == name) {
             return Err(Error::Usage(format!(
                 "{option} {name}: recognisers would be trained on these rows too; choose others with --split"
             )));
         }
         let selection = Selection { split: Some(name.into()), identity_set: Some(set.into()), unlabelled: false };
-        let (images, _) = IdentityDataset::load(&source.manifest, &selection, size, |_| Ok(()))?;
+        let (images, rejects) = IdentityDataset::load(&source.manifest, &selection, size, |_| Ok(()))?;
+        if let Some(first) = rejects.first() {
+            terminal.note(&format!("{} rows of split {name} left out; first: {first}", rejects.len()));
+        }
         if images.is_empty() {
             return Err(Error::Manifest(format!("{}: no usable row has split `{name}`", source.spec)));
         }
@@ -122,17 +148,19 @@ fn material(args: &EvaluateArgs, source: &Source, set: &str, real: IdentityDatas
         (None, Some(name)) => {
             PairSet::draw(&format!("drawn from split {name}"), split(name, "--pairs-from")?, DRAWN_PAIRS)?
         }
-        (None, None) => {
-            return Err(Error::Usage(
-                "nothing to test on: name a split of other persons with --pairs-from, or a list with --pairs".into(),
-            ));
-        }
+        (None, None) => return Err(Error::Usage("--pairs or --pairs-from is missing".into())),
     };
     let synthetic = match &args.synthetic {
         Some(dataset) => Synthetic::read(dataset, &real)?,
         None => Synthetic::default(),
     };
-    Ok(Material { real, existing: synthetic.existing, new: synthetic.new, held_out, test })
+    if !synthetic.foreign.is_empty() {
+        let n = synthetic.foreign.len();
+        terminal
+            .note(&format!("synthetic images of {n} identities that are not among the training images are left out"));
+    }
+    let Synthetic { existing, new, foreign } = synthetic;
+    Ok(Material { real, existing, new, held_out, foreign, test })
 }
 
 /// Those of `images` that show identities of `real`, with its labels.
@@ -170,7 +198,7 @@ fn table(results: &[ArmResult], test: &PairSet) -> String {
         "arm", "accuracy %", "TAR@1e-3", "rank-1", "gain, points (95 %)", "seconds"
     );
     for r in results {
-        let accuracy = format!("{:.2} ± {:.2}", 100.0 * r.accuracy.mean, 100.0 * r.accuracy.deviation);
+        let accuracy = r.accuracy.percent();
         let gain = r.gain.as_ref().map_or(String::new(), |g| {
             let (low, high) = g.ci95();
             format!("{:+.2} ({:+.2} .. {:+.2})", 100.0 * g.accuracy_gain, 100.0 * low, 100.0 * high)
@@ -185,7 +213,7 @@ fn table(results: &[ArmResult], test: &PairSet) -> String {
         "\n{} seeds, {} pairs ({})",
         results.first().map_or(0, |r| r.accuracy.count),
         test.pairs.len(),
-        test.name
+        super::printable(&test.name)
     );
     text
 }

@@ -338,7 +338,7 @@ impl Job<'_> {
     }
 }
 
-/// Whether `judge` takes each image of side `size` for its identity. Mixed identities are nobody that it knows.
+/// Whether `judge` takes each image of side `size` for its identity.
 fn accept(judge: &Judge, args: &SynthesisArgs, size: usize, items: &[Item], pixels: &[Vec<u8>]) -> Result<Vec<bool>> {
     let seen = pixels.iter().map(|p| {
         let image = RgbImage::from_raw(size as u32, size as u32, p.clone());
@@ -348,13 +348,10 @@ fn accept(judge: &Judge, args: &SynthesisArgs, size: usize, items: &[Item], pixe
     let seen = seen.collect::<Result<Vec<_>>>()?.concat();
     let identities: Vec<&str> = items.iter().map(|i| i.identity.as_str()).collect();
     let judged = judge.similarities(seen, &identities)?;
-    let accepted = |(item, judged): (&Item, Option<(f64, bool)>)| match (item.mix.len(), judged) {
-        (1, Some((similarity, nearest))) => match args.min_similarity {
-            Some(least) => Ok(similarity >= least),
-            None => Ok(similarity >= judge.threshold && nearest),
-        },
-        (1, None) => Err(Error::Usage(format!("--judge does not know identity `{}` of the model", item.identity))),
-        _ => Ok(true),
+    let accepted = |(item, judged): (&Item, Option<(f64, bool)>)| match (judged, args.min_similarity) {
+        (Some((similarity, _)), Some(least)) => Ok(similarity >= least),
+        (Some((similarity, nearest)), None) => Ok(similarity >= judge.threshold && nearest),
+        (None, _) => Err(Error::Usage(format!("--judge does not know identity `{}` of the model", item.identity))),
     };
     items.iter().zip(judged).map(accepted).collect()
 }

@@ -1,11 +1,10 @@
 //! The comparison: recognisers trained with the same recipe and seeds on real images alone and with synthetic ones.
 
 use super::pairs::PairSet;
-use super::recogniser::{
-    Curriculum, Embeddings, Phase, Recogniser, Source, fit, training::CurvePoint, training::training_key,
-};
+use super::recogniser::training::{CurvePoint, training_key};
+use super::recogniser::{Curriculum, Embeddings, Phase, Recogniser, Source, Trained, Training, fit};
 use super::statistics::{self, Summary};
-use super::verification::{Verification, identify, verify};
+use super::verification::{PROTOCOL, Verification, identify, verify};
 use crate::config::EvaluationConfig;
 use crate::dataset::IdentityDataset;
 use crate::error::{Error, Result};
@@ -13,7 +12,7 @@ use crate::progress::Progress;
 use crate::store;
 use candle_core::Device;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -79,6 +78,8 @@ pub struct Material {
     pub new: Option<IdentityDataset>,
     /// Real images of the identities of `real` that nothing is trained on, for identification.
     pub held_out: Option<IdentityDataset>,
+    /// Identities that the generator knew and `real` does not show.
+    pub foreign: BTreeSet<String>,
     /// The verification test.
     pub test: PairSet,
 }
@@ -129,7 +130,7 @@ pub struct Run {
     pub rank5: Option<f64>,
     /// Losses while training.
     pub curve: Vec<CurvePoint>,
-    /// Time of training and testing, in seconds. Not part of any hash.
+    /// Time of training, in seconds, interruptions left out. Not part of any hash.
     pub seconds: f64,
 }
 
@@ -164,10 +165,12 @@ pub struct Gain {
 }
 
 impl Gain {
-    /// The interval that holds both.
+    /// The interval of both sources of chance together: half-widths add as those of independent errors do.
     pub fn ci95(&self) -> (f64, f64) {
+        let gain = self.accuracy_gain;
+        let joint = |pairs: f64, seeds: Option<f64>| (pairs - gain).hypot(seeds.map_or(0.0, |s| s - gain));
         let (low, high) = self.ci95_pairs;
-        self.ci95_seeds.map_or((low, high), |(l, h)| (low.min(l), high.max(h)))
+        (gain - joint(low, self.ci95_seeds.map(|s| s.0)), gain + joint(high, self.ci95_seeds.map(|s| s.1)))
     }
 }
 
@@ -188,6 +191,9 @@ pub struct Comparison<'a> {
 impl Comparison<'_> {
     /// Trains every arm with every seed, unless its outcome is in the folder already.
     pub fn run(&self, arms: &[Arm], seeds: u64, progress: &mut dyn Progress) -> Result<Vec<Run>> {
+        if self.material.real.identities().len() < 2 {
+            return Err(Error::Manifest("a recogniser needs two training identities or more".into()));
+        }
         store::create_dir(&self.folder)?;
         let repeats = if arms.contains(&Arm::Repeats) { Some(self.material.repeats()?) } else { None };
         let images = self.config.recipe.steps * self.config.recipe.batch_size as u64;
@@ -209,8 +215,9 @@ impl Comparison<'_> {
         let known = m.real.identities().len() as u32;
         let same: Vec<u32> = (0..known).collect();
         // Classes: real identities, then those of synthetic images that stand apart, then new identities.
-        let own = if c.own_labels { (known..2 * known).collect() } else { same.clone() };
-        let first_new = if c.own_labels { 2 * known } else { known };
+        let apart = c.own_labels && m.existing.is_some() && arm != Arm::New;
+        let own = if apart { (known..2 * known).collect() } else { same.clone() };
+        let first_new = if apart { 2 * known } else { known };
         let source = |images: &'b IdentityDataset, classes: &[u32], share: f64| Source {
             images,
             classes: classes.to_vec(),
@@ -250,6 +257,14 @@ impl Comparison<'_> {
                 ]
             }
         };
+        for source in phases.iter().flat_map(|p| &p.sources) {
+            if source.share * (self.config.recipe.batch_size as f64) < 1.0 {
+                return Err(Error::Config(format!(
+                    "comparison: arm `{}` has less than one image of a kind in a batch; change synthetic_share or recipe.batch_size",
+                    arm.name()
+                )));
+            }
+        }
         let used = phases.iter().flat_map(|p| &p.sources).flat_map(|s| &s.classes).max();
         Ok(Curriculum { classes: used.map_or(0, |c| *c as usize + 1), phases, augmented: arm != Arm::Plain })
     }
@@ -262,14 +277,15 @@ impl Comparison<'_> {
     fn one(&self, arm: Arm, seed: u64, curriculum: &Curriculum, progress: &mut dyn Progress) -> Result<Run> {
         let m = self.material;
         let held_out = m.held_out.as_ref().map_or("", |h| h.hash());
-        let key = crate::config::hash(&(training_key(curriculum, self.config, seed)?, m.test.hash(), held_out))?;
+        let key =
+            crate::config::hash(&(PROTOCOL, training_key(curriculum, self.config, seed)?, m.test.hash(), held_out))?;
         let path = self.path(arm, seed, "json");
         if let Some(run) = stored(&path, &key) {
             return Ok(run);
         }
-        let began = (self.clock)();
         let weights = self.path(arm, seed, "safetensors");
-        let (recogniser, curve) = fit(curriculum, self.config, seed, &weights, self.device, progress)?;
+        let training = Training { curriculum, config: self.config, seed, path: &weights, clock: self.clock };
+        let Trained { recogniser, curve, seconds } = fit(&training, self.device, progress)?;
         let verification = verify(&recogniser.embed(&m.test.images)?, &m.test.pairs);
         let ranks = match &m.held_out {
             Some(held_out) => {
@@ -279,7 +295,6 @@ impl Comparison<'_> {
             }
             None => Vec::new(),
         };
-        let seconds = ((self.clock)() - began).as_secs_f64();
         let (rank1, rank5) = (ranks.first().copied(), ranks.get(1).copied());
         let run = Run { key, arm, seed, verification, rank1, rank5, curve, seconds };
         let json = serde_json::to_vec(&run).map_err(|e| Error::Config(e.to_string()))?;
@@ -291,7 +306,9 @@ impl Comparison<'_> {
     pub fn baseline(&self, progress: &mut dyn Progress) -> Result<Recogniser> {
         let curriculum = self.curriculum(Arm::Real, None)?;
         let path = self.path(Arm::Real, self.config.seed, "safetensors");
-        Ok(fit(&curriculum, self.config, self.config.seed, &path, self.device, progress)?.0)
+        let (config, seed) = (self.config, self.config.seed);
+        let training = Training { curriculum: &curriculum, config, seed, path: &path, clock: self.clock };
+        Ok(fit(&training, self.device, progress)?.recogniser)
     }
 }
 

@@ -3,6 +3,7 @@
 use super::comparison::Material;
 use super::copies;
 use crate::dataset::IdentityDataset;
+use crate::error::Result;
 use crate::progress::Progress;
 use std::collections::BTreeSet;
 
@@ -12,14 +13,18 @@ const SAME_PHOTOGRAPH: f32 = 0.985;
 const LISTED: usize = 5;
 
 /// Looks for test persons and test images among the training images, by name, by equal pixels, and by pixels that are equal
-/// after mirroring, cropping or a change of brightness. Returns what was found, in words.
-pub fn find(material: &Material, progress: &mut dyn Progress) -> Vec<String> {
+/// after mirroring, cropping or a change of brightness; and for test persons that the generator knew. Returns what was
+/// found, in words.
+pub fn find(material: &Material, progress: &mut dyn Progress) -> Result<Vec<String>> {
     let (test, real) = (&material.test.images, &material.real);
     let mut found = Vec::new();
-    let known: BTreeSet<&String> = real.identities().iter().collect();
-    let shared: Vec<&str> = test.identities().iter().filter(|i| known.contains(i)).map(String::as_str).collect();
+    let shared = shared_names(test.identities(), real.identities().iter());
     if !shared.is_empty() {
         found.push(format!("{} test persons are among the training identities: {}", shared.len(), listed(&shared)));
+    }
+    let known = shared_names(test.identities(), material.foreign.iter());
+    if !known.is_empty() {
+        found.push(format!("the generator was trained on {} test persons: {}", known.len(), listed(&known)));
     }
     let kinds =
         [("training", Some(real)), ("synthetic", material.existing.as_ref()), ("synthetic", material.new.as_ref())];
@@ -30,8 +35,8 @@ pub fn find(material: &Material, progress: &mut dyn Progress) -> Vec<String> {
             found.push(format!("{} test images are {kind} images: of {}", equal.len(), listed(&persons)));
         }
     }
-    progress.start("contamination", test.len() as u64, "images");
-    let nearest = copies::search(test, real, |done| progress.at(done as u64));
+    progress.start("contamination", real.len() as u64, "training images");
+    let nearest = copies::search(test, real, progress)?;
     progress.finish();
     let near: Vec<&str> = (0..test.len())
         .filter(|i| nearest[*i].similarity > SAME_PHOTOGRAPH && test.image(*i) != real.image(nearest[*i].index))
@@ -44,7 +49,14 @@ pub fn find(material: &Material, progress: &mut dyn Progress) -> Vec<String> {
             listed(&near)
         ));
     }
-    found
+    Ok(found)
+}
+
+/// Those of `names` that are among `others`, whatever their case, spaces and punctuation.
+fn shared_names<'a>(names: &'a [String], others: impl Iterator<Item = &'a String>) -> Vec<&'a str> {
+    let plain = |name: &String| name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect();
+    let others: BTreeSet<String> = others.map(plain).collect();
+    names.iter().filter(|n| others.contains::<String>(&plain(n))).map(String::as_str).collect()
 }
 
 fn name(images: &IdentityDataset, i: usize) -> &str {

@@ -1,8 +1,10 @@
 //! How like its most similar training image an image is, by aligned pixels: the correlation of two grey pictures, the best
-//! over mirroring, cropping and shifting. Brightness and contrast do not change a correlation.
+//! over mirroring and over crops of the training image, down to four fifths of its side. Brightness and contrast do not change a correlation.
 
 use crate::dataset::IdentityDataset;
+use crate::error::{Error, Result};
 use crate::ops::dot_products;
+use crate::progress::Progress;
 use rayon::prelude::*;
 
 /// The most similar training image of an image.
@@ -64,9 +66,10 @@ fn picture(pixels: &[u8], size: usize, crop: Crop) -> Vec<f32> {
             out.push(top * (1.0 - wy) + (grey(y1, x0) * (1.0 - wx) + grey(y1, x1) * wx) * wy);
         }
     }
-    let mean = out.iter().sum::<f32>() / out.len() as f32;
-    out.iter_mut().for_each(|v| *v -= mean);
-    let norm = out.iter().map(|v| v * v).sum::<f32>().sqrt().max(1e-6);
+    let mean = out.iter().map(|v| f64::from(*v)).sum::<f64>() / out.len() as f64;
+    out.iter_mut().for_each(|v| *v -= mean as f32);
+    // An image of one colour is like no other.
+    let norm = out.iter().map(|v| v * v).sum::<f32>().sqrt().max(1.0);
     out.iter_mut().for_each(|v| *v /= norm);
     out
 }
@@ -86,56 +89,53 @@ const WHOLE: Crop = Crop { x: 0.5, y: 0.5, side: 1.0 };
 /// A candidate: similarity, training image, crop of it, whether the image was mirrored.
 type Candidate = (f32, usize, Crop, bool);
 
-/// For each of `images`, the most similar of `training`; `progress` is told the number of images done.
-pub fn search(images: &IdentityDataset, training: &IdentityDataset, mut progress: impl FnMut(usize)) -> Vec<Nearest> {
+/// For each of `images`, the most similar of `training`; `progress` is told the number of training images done.
+pub fn search(
+    images: &IdentityDataset,
+    training: &IdentityDataset,
+    progress: &mut dyn Progress,
+) -> Result<Vec<Nearest>> {
     let size = training.image_size();
     let crops = crops();
-    // All crops of a training image, one after the other.
-    let theirs: Vec<Vec<f32>> = (0..training.len())
-        .into_par_iter()
-        .map(|i| crops.iter().flat_map(|c| picture(training.image(i), size, *c)).collect())
-        .collect();
-    let mut out = Vec::with_capacity(images.len());
-    for start in (0..images.len()).step_by(BLOCK) {
-        let block = start..(start + BLOCK).min(images.len());
-        let plain: Vec<Vec<f32>> = block.clone().into_par_iter().map(|i| whole(images, i)).collect();
-        let flipped: Vec<Vec<f32>> = plain.iter().map(|p| mirrored(p)).collect();
-        let best = theirs
-            .par_chunks(BLOCK)
-            .enumerate()
-            .map(|(part, rows)| {
-                let rows = rows.concat();
-                let mut best: Vec<Vec<Candidate>> = vec![Vec::new(); block.len()];
-                for (pictures, flip) in [(&plain, false), (&flipped, true)] {
-                    let products = dot_products(&pictures.concat(), &rows, SIDE * SIDE);
-                    let width = products.len() / pictures.len();
-                    for (best, row) in best.iter_mut().zip(products.chunks_exact(width)) {
-                        for (n, of_one) in row.chunks_exact(crops.len()).enumerate() {
-                            let top = (0..crops.len()).max_by(|a, b| of_one[*a].total_cmp(&of_one[*b]));
-                            let top = top.unwrap_or_default();
-                            keep(best, (of_one[top], part * BLOCK + n, crops[top], flip));
-                        }
+    let plain: Vec<Vec<f32>> = (0..images.len()).into_par_iter().map(|i| whole(images, i)).collect();
+    let mut best: Vec<Vec<Candidate>> = vec![Vec::new(); images.len()];
+    for start in (0..training.len()).step_by(BLOCK) {
+        let block = start..(start + BLOCK).min(training.len());
+        // All crops of a training image, one after the other.
+        let rows: Vec<Vec<f32>> = block
+            .into_par_iter()
+            .map(|i| crops.iter().flat_map(|c| picture(training.image(i), size, *c)).collect())
+            .collect();
+        let rows = rows.concat();
+        best.par_chunks_mut(BLOCK).zip(plain.par_chunks(BLOCK)).for_each(|(best, plain)| {
+            let flipped: Vec<f32> = plain.iter().flat_map(|p| mirrored(p)).collect();
+            for (pictures, flip) in [(plain.concat(), false), (flipped, true)] {
+                let products = dot_products(&pictures, &rows, SIDE * SIDE);
+                let width = products.len() / plain.len();
+                for (best, row) in best.iter_mut().zip(products.chunks_exact(width)) {
+                    for (n, of_one) in row.chunks_exact(crops.len()).enumerate() {
+                        let top = (0..crops.len()).max_by(|a, b| of_one[*a].total_cmp(&of_one[*b]));
+                        let top = top.unwrap_or_default();
+                        keep(best, (of_one[top], start + n, crops[top], flip));
                     }
                 }
-                best
-            })
-            .reduce_with(|mut a, b| {
-                a.iter_mut().zip(b).for_each(|(a, b)| b.into_iter().for_each(|c| keep(a, c)));
-                a
-            })
-            .unwrap_or_default();
-        let refined = best.par_iter().zip(plain.par_iter().zip(&flipped)).map(|(candidates, (plain, flipped))| {
-            let refine = |c: &Candidate| {
-                let own = if c.3 { flipped } else { plain };
-                Nearest { index: c.1, similarity: refine(own, training.image(c.1), size, *c) }
-            };
-            let best = candidates.iter().map(refine).max_by(|a, b| a.similarity.total_cmp(&b.similarity));
-            best.unwrap_or(Nearest { index: 0, similarity: -1.0 })
+            }
         });
-        out.extend(refined.collect::<Vec<_>>());
-        progress(out.len());
+        progress.at((start + BLOCK).min(training.len()) as u64);
+        if progress.stop_requested() {
+            return Err(Error::Stopped);
+        }
     }
-    out
+    let refined = best.par_iter().zip(&plain).map(|(candidates, plain)| {
+        let flipped = mirrored(plain);
+        let refine = |c: &Candidate| {
+            let own = if c.3 { &flipped } else { plain };
+            Nearest { index: c.1, similarity: refine(own, training.image(c.1), size, *c) }
+        };
+        let best = candidates.iter().map(refine).max_by(|a, b| a.similarity.total_cmp(&b.similarity));
+        best.unwrap_or(Nearest { index: 0, similarity: -1.0 })
+    });
+    Ok(refined.collect())
 }
 
 /// Adds a candidate to the [`CANDIDATES`] most similar ones, best first; of equal ones the first image wins.
@@ -171,6 +171,7 @@ fn refine(own: &[f32], theirs: &[u8], size: usize, (similarity, _, start, _): Ca
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::progress::Silent;
     use crate::seeds::Seeds;
     use rand::RngExt;
 
@@ -213,10 +214,10 @@ mod tests {
             crop(90, 0.82, (0.55, 0.42), true, 0.7),
         ];
         let copies = IdentityDataset::new(size, copies.concat(), vec![0; 4], vec!["a".into()]).unwrap();
-        let found = search(&copies, &real, |_| {});
+        let found = search(&copies, &real, &mut Silent).unwrap();
         assert_eq!(found.iter().map(|n| n.index).collect::<Vec<_>>(), [7, 120, 33, 90], "{found:?}");
         assert!(found.iter().all(|n| n.similarity > 0.97), "{found:?}");
-        let others = search(&pictures(160, size), &real, |_| {});
+        let others = search(&pictures(160, size), &real, &mut Silent).unwrap();
         assert!(others[150..].iter().all(|n| n.similarity < 0.9), "{:?}", &others[150..]);
     }
 }

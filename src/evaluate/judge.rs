@@ -14,6 +14,8 @@ use std::path::Path;
 
 /// Name of a judge's file in the folder of an evaluation.
 pub const JUDGE_FILE: &str = "judge.safetensors";
+/// Cosine similarity that counts as the same identity where no held-out images tell.
+pub const THRESHOLD: f64 = 0.5;
 const FORMAT: u32 = 1;
 
 #[derive(Serialize, Deserialize)]
@@ -29,8 +31,10 @@ pub struct Judge {
     recogniser: Recogniser,
     config: EvaluationConfig,
     identities: Vec<String>,
-    means: Embeddings,
-    /// Cosine similarity of equal error of held-out real images.
+    /// Mean embedding of each identity's training images.
+    pub(super) means: Embeddings,
+    /// Cosine similarity from which an image counts as its identity: that of equal error of held-out real images, or
+    /// [`THRESHOLD`] where there were none.
     pub threshold: f64,
     /// blake3 (hex) of the file; empty before it is saved.
     pub hash: String,
@@ -38,15 +42,15 @@ pub struct Judge {
 
 impl Judge {
     /// A judge of the identities of `training`, which `recogniser` was trained on.
-    pub fn new(
-        recogniser: Recogniser,
-        config: &EvaluationConfig,
-        training: &IdentityDataset,
-        threshold: f64,
-    ) -> Result<Self> {
+    pub fn new(recogniser: Recogniser, config: &EvaluationConfig, training: &IdentityDataset) -> Result<Self> {
         let means = class_means(&recogniser.embed(training)?, training);
-        let identities = training.identities().to_vec();
-        Ok(Self { recogniser, config: config.clone(), identities, means, threshold, hash: String::new() })
+        let (identities, config) = (training.identities().to_vec(), config.clone());
+        Ok(Self { recogniser, config, identities, means, threshold: THRESHOLD, hash: String::new() })
+    }
+
+    /// The recogniser.
+    pub fn recogniser(&self) -> &Recogniser {
+        &self.recogniser
     }
 
     /// Writes the judge.

@@ -16,6 +16,7 @@ use crate::dataset::{IdentityDataset, decode};
 use crate::error::{Error, Result};
 use crate::sink::read;
 use rayon::prelude::*;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// The synthetic images of a written dataset at some image size.
@@ -25,6 +26,8 @@ pub struct Synthetic {
     pub existing: Option<IdentityDataset>,
     /// Those of new identities.
     pub new: Option<IdentityDataset>,
+    /// Identities that the generator knew and the training images do not show; images made of them are left out.
+    pub foreign: BTreeSet<String>,
 }
 
 impl Synthetic {
@@ -33,12 +36,13 @@ impl Synthetic {
     /// # Errors
     /// The dataset is damaged, or has no such image.
     pub fn read(dataset: &Path, real: &IdentityDataset) -> Result<Self> {
-        let (mut existing, mut new) = (Vec::new(), Vec::new());
+        let (mut existing, mut new, mut foreign) = (Vec::new(), Vec::new(), BTreeSet::new());
         for shard in read::shards(dataset)? {
             read::records(&shard, |r| {
                 let sources: Vec<(String, f32)> = serde_json::from_str(&r.label_mix).unwrap_or_default();
-                let known = sources.iter().all(|(name, _)| real.identities().binary_search(name).is_ok());
-                if r.synthetic && known && !sources.is_empty() {
+                let unknown = |name: &String| real.identities().binary_search(name).is_err();
+                foreign.extend(sources.iter().map(|(name, _)| name).filter(|n| unknown(n)).cloned());
+                if r.synthetic && !sources.is_empty() && !sources.iter().any(|(name, _)| unknown(name)) {
                     let kind = if sources.len() == 1 { &mut existing } else { &mut new };
                     kind.push((r.identity, r.image));
                 }
@@ -57,7 +61,7 @@ impl Synthetic {
         let decoded = |images: Vec<(String, Vec<u8>)>, names: &[String]| {
             (!images.is_empty()).then(|| decoded(&images, names, real.image_size(), dataset)).transpose()
         };
-        Ok(Self { existing: decoded(existing, real.identities())?, new: decoded(new, &names)? })
+        Ok(Self { existing: decoded(existing, real.identities())?, new: decoded(new, &names)?, foreign })
     }
 }
 

@@ -66,8 +66,7 @@ impl PairSet {
             labels.push(persons.binary_search(&key.0).unwrap_or_default() as u32);
         }
         let listed = named.iter().map(|p| (index[&p.left], index[&p.right], p.is_same, p.fold)).collect();
-        let images = IdentityDataset::new(image_size, pixels, labels, persons)?;
-        Ok(Self { name, images, pairs: in_folds(listed) })
+        Self::new(name, IdentityDataset::new(image_size, pixels, labels, persons)?, listed)
     }
 
     /// insightface's verification set: a pickle of encoded images and of whether each two of them show one person.
@@ -91,8 +90,7 @@ impl PairSet {
         let persons = (0..images.len()).map(|i| format!("image {i:08} of {name}")).collect();
         let labels = (0..images.len() as u32).collect();
         let listed = same.iter().enumerate().map(|(i, s)| (2 * i, 2 * i + 1, *s, None)).collect();
-        let images = IdentityDataset::new(image_size, pixels.concat(), labels, persons)?;
-        Ok(Self { name, images, pairs: in_folds(listed) })
+        Self::new(name, IdentityDataset::new(image_size, pixels.concat(), labels, persons)?, listed)
     }
 
     /// Draws as many pairs of one person as of two, up to `count` of each, from labelled images.
@@ -128,7 +126,25 @@ impl PairSet {
             };
             listed.push((impostor.0, impostor.1, false, None));
         }
-        Ok(Self { name: name.into(), images, pairs: in_folds(listed) })
+        Self::new(name.into(), images, listed)
+    }
+
+    /// Pairs (left, right, is_same, fold) of `images`.
+    ///
+    /// # Errors
+    /// No threshold could be chosen for some fold: the other folds lack pairs of one kind.
+    fn new(name: String, images: IdentityDataset, listed: Vec<Listed>) -> Result<Self> {
+        let pairs = in_folds(listed);
+        let missing = (0..FOLDS).find(|fold| {
+            let others = |is_same: bool| pairs.iter().any(|p| p.fold != *fold && p.is_same == is_same);
+            !(others(true) && others(false))
+        });
+        match missing {
+            Some(fold) => Err(Error::Manifest(format!(
+                "{name}: outside of fold {fold} there are no pairs of one person, or none of two; a test needs both"
+            ))),
+            None => Ok(Self { name, images, pairs }),
+        }
     }
 
     /// blake3 (hex) of images and pairs.
@@ -142,14 +158,17 @@ impl PairSet {
     }
 }
 
+/// Left and right image, whether they show one person, and a fold if the list names it.
+type Listed = (usize, usize, bool, Option<usize>);
+
 /// Gives pairs that name no fold one by their order, as `KFold(10)` cuts them.
-fn in_folds(listed: Vec<(usize, usize, bool, Option<usize>)>) -> Vec<Pair> {
+fn in_folds(listed: Vec<Listed>) -> Vec<Pair> {
     let (size, larger) = (listed.len() / FOLDS, listed.len() % FOLDS);
     let by_order = |i: usize| {
         let first = larger * (size + 1);
         if i < first { i / (size + 1) } else { larger + (i - first) / size.max(1) }
     };
-    let pair = |(i, (left, right, is_same, fold)): (usize, (usize, usize, bool, Option<usize>))| Pair {
+    let pair = |(i, (left, right, is_same, fold)): (usize, Listed)| Pair {
         left,
         right,
         is_same,
@@ -214,7 +233,7 @@ fn read_text(path: &Path) -> Result<Vec<Named>> {
             [name, i, j] => image(i).zip(image(j)).map(|(i, j)| (name, i, name, j)),
             [a, i, b, j] => image(i).zip(image(j)).map(|(i, j)| (a, i, b, j)),
             // The first line counts folds and pairs.
-            [] | [_, _] if n == 0 || words.is_empty() => continue,
+            [] | [_] | [_, _] if n == 0 || words.is_empty() => continue,
             _ => None,
         };
         let (a, i, b, j) = pair.ok_or_else(|| {
@@ -260,8 +279,11 @@ fn read_manifest(
             })
             .collect();
         for (key, pixels, row) in decoded {
-            let pixels = pixels.map_err(|e| Error::Manifest(format!("{}: row {}: {e}", row.file, row.row)))?;
-            found.insert(key, pixels);
+            let failed = |e: &str| Error::Manifest(format!("{}: row {}: {e}", row.file, row.row));
+            let pixels = pixels.map_err(|e| failed(&e))?;
+            if found.insert(key, pixels).is_some() {
+                return Err(failed("a second image of this identity has the same image_id"));
+            }
         }
         Ok(())
     })?;
@@ -278,6 +300,40 @@ mod tests {
         let sizes: Vec<usize> =
             (0..FOLDS).map(|f| in_folds(Vec::clone(&listed)).iter().filter(|p| p.fold == f).count()).collect();
         assert_eq!(sizes, [3, 3, 3, 2, 2, 2, 2, 2, 2, 2]);
+    }
+
+    #[test]
+    fn lists_of_lfw_are_read_and_useless_ones_are_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut rng = Seeds::new(4).stream("pictures", &[]);
+        for name in ["Ann_A", "Bob_B"] {
+            std::fs::create_dir(dir.path().join(name)).unwrap();
+            for n in 1..=3 {
+                let shade = rng.random_range(0..200u8);
+                let path = dir.path().join(name).join(format!("{name}_{n:04}.jpg"));
+                image::RgbImage::from_pixel(20, 20, [shade, shade, 40].into()).save(path).unwrap();
+            }
+        }
+        let list = dir.path().join("pairs.txt");
+        let read = |text: &str| {
+            std::fs::write(&list, text).unwrap();
+            PairSet::read(&list, Some(dir.path().to_str().unwrap()), &Columns::default(), 16)
+        };
+        let lines = "Ann_A\t1\t2\nAnn_A\t1\tBob_B\t3\nBob_B\t2\t3\nBob_B\t1\tAnn_A\t3\n";
+        for first in ["10\t300\n", "500\n"] {
+            let set = read(&format!("{first}{lines}{lines}")).unwrap();
+            assert_eq!(set.pairs.iter().map(|p| p.is_same).collect::<Vec<_>>(), [true, false].repeat(4));
+            let person = |i: usize| set.images.identities()[set.images.labels()[i] as usize].as_str();
+            assert_eq!((person(set.pairs[1].left), person(set.pairs[1].right)), ("Ann_A", "Bob_B"));
+        }
+        let fails = |text: &str, why: &str| {
+            let e = read(text).err().unwrap().to_string();
+            assert!(e.contains(why), "{e}");
+        };
+        fails("10 300\nAnn_A 1 x\n", "line 2: expected `name i j`");
+        fails("10 300\nAnn_A 1 9\n", "Ann_A_0009.jpg");
+        fails("10 300\n../Ann_A 1 2\n", "no name of a person");
+        fails("10 300\nAnn_A 1 2\nBob_B 1 2\n", "a test needs both");
     }
 
     #[test]

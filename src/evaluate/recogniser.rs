@@ -13,7 +13,7 @@ use crate::seeds::Seeds;
 use candle_core::{Device, Tensor};
 use network::RecogniserNet;
 use std::collections::BTreeMap;
-pub use training::{Curriculum, Phase, Source, fit};
+pub use training::{Curriculum, Phase, Source, Trained, Training, fit};
 
 /// Images that pass through the network at a time when nothing is learned.
 const BATCH: usize = 64;
@@ -21,6 +21,7 @@ const BATCH: usize = 64;
 /// A recogniser ready to embed images.
 pub struct Recogniser {
     network: Network<RecogniserNet>,
+    embedding_size: usize,
     device: Device,
 }
 
@@ -63,7 +64,8 @@ impl Recogniser {
     /// A recogniser of `classes` identities with fresh weights drawn from `seeds`, or with given ones.
     pub fn new(config: &EvaluationConfig, classes: usize, mut weights: Weights, device: &Device) -> Result<Self> {
         let new = |p: &mut _| RecogniserNet::new(p, &config.recogniser, config.image_size, classes);
-        Ok(Self { network: build("recogniser", &mut weights, device, new)?, device: device.clone() })
+        let network = build("recogniser", &mut weights, device, new)?;
+        Ok(Self { network, embedding_size: config.recogniser.embedding_size, device: device.clone() })
     }
 
     /// Embeddings of `images` as verification uses them: `normalise(f(x) + f(mirrored x))`.
@@ -77,8 +79,7 @@ impl Recogniser {
             values.extend(sum.flatten_all()?.to_vec1::<f32>()?);
             Ok(())
         })?;
-        let size = values.len() / images.len().max(1);
-        Ok(Embeddings { size: size.max(1), values })
+        Ok(Embeddings { size: self.embedding_size, values })
     }
 
     /// Cosines between the embedding of each image (not mirrored) and the weights of each class, `[N, K]`.

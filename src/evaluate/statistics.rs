@@ -19,6 +19,14 @@ pub struct Summary {
     pub deviation: f64,
 }
 
+impl Summary {
+    /// As percent: the mean, and the deviation of several values.
+    pub fn percent(&self) -> String {
+        let mean = format!("{:.2}", 100.0 * self.mean);
+        if self.count > 1 { format!("{mean} ± {:.2}", 100.0 * self.deviation) } else { mean }
+    }
+}
+
 /// Mean and sample deviation of `values`.
 pub fn summary(values: &[f64]) -> Summary {
     let n = values.len() as f64;

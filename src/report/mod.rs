@@ -3,9 +3,10 @@
 mod plots;
 
 use crate::config::{EvaluationConfig, to_toml};
+use crate::dataset::IdentityDataset;
 use crate::error::{Error, Result};
-use crate::evaluate::comparison::{Arm, ArmResult, Material, Run};
-use crate::evaluate::quality::{Figures, Quality};
+use crate::evaluate::comparison::{Arm, ArmResult, Gain, Material, Run};
+use crate::evaluate::quality::{Figures, NearPair, Quality};
 use crate::evaluate::verification::PROTOCOL;
 use crate::train::grid::encode_png;
 use askama::Template;
@@ -21,8 +22,6 @@ const SHOWN: usize = 8;
 /// Real and synthetic images of each.
 const SHOWN_REAL: usize = 4;
 const SHOWN_SYNTHETIC: usize = 8;
-/// Pairs of training image and most similar synthetic image that are shown.
-const SHOWN_PAIRS: usize = 12;
 /// Pixels between images.
 const GAP: usize = 2;
 /// False acceptance rate where the ROC plot begins.
@@ -46,20 +45,25 @@ pub struct Report<'a> {
     pub quality: &'a Quality,
 }
 
-/// One sentence: the largest gain of an arm with synthetic images, and whether its interval allows to believe in it.
+/// One sentence: the gain of the arm with synthetic images that stands best, and whether its interval allows to believe in it.
+/// Arms compare by the lower ends of their intervals.
 pub fn verdict(arms: &[ArmResult], pairs: usize) -> String {
     let synthetic = |a: &&ArmResult| matches!(a.arm, Arm::Existing | Arm::New | Arm::Both | Arm::Pretrain);
-    let gained = arms.iter().filter(synthetic).filter_map(|a| Some((a, a.gain.as_ref()?)));
-    let Some((best, gain)) = gained.max_by(|a, b| a.1.accuracy_gain.total_cmp(&b.1.accuracy_gain)) else {
+    let gained: Vec<(&ArmResult, &Gain)> =
+        arms.iter().filter(synthetic).filter_map(|a| Some((a, a.gain.as_ref()?))).collect();
+    let best = gained.iter().max_by(|a, b| a.1.ci95().0.total_cmp(&b.1.ci95().0));
+    let Some((best, gain)) = best else {
         return "No arm with synthetic images was trained, so no gain was measured.".into();
     };
     let (low, high) = gain.ci95();
     let seeds = gain.by_seed.len();
     let basis = format!(
-        "95 % interval {:+.2} to {:+.2}, {seeds} paired seed{}, {pairs} pairs",
+        "95 % interval {:+.2} to {:+.2}, {seeds} paired seed{}, {pairs} pairs, best of {} arm{}",
         100.0 * low,
         100.0 * high,
-        if seeds == 1 { "" } else { "s" }
+        if seeds == 1 { "" } else { "s" },
+        gained.len(),
+        if gained.len() == 1 { "" } else { "s" }
     );
     let points = 100.0 * gain.accuracy_gain;
     let what = best.description.trim_start_matches("baseline + ");
@@ -126,6 +130,7 @@ struct Page {
     quality_columns: Vec<&'static str>,
     quality: Vec<(&'static str, Vec<String>)>,
     copy_limit: String,
+    calibrated: bool,
     nearest: Vec<Picture>,
     persons: Vec<Person>,
     configuration: String,
@@ -142,6 +147,12 @@ impl Report<'_> {
             "test": { "name": self.material.test.name, "pairs": self.material.test.pairs.len(), "hash": self.material.test.hash() },
             "manifest_hash": self.manifest_hash,
             "dataset_hash": self.material.real.hash(),
+            "held_out_hash": self.material.held_out.as_ref().map(|h| h.hash()),
+            "synthetic": {
+                "existing": images(&self.material.existing),
+                "new": images(&self.material.new),
+                "left_out_identities": self.material.foreign.len(),
+            },
             "real_images": self.material.real.len(),
             "identities": self.material.real.identities().len(),
             "config": self.config,
@@ -184,12 +195,15 @@ impl Report<'_> {
             quality_columns: columns(self.quality).iter().map(|c| c.0).collect(),
             quality: quality_rows(self.quality),
             copy_limit: format!("{:.3}", self.quality.copy_limit),
+            calibrated: self.quality.calibrated,
             nearest: self.nearest()?,
             persons: self.persons(),
             configuration: format!(
-                "manifest {}\ntraining images {}\ntest {}\naugment {}\n\n{}",
+                "manifest {}\ntraining images {}\nsynthetic images {} and {}\ntest {}\naugment {}\n\n{}",
                 self.manifest_hash,
                 m.real.hash(),
+                m.existing.as_ref().map_or("none", |d| d.hash()),
+                m.new.as_ref().map_or("none", |d| d.hash()),
                 m.test.hash(),
                 env!("CARGO_PKG_VERSION"),
                 to_toml(self.config)?
@@ -222,25 +236,27 @@ impl Report<'_> {
         let m = self.material;
         let Some(synthetic) = &m.existing else { return Ok(Vec::new()) };
         let n = m.real.identities().len();
+        let size = m.real.image_size();
+        let blank = vec![255; size * size * 3];
         let picture = |row: usize| {
             let label = (row * n / SHOWN.min(n)) as u32;
-            let real = m.real.images_of(label).iter().take(SHOWN_REAL).map(|i| m.real.image(*i));
+            let real = m.real.images_of(label).iter().map(|i| m.real.image(*i));
+            let real = real.chain(std::iter::repeat(&blank[..])).take(SHOWN_REAL);
             let made = synthetic.images_of(label).iter().take(SHOWN_SYNTHETIC).map(|i| synthetic.image(*i));
-            let image = strip(&real.chain(made).collect::<Vec<_>>(), m.real.image_size())?;
+            let image = strip(&real.chain(made).collect::<Vec<_>>(), size)?;
             Ok(Picture { name: m.real.identities()[label as usize].clone(), image })
         };
         (0..SHOWN.min(n)).map(picture).collect()
     }
 
     fn nearest(&self) -> Result<Vec<Picture>> {
-        let m = self.material;
-        let Some(synthetic) = &m.existing else { return Ok(Vec::new()) };
-        let picture = |(real, made, similarity): &(usize, usize, f32)| {
-            let image = strip(&[m.real.image(*real), synthetic.image(*made)], m.real.image_size())?;
-            let name = &m.real.identities()[m.real.labels()[*real] as usize];
-            Ok(Picture { name: format!("{name}, {similarity:.3}"), image })
+        let real = &self.material.real;
+        let picture = |n: &NearPair| {
+            let image = strip(&[real.image(n.training), &n.synthetic], real.image_size())?;
+            let name = &real.identities()[real.labels()[n.training] as usize];
+            Ok(Picture { name: format!("{name}, {:.3}", n.similarity), image })
         };
-        self.quality.nearest.iter().take(SHOWN_PAIRS).map(picture).collect()
+        self.quality.nearest.iter().map(picture).collect()
     }
 
     fn persons(&self) -> Vec<Person> {
@@ -265,12 +281,18 @@ impl Report<'_> {
     }
 }
 
+/// Number of images and identities, and their hash.
+fn images(dataset: &Option<IdentityDataset>) -> Option<serde_json::Value> {
+    let d = dataset.as_ref()?;
+    Some(json!({ "images": d.len(), "identities": d.identities().len(), "hash": d.hash() }))
+}
+
 fn arm_row(a: &ArmResult) -> ArmRow {
     let figure = |name: &str| a.figures.get(name).map_or("–".to_owned(), |s| format!("{:.3}", s.mean));
     ArmRow {
         name: a.arm.name(),
         description: a.description.clone(),
-        accuracy: format!("{:.2} ± {:.2}", 100.0 * a.accuracy.mean, 100.0 * a.accuracy.deviation),
+        accuracy: a.accuracy.percent(),
         gain: a.gain.as_ref().map_or("–".into(), |g| {
             let (low, high) = g.ci95();
             format!("{:+.2} ({:+.2} to {:+.2})", 100.0 * g.accuracy_gain, 100.0 * low, 100.0 * high)
@@ -292,21 +314,22 @@ fn columns(q: &Quality) -> Vec<(&'static str, &Figures)> {
 
 fn quality_rows(q: &Quality) -> Vec<(&'static str, Vec<String>)> {
     type Cell = fn(&Figures) -> Option<f64>;
-    let rows: [(&'static str, Cell); 17] = [
+    let rows: [(&'static str, Cell); 18] = [
         ("images looked at", |f| Some(f.images as f64)),
         ("top-1 as its identity", |f| f.top1),
         ("exp(E KL) over identities", |f| Some(f.score)),
         ("mean similarity to its identity", |f| Some(f.similarity)),
         ("consistency", |f| Some(f.consistency)),
         ("uniqueness of identities", |f| Some(f.uniqueness)),
-        ("diversity within an identity", |f| Some(f.diversity)),
-        ("EER against identity means", |f| Some(f.eer)),
-        ("Frechet distance of embeddings", |f| Some(f.distances?.frechet)),
-        ("kernel distance of embeddings, x 1000", |f| Some(f.distances?.kernel * 1000.0)),
-        ("precision (5 neighbours)", |f| Some(f.distances?.precision)),
-        ("recall (5 neighbours)", |f| Some(f.distances?.recall)),
-        ("density (5 neighbours)", |f| Some(f.distances?.density)),
-        ("coverage (5 neighbours)", |f| Some(f.distances?.coverage)),
+        ("diversity within an identity", |f| f.diversity),
+        ("EER against identity means", |f| f.eer),
+        ("images that the next six compare", |f| Some(f.distances?.0 as f64)),
+        ("Frechet distance of embeddings", |f| Some(f.distances?.1.frechet)),
+        ("kernel distance of embeddings, x 1000", |f| Some(f.distances?.1.kernel * 1000.0)),
+        ("precision (5 neighbours)", |f| Some(f.distances?.1.precision)),
+        ("recall (5 neighbours)", |f| Some(f.distances?.1.recall)),
+        ("density (5 neighbours)", |f| Some(f.distances?.1.density)),
+        ("coverage (5 neighbours)", |f| Some(f.distances?.1.coverage)),
         ("mean similarity to nearest training image", |f| Some(f.copies.mean)),
         ("99 % are below", |f| Some(f.copies.high)),
         ("share of copies", |f| Some(f.copies.share)),

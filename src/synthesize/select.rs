@@ -33,7 +33,8 @@ pub struct Short {
 /// Whether each image is accepted.
 pub type Accept<'a> = dyn FnMut(&[Item], &[Vec<u8>]) -> Result<Vec<bool>> + 'a;
 
-/// `plan` with the first accepted candidates of each target, among at most `tries` times as many as it asks for.
+/// `plan` with the first accepted candidates of each existing identity, among at most `tries` times as many as it asks for. New
+/// identities, whom no judge knows, keep theirs.
 pub fn select(
     model: &TrainedModel,
     mut plan: Plan,
@@ -46,6 +47,10 @@ pub fn select(
     let (mut done, sampling) = (0, plan.sampling);
     for target in &mut plan.targets {
         let wanted = target.indices.len();
+        if target.mix.len() > 1 {
+            done += wanted;
+            continue;
+        }
         let indices = choose(target, tries, &mut selection, |items| {
             if progress.stop_requested() {
                 return Err(Error::Stopped);

@@ -6,6 +6,7 @@ use super::{Recogniser, label_tensor, streams};
 use crate::config::{EvaluationConfig, OptimiserKind, RecipeConfig};
 use crate::dataset::IdentityDataset;
 use crate::error::{Error, Result};
+use crate::model::params::all_finite;
 use crate::model::{Mode, Weights};
 use crate::ops::adam::{AdamParams, Moments};
 use crate::ops::sgd::{self, SgdParams};
@@ -18,6 +19,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 /// Steps between checkpoints.
 const SAVE_EVERY: u64 = 500;
@@ -159,6 +161,8 @@ struct State {
     curve: Vec<CurvePoint>,
     /// Sums of loss and top-1 since the last point, and their number.
     sums: (f64, f64, u64),
+    /// Time spent on it up to the last checkpoint, in seconds.
+    seconds: f64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -167,6 +171,8 @@ struct Header {
     step: u64,
     curve: Vec<CurvePoint>,
     sums: (f64, f64, u64),
+    #[serde(default)]
+    seconds: f64,
 }
 
 impl State {
@@ -180,7 +186,7 @@ impl State {
             };
             slots.insert(name.clone(), slot);
         }
-        Ok(Self { recogniser, slots, step: 0, curve: Vec::new(), sums: (0.0, 0.0, 0) })
+        Ok(Self { recogniser, slots, step: 0, curve: Vec::new(), sums: (0.0, 0.0, 0), seconds: 0.0 })
     }
 
     /// Every tensor of the training, by name.
@@ -200,9 +206,20 @@ impl State {
         vars
     }
 
+    /// Writes the state.
+    ///
+    /// # Errors
+    /// `Diverged` if a value is not finite.
     fn save(&self, path: &Path, key: &str) -> Result<()> {
-        let tensors = self.vars().into_iter().map(|(name, v)| (name, v.as_tensor().clone())).collect();
-        let header = Header { key: key.into(), step: self.step, curve: self.curve.clone(), sums: self.sums };
+        let tensors: BTreeMap<String, Tensor> =
+            self.vars().into_iter().map(|(name, v)| (name, v.as_tensor().clone())).collect();
+        for (name, tensor) in &tensors {
+            if !all_finite(tensor)? {
+                return Err(diverged(self.step, format!("the recogniser's tensor `{name}`")));
+            }
+        }
+        let (curve, seconds) = (self.curve.clone(), self.seconds);
+        let header = Header { key: key.into(), step: self.step, curve, sums: self.sums, seconds };
         checkpoint::write(path, &tensors, &header)
     }
 
@@ -219,7 +236,7 @@ impl State {
                 || Error::Model(format!("{}: tensor `{name}` is missing or has another shape", path.display()));
             var.set(&t.ok_or_else(missing)?)?;
         }
-        (self.step, self.curve, self.sums) = (header.step, header.curve, header.sums);
+        (self.step, self.curve, self.sums, self.seconds) = (header.step, header.curve, header.sums, header.seconds);
         Ok(())
     }
 
@@ -238,8 +255,7 @@ impl State {
         })?;
         let loss = f64::from(loss.to_scalar::<f32>()?);
         if !loss.is_finite() {
-            let advice = "lower recipe.learning_rate".into();
-            return Err(Error::Diverged { step: self.step, what: "the recogniser's loss".into(), advice });
+            return Err(diverged(self.step, "the recogniser's loss".into()));
         }
         let right = cosines.argmax(D::Minus1)?.eq(&labels)?.to_dtype(candle_core::DType::F32)?;
         let top1 = f64::from(right.mean_all()?.to_scalar::<f32>()?);
@@ -277,27 +293,51 @@ impl State {
     }
 }
 
-/// Trains a recogniser on `curriculum` with the streams of `seed`; returns it and its training curve.
+fn diverged(step: u64, what: String) -> Error {
+    Error::Diverged { step, what, advice: "lower recipe.learning_rate".into() }
+}
+
+/// One training: all that decides it, and where it is kept.
+#[derive(Clone, Copy)]
+pub struct Training<'a> {
+    /// What is learned from.
+    pub curriculum: &'a Curriculum<'a>,
+    /// Network and recipe.
+    pub config: &'a EvaluationConfig,
+    /// Root of its streams.
+    pub seed: u64,
+    /// Checkpoints and the final state.
+    pub path: &'a Path,
+    /// Time since some moment: the library reads no clock of its own.
+    pub clock: &'a dyn Fn() -> Duration,
+}
+
+/// A finished training.
+pub struct Trained {
+    /// What was trained.
+    pub recogniser: Recogniser,
+    /// Its training curve.
+    pub curve: Vec<CurvePoint>,
+    /// Time spent, in seconds, interruptions left out.
+    pub seconds: f64,
+}
+
+/// Trains a recogniser.
 ///
-/// Goes on from `path` if that holds a state of the same training, and leaves the final state there: a training that was
-/// interrupted ends with the weights of one that was not.
+/// Goes on from `training.path` if that holds a state of the same training, and leaves the final state there: a training that
+/// was interrupted ends with the weights of one that was not.
 ///
 /// # Errors
-/// `Diverged` where the loss is not finite; `Interrupted` after saving a checkpoint.
-pub fn fit(
-    curriculum: &Curriculum,
-    config: &EvaluationConfig,
-    seed: u64,
-    path: &Path,
-    device: &Device,
-    progress: &mut dyn Progress,
-) -> Result<(Recogniser, Vec<CurvePoint>)> {
+/// `Diverged` where a loss or a weight is not finite; `Interrupted` after saving a checkpoint.
+pub fn fit(training: &Training, device: &Device, progress: &mut dyn Progress) -> Result<Trained> {
+    let Training { curriculum, config, seed, path, clock } = *training;
     let mut state = State::new(config, curriculum, seed, device)?;
     let key = training_key(curriculum, config, seed)?;
     if path.exists() {
         state.load(path, &key, device)?;
     }
     let (total, batch) = (curriculum.steps(), config.recipe.batch_size as u64);
+    let (began, before) = (clock(), state.seconds);
     progress.at(state.step * batch);
     while state.step < total {
         // On a thread of the pool: the kernels then share out their work without waking it up each time.
@@ -306,13 +346,14 @@ pub fn fit(
         progress.at(state.step * batch);
         let stop = progress.stop_requested() && state.step < total;
         if stop || state.step.is_multiple_of(SAVE_EVERY) || state.step == total {
+            state.seconds = before + (clock() - began).as_secs_f64();
             state.save(path, &key)?;
         }
         if stop {
             return Err(Error::Interrupted { step: state.step });
         }
     }
-    Ok((state.recogniser, state.curve))
+    Ok(Trained { recogniser: state.recogniser, curve: state.curve, seconds: state.seconds })
 }
 
 /// Hash of all that decides the weights of a training.
