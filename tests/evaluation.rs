@@ -68,20 +68,25 @@ fn verification_follows_insightface() {
     assert_eq!(ours.correct, correct);
 }
 
-/// Images of `identities` persons who differ in colour, with noise.
+/// Images of `identities` persons who differ in colour, with noise and light of many colours.
 fn images(identities: usize, per_id: usize, seed: u64) -> IdentityDataset {
     let mut rng = Seeds::new(seed).stream("images", &[]);
     let (mut pixels, mut labels) = (Vec::new(), Vec::new());
     for label in 0..identities {
         let colour: [f32; 3] = [0; 3].map(|_| rng.random_range(60.0..200.0));
         for _ in 0..per_id {
+            let light: [f32; 3] = [0; 3].map(|_| rng.random_range(-LIGHT..LIGHT));
             labels.push(label as u32);
-            pixels.extend((0..32 * 32 * 3).map(|i| (colour[i % 3] + rng.random_range(-40.0f32..40.0)) as u8));
+            let mut value = |i: usize| (colour[i % 3] + light[i % 3] + rng.random_range(-20.0f32..20.0)) as u8;
+            pixels.extend((0..32 * 32 * 3).map(&mut value));
         }
     }
     let names = (0..identities).map(|i| format!("{seed}-{i:03}")).collect();
     IdentityDataset::new(32, pixels, labels, names).unwrap()
 }
+
+/// Reach of the light: so large that two images do not tell what a person looks like.
+const LIGHT: f32 = 30.0;
 
 fn tiny(changes: &[&str]) -> EvaluationConfig {
     let small = [

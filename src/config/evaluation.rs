@@ -131,7 +131,7 @@ impl EvaluationConfig {
     pub fn preset(preset: RecogniserPreset) -> Self {
         let (image_size, stem_channels, channels, blocks, embedding_size, steps) = match preset {
             RecogniserPreset::Tiny => (32, 16, vec![32, 64, 128], vec![1, 1, 1], 64, 150),
-            RecogniserPreset::Small => (64, 16, vec![32, 64, 128, 256], vec![1, 1, 1, 1], 128, 500),
+            RecogniserPreset::Small => (64, 16, vec![32, 64, 128, 256], vec![1, 1, 1, 1], 128, 600),
             RecogniserPreset::Base => (112, 32, vec![64, 64, 128, 256], vec![1, 2, 2, 1], 256, 2000),
         };
         Self {
@@ -152,7 +152,7 @@ impl EvaluationConfig {
                 margin: 0.2,
             },
             augmentation: AugmentationConfig { flip: true, shift: 0.06, scale: 0.1, colour: 0.2, erase: 0.3 },
-            comparison: ComparisonConfig { synthetic_share: 0.5, pretrain_share: 0.5, own_labels: false },
+            comparison: ComparisonConfig { synthetic_share: 0.25, pretrain_share: 0.3, own_labels: false },
         }
     }
 

@@ -333,6 +333,9 @@ pub fn class_means(embeddings: &Embeddings, images: &IdentityDataset) -> Embeddi
     Embeddings { size, values }
 }
 
+/// One figure of an outcome.
+type Figure = fn(&Run) -> Option<f64>;
+
 /// Summarises `runs`: an entry for each arm, in their order, with gains against [`Arm::Real`].
 pub fn summarise(runs: &[Run]) -> Vec<ArmResult> {
     let of = |arm: Arm| -> Vec<&Run> { runs.iter().filter(|r| r.arm == arm).collect() };
@@ -345,7 +348,7 @@ pub fn summarise(runs: &[Run]) -> Vec<ArmResult> {
                 let values: Vec<f64> = own.iter().filter_map(|r| f(r)).collect();
                 (!values.is_empty()).then(|| statistics::summary(&values))
             };
-            let figure: [(&str, fn(&Run) -> Option<f64>); 6] = [
+            let figure: [(&str, Figure); 6] = [
                 ("tar_at_far_1e2", |r| Some(r.verification.tar_at_far_1e2)),
                 ("tar_at_far_1e3", |r| Some(r.verification.tar_at_far_1e3)),
                 ("eer", |r| Some(r.verification.eer)),

@@ -71,7 +71,7 @@ impl Recogniser {
     /// Embeddings of `images` as verification uses them: `normalise(f(x) + f(mirrored x))`.
     pub fn embed(&self, images: &IdentityDataset) -> Result<Embeddings> {
         let mut values = Vec::new();
-        self.in_batches(images, |part| {
+        in_batches(images, |part| {
             let plain = self.network.net.embed(&(&images.batch(part, &[], &self.device)?).into(), Mode::Eval)?;
             let mirrored = images.batch(part, &vec![true; part.len()], &self.device)?;
             let mirrored = self.network.net.embed(&(&mirrored).into(), Mode::Eval)?;
@@ -85,18 +85,13 @@ impl Recogniser {
     /// Cosines between the embedding of each image (not mirrored) and the weights of each class, `[N, K]`.
     pub fn class_cosines(&self, images: &IdentityDataset) -> Result<Vec<Vec<f32>>> {
         let mut rows = Vec::new();
-        self.in_batches(images, |part| {
+        in_batches(images, |part| {
             let x = images.batch(part, &[], &self.device)?;
             let cosines = self.network.net.cosines(&self.network.net.embed(&(&x).into(), Mode::Eval)?)?;
             rows.extend(cosines.tensor().to_vec2::<f32>()?);
             Ok(())
         })?;
         Ok(rows)
-    }
-
-    fn in_batches(&self, images: &IdentityDataset, mut f: impl FnMut(&[usize]) -> Result<()>) -> Result<()> {
-        let all: Vec<usize> = (0..images.len()).collect();
-        all.chunks(BATCH).try_for_each(&mut f)
     }
 
     /// Every parameter, named `recogniser.layer.value`.
@@ -110,6 +105,12 @@ impl Recogniser {
     pub fn parameters(&self) -> usize {
         self.network.params.values().filter(|p| p.trainable).map(|p| p.var.elem_count()).sum()
     }
+}
+
+/// Calls `f` with the indices of all images, batch by batch.
+fn in_batches(images: &IdentityDataset, mut f: impl FnMut(&[usize]) -> Result<()>) -> Result<()> {
+    let all: Vec<usize> = (0..images.len()).collect();
+    all.chunks(BATCH).try_for_each(&mut f)
 }
 
 /// Streams of the recogniser's training with `seed`: others than the generator's.

@@ -147,10 +147,10 @@ impl Report<'_> {
             "test": { "name": self.material.test.name, "pairs": self.material.test.pairs.len(), "hash": self.material.test.hash() },
             "manifest_hash": self.manifest_hash,
             "dataset_hash": self.material.real.hash(),
-            "held_out_hash": self.material.held_out.as_ref().map(|h| h.hash()),
+            "held_out_hash": self.material.held_out.as_ref().map(IdentityDataset::hash),
             "synthetic": {
-                "existing": images(&self.material.existing),
-                "new": images(&self.material.new),
+                "existing": self.material.existing.as_ref().map(images),
+                "new": self.material.new.as_ref().map(images),
                 "left_out_identities": self.material.foreign.len(),
             },
             "real_images": self.material.real.len(),
@@ -282,9 +282,8 @@ impl Report<'_> {
 }
 
 /// Number of images and identities, and their hash.
-fn images(dataset: &Option<IdentityDataset>) -> Option<serde_json::Value> {
-    let d = dataset.as_ref()?;
-    Some(json!({ "images": d.len(), "identities": d.identities().len(), "hash": d.hash() }))
+fn images(d: &IdentityDataset) -> serde_json::Value {
+    json!({ "images": d.len(), "identities": d.identities().len(), "hash": d.hash() })
 }
 
 fn arm_row(a: &ArmResult) -> ArmRow {

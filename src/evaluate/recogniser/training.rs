@@ -21,6 +21,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+/// Version of the training: a change of what the same configuration trains must change it.
+const FORMAT: u32 = 1;
 /// Steps between checkpoints.
 const SAVE_EVERY: u64 = 500;
 /// Points of a training curve.
@@ -346,7 +348,7 @@ pub fn fit(training: &Training, device: &Device, progress: &mut dyn Progress) ->
         progress.at(state.step * batch);
         let stop = progress.stop_requested() && state.step < total;
         if stop || state.step.is_multiple_of(SAVE_EVERY) || state.step == total {
-            state.seconds = before + (clock() - began).as_secs_f64();
+            state.seconds = before + clock().saturating_sub(began).as_secs_f64();
             state.save(path, &key)?;
         }
         if stop {
@@ -358,6 +360,7 @@ pub fn fit(training: &Training, device: &Device, progress: &mut dyn Progress) ->
 
 /// Hash of all that decides the weights of a training.
 pub fn training_key(curriculum: &Curriculum, config: &EvaluationConfig, seed: u64) -> Result<String> {
-    let parts = (&config.recogniser, config.image_size, &config.recipe, &config.augmentation, seed, curriculum.hash());
+    let config = (&config.recogniser, config.image_size, &config.recipe, &config.augmentation);
+    let parts = (FORMAT, config, seed, curriculum.hash());
     crate::config::hash(&parts)
 }
