@@ -12,7 +12,6 @@ use augment::model::{Labels, Mode, Network, params::Param};
 use augment::progress::Progress;
 use augment::seeds::{Seeds, normal};
 use augment::train::State;
-use augment::train::step::StepLosses;
 use candle_core::Device;
 use rand::RngExt;
 use std::collections::BTreeMap;
@@ -54,18 +53,10 @@ fn noise(classes: usize, side: usize) -> IdentityDataset {
 struct Times(Vec<Instant>);
 
 impl Progress for Times {
-    fn start(&mut self, _: &str, _: u64, _: &str) {}
     fn at(&mut self, done: u64) {
         if done > 0 {
             self.0.push(Instant::now());
         }
-    }
-    fn finish(&mut self) {}
-    fn note(&mut self, _: &str) {}
-    fn resume(&mut self, _: u64) {}
-    fn train_step(&mut self, _: u64, _: u64, _: &StepLosses) {}
-    fn stop_requested(&self) -> bool {
-        false
     }
 }
 

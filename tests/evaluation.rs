@@ -105,14 +105,10 @@ fn tiny(changes: &[&str]) -> EvaluationConfig {
 struct StopAfter(Cell<u64>);
 
 impl Progress for StopAfter {
-    fn start(&mut self, _: &str, _: u64, _: &str) {}
     fn at(&mut self, _: u64) {
         self.0.set(self.0.get().saturating_sub(1));
     }
-    fn finish(&mut self) {}
-    fn note(&mut self, _: &str) {}
-    fn resume(&mut self, _: u64) {}
-    fn train_step(&mut self, _: u64, _: u64, _: &augment::train::step::StepLosses) {}
+
     fn stop_requested(&self) -> bool {
         self.0.get() == 0
     }

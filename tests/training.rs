@@ -133,14 +133,10 @@ fn training_learns_and_labels_matter() {
 struct StopAfter(u64);
 
 impl Progress for StopAfter {
-    fn start(&mut self, _: &str, _: u64, _: &str) {}
-    fn at(&mut self, _: u64) {}
-    fn finish(&mut self) {}
-    fn note(&mut self, _: &str) {}
-    fn resume(&mut self, _: u64) {}
     fn train_step(&mut self, _: u64, _: u64, _: &StepLosses) {
         self.0 -= 1;
     }
+
     fn stop_requested(&self) -> bool {
         self.0 == 0
     }
