@@ -85,7 +85,7 @@ fn images(identities: usize, per_id: usize, seed: u64) -> IdentityDataset {
     IdentityDataset::new(32, pixels, labels, names).unwrap()
 }
 
-/// Reach of the light: so large that two images do not tell what a person looks like.
+/// Reach of the light: so large that one image does not tell what a person looks like.
 const LIGHT: f32 = 30.0;
 
 fn tiny(changes: &[&str]) -> EvaluationConfig {
@@ -163,14 +163,15 @@ fn a_comparison_learns_keeps_its_outcomes_and_finds_real_help() {
         all.subset(&chosen).unwrap()
     };
     let material = Material {
-        real: take(0, 2),
-        existing: Some(take(2, 36)),
+        real: take(0, 1),
+        existing: Some(take(1, 36)),
         new: None,
         held_out: Some(take(36, 40)),
         foreign: BTreeSet::new(),
         test: PairSet::draw("test", images(10, 6, 8), 100).unwrap(),
     };
-    let config = tiny(&["recipe.steps=40", "recipe.learning_rate=0.05", "augmentation.colour=0"]);
+    let config =
+        tiny(&["recipe.steps=120", "comparison.synthetic_share=0.8", "augmentation.colour=0", "augmentation.erase=0"]);
     let dir = tempfile::tempdir().unwrap();
     let compare = || {
         let comparison = Comparison {
