@@ -3,6 +3,7 @@
 mod args;
 mod config;
 mod demo;
+mod destination;
 mod evaluate;
 mod inspect;
 mod output;
