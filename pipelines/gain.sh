@@ -4,7 +4,7 @@
 # usage: pipelines/gain.sh OUT PER_IDENTITY KIMG SET.parquet ..   (PER_IDENTITY 0: all images of a person)
 # Each set has the columns identity, image_id, image and split; persons that are not in split `train` are those to choose
 # by. With PAIRS and PAIR_IMAGES the last comparison is tested on that list (LFW) instead of on the other persons.
-# SEEDS (5), PER_ID (40), NEW (300 new identities) and EVALUATE (more options of `augment evaluate`) may be set. Needs a Python with pyarrow as PYTHON. Interrupt it at any time; the same command goes on.
+# SEEDS (5), PER_ID (40), NEW (300 new identities), ARMS (all) and EVALUATE (more options of `augment evaluate`) may be set. Needs a Python with pyarrow as PYTHON. Interrupt it at any time; the same command goes on.
 set -euo pipefail
 out=${1:?output folder} per_identity=${2:?images of a person} kimg=${3:?training length in thousand images}
 shift 3
@@ -19,13 +19,18 @@ run() { "$augment" "$@" || [ $? = 1 ]; }
 [ -e "$out/manifest.parquet" ] || "${PYTHON:-python3}" "$here/pipelines/protocol.py" "$out/manifest.parquet" "$per_identity" "$@"
 manifest=(--manifest "$out/manifest.parquet")
 run train "${manifest[@]}" --preset base --duration-kimg "$kimg" --out "$out/model"
-run synthesize --model "$out/model" --per-id "${PER_ID:-40}" --latent posterior --new-identities "${NEW:-300}" --mix 2 --out "$out/faces"
-evaluate=(evaluate "${manifest[@]}" --held-out val --synthetic "$out/faces" --seeds "${SEEDS:-5}" --out "$out/evaluation")
 read -ra more <<<"${EVALUATE:-}"
+evaluate=(evaluate "${manifest[@]}" --held-out val --out "$out/evaluation" "${more[@]}")
+# The baseline of the first seed judges the images before they are written.
+[ -e "$out/faces/_SUCCESS.json" ] || run "${evaluate[@]}" --pairs-from dev --arms real --seeds 1
+[ -e "$out/judge.safetensors" ] || cp "$out/evaluation/judge.safetensors" "$out/judge.safetensors"
+run synthesize --model "$out/model" --per-id "${PER_ID:-40}" --latent posterior --new-identities "${NEW:-300}" --mix 2 \
+  --judge "$out/judge.safetensors" --out "$out/faces"
+evaluate+=(--synthetic "$out/faces" --seeds "${SEEDS:-5}" ${ARMS:+--arms "$ARMS"})
 # Weights are kept: the second test trains nothing.
-run "${evaluate[@]}" --pairs-from dev "${more[@]}"
+run "${evaluate[@]}" --pairs-from dev
 if [ -n "${PAIRS:-}" ]; then
   cp "$out/evaluation/report.html" "$out/report-dev.html"
   cp "$out/evaluation/report.json" "$out/report-dev.json"
-  run "${evaluate[@]}" --pairs "$PAIRS" --pair-images "${PAIR_IMAGES:?images of the pairs}" "${more[@]}"
+  run "${evaluate[@]}" --pairs "$PAIRS" --pair-images "${PAIR_IMAGES:?images of the pairs}"
 fi

@@ -154,7 +154,7 @@ impl Measures<'_> {
             uniqueness: uniqueness(&embeddings, images, self.judge.threshold),
             diversity: diversity(images),
             eer: known.then(|| equal_error(&embeddings, images.labels(), &self.judge.means).0),
-            distances: self.distances(recogniser, images)?,
+            distances: self.distances(&embeddings),
             copies: CopyFigures {
                 mean: near.iter().sum::<f64>() / near.len() as f64,
                 high: quantile(near.clone(), 0.99).unwrap_or_default(),
@@ -169,17 +169,14 @@ impl Measures<'_> {
     }
 
     /// Distances to the reference, of as many images as it has, if there are enough.
-    fn distances(&self, recogniser: &Recogniser, images: &IdentityDataset) -> Result<Option<(usize, Distances)>> {
-        let Some(reference) = &self.reference else { return Ok(None) };
-        let n = reference.len().min(images.len());
-        if n <= NEIGHBOURS {
-            return Ok(None);
-        }
-        let cut = |len: usize| (0..n).map(move |i| i * len / n);
-        let examined = recogniser.embed(&images.subset(&cut(images.len()).collect::<Vec<_>>())?)?;
-        let values = cut(reference.len()).flat_map(|i| reference.row(i)).copied().collect();
-        let reference = Embeddings { size: reference.size, values };
-        Ok(Some((n, distances(&reference, &examined))))
+    fn distances(&self, examined: &Embeddings) -> Option<(usize, Distances)> {
+        let reference = self.reference.as_ref()?;
+        let n = reference.len().min(examined.len());
+        let cut = |e: &Embeddings| {
+            let rows = (0..n).flat_map(|i| e.row(i * e.len() / n));
+            Embeddings { size: e.size, values: rows.copied().collect() }
+        };
+        (n > NEIGHBOURS).then(|| (n, distances(&cut(reference), &cut(examined))))
     }
 
     /// Figures by identity.
