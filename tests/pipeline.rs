@@ -4,7 +4,7 @@
 
 use augment::config::RunConfig;
 use augment::sink::{Record, read};
-use augment::synthesize::encode;
+use augment::synthesize::encode::{Origin, encode, is_marked};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -401,7 +401,7 @@ fn plant_copies(out: &Path, change: fn(&image::RgbImage) -> image::RgbImage) {
     for record in real {
         let changed = change(&image::load_from_memory(&record.image).unwrap().to_rgb8());
         let (width, height) = (changed.width() as usize, changed.height() as usize);
-        let image = encode(&changed, width, height, "jpg").unwrap();
+        let image = encode(&changed, width, height, "jpg", Origin::Synthetic).unwrap();
         let label_mix = serde_json::json!([[record.identity, 1.0]]).to_string();
         sink.write(Record { synthetic: true, label_mix, image, extension: "jpg", ..record }).unwrap();
     }
@@ -499,7 +499,7 @@ fn manifest(path: &Path, rows: &[(Option<&str>, Option<Vec<u8>>)]) {
 }
 
 fn picture(level: u8) -> Vec<u8> {
-    encode(&vec![level; 40 * 30 * 3], 40, 30, "png").unwrap()
+    encode(&vec![level; 40 * 30 * 3], 40, 30, "png", Origin::Real).unwrap()
 }
 
 #[test]

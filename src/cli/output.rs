@@ -14,6 +14,7 @@ use crate::progress::Progress;
 use crate::sink::card::Card;
 use crate::sink::{FolderSink, ParquetSink, Record, Sink};
 use crate::store;
+use crate::synthesize::encode::{Origin, encode};
 use crate::synthesize::plan::{Amount, NewIdentities, Plan};
 use crate::synthesize::select::{Selection, select};
 use crate::synthesize::{self, Item, Provenance, Sampling};
@@ -267,7 +268,8 @@ impl Job<'_> {
                     // Rejected rows were listed when the manifest was read.
                     let image = decode_source(&row.image).ok()?;
                     let (w, h) = (image.width() as usize, image.height() as usize);
-                    Some(synthesize::encode(image.as_raw(), w, h, self.extension()).map(|bytes| (row, bytes)))
+                    let encoded = encode(image.as_raw(), w, h, self.extension(), Origin::Real);
+                    Some(encoded.map(|bytes| (row, bytes)))
                 })
                 .collect();
             for row in encoded.into_iter().flatten() {

@@ -10,7 +10,8 @@ use crate::manifest::DEFAULT_SET;
 use crate::progress::Progress;
 use crate::sink::{Record, read};
 use crate::store;
-use crate::synthesize::{BATCH, Item, Sampling, encode, item_of, render};
+use crate::synthesize::encode::{Origin, encode};
+use crate::synthesize::{BATCH, Item, Sampling, item_of, render};
 use crate::train::TrainedModel;
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -127,7 +128,7 @@ impl Check<'_> {
         let items: Vec<Item> = waiting.iter().map(|(_, item, _)| item.clone()).collect();
         let size = self.model.header.config.image_size;
         for (pixels, (record, _, _)) in render(self.model, sampling, &items)?.iter().zip(&waiting) {
-            let image = encode(pixels, size, size, record.extension)?;
+            let image = encode(pixels, size, size, record.extension, Origin::Synthetic)?;
             if let (Some(_), Some(out)) = (&self.args.sample_id, &self.args.output.out) {
                 store::create_dir(out)?;
                 store::write_atomic(&out.join(format!("{}.{}", record.sample_id, record.extension)), &image)?;

@@ -2,6 +2,7 @@
 //!
 //! An image is named by (seed, model, identity, index); it does not depend on what else is made with it.
 
+pub mod encode;
 pub mod plan;
 pub mod select;
 
@@ -13,15 +14,10 @@ use crate::progress::Progress;
 use crate::seeds::{Seeds, normal_vec};
 use crate::sink::{Record, Sink};
 use crate::train::TrainedModel;
-use crate::train::grid::encode_png;
-use image::ExtendedColorType;
-use image::codecs::jpeg::JpegEncoder;
+use encode::{Origin, encode};
 use plan::{Plan, Target};
 use rayon::prelude::*;
 use std::sync::mpsc::sync_channel;
-
-/// Quality of JPEG output.
-const JPEG_QUALITY: u8 = 95;
 
 /// One image to make.
 #[derive(Clone, Debug, PartialEq)]
@@ -90,18 +86,6 @@ pub fn render(model: &TrainedModel, sampling: &Sampling, items: &[Item]) -> Resu
     Ok(out)
 }
 
-/// Encodes RGB bytes of a square image as `extension` (`jpg` or `png`).
-pub fn encode(pixels: &[u8], width: usize, height: usize, extension: &str) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let (w, h) = (width as u32, height as u32);
-    let encoded = match extension {
-        "png" => return encode_png(pixels, width, height),
-        _ => JpegEncoder::new_with_quality(&mut bytes, JPEG_QUALITY).encode(pixels, w, h, ExtendedColorType::Rgb8),
-    };
-    encoded.map_err(|e| Error::Model(format!("image encoder: {e}")))?;
-    Ok(bytes)
-}
-
 /// Where the images of one model go and what their rows say.
 pub struct Provenance {
     /// Identity set of the model.
@@ -134,7 +118,7 @@ pub fn run(
                 let encoded: Vec<Result<Record>> = job
                     .into_par_iter()
                     .map(|(target, item, pixels)| {
-                        let image = encode(&pixels, size, size, provenance.extension)?;
+                        let image = encode(&pixels, size, size, provenance.extension, Origin::Synthetic)?;
                         Ok(record(model, plan, target, &item, image, provenance))
                     })
                     .collect();
