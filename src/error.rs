@@ -68,6 +68,17 @@ pub enum Error {
         "the test is contaminated, so no gain is measured: {0}; take these persons and images out of one of the two"
     )]
     Contaminated(String),
+    /// Another process works in the folder.
+    #[error("{0}: another augment works in this folder; wait for it to end, or choose another folder with --out")]
+    Busy(PathBuf),
+    /// A file that was written and has changed since.
+    #[error("{path}: damaged: {what}")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// How it shows, and what to do.
+        what: String,
+    },
     /// A remote store; worth a retry.
     #[error("hub: {0}")]
     Hub(String),
@@ -97,7 +108,7 @@ impl Error {
                     | std::io::ErrorKind::NotADirectory
                     | std::io::ErrorKind::IsADirectory
             ),
-            Self::Hub(_) => true,
+            Self::Hub(_) | Self::Busy(_) => true,
             _ => false,
         }
     }

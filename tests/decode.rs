@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use augment::dataset::decode::{decode, square};
+use augment::synthesize::encode::{Origin, encode};
 use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::PngEncoder;
 use image::{DynamicImage, ExtendedColorType, ImageEncoder, RgbImage};
@@ -126,7 +127,7 @@ fn squares_are_cut_from_the_centre_with_antialiasing() {
 fn cut_off_images_are_refused() {
     let pixels: Vec<u8> = (0..64 * 64 * 3).map(|i| (i * 7 % 251) as u8).collect();
     for extension in ["jpg", "png"] {
-        let whole = augment::synthesize::encode(&pixels, 64, 64, extension).unwrap();
+        let whole = encode(&pixels, 64, 64, extension, Origin::Synthetic).unwrap();
         assert!(decode(&whole).is_ok());
         // Cameras append data of their own, which may hold any bytes.
         assert!(decode(&[&whole[..], &[0xff, 0xda, 0, 1, 2]].concat()).is_ok());

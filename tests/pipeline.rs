@@ -184,11 +184,27 @@ fn unfinished_and_damaged_outputs_are_not_taken_for_others() {
     let before = tree(&out);
     let same: Vec<String> = base(shared(), &out, &["--per-id", "3"]);
     let same: Vec<&str> = same.iter().map(String::as_str).collect();
-    // Unfinished: made again, to the same bytes.
+    // A shard that was not committed is made again, to the same bytes.
+    let shard = out.join("data/train-00000-of-00001.parquet");
     std::fs::remove_file(out.join("_SUCCESS.json")).unwrap();
-    std::fs::write(out.join("data/train-00000-of-00001.parquet"), "half").unwrap();
+    std::fs::remove_file(out.join("_commits/00000.json")).unwrap();
+    std::fs::write(&shard, "half").unwrap();
     ok(&same);
     assert!(tree(&out) == before);
+    // One that was, and has changed since, only when asked to.
+    for lost in [&["_SUCCESS.json"][..], &[]] {
+        lost.iter().for_each(|name| std::fs::remove_file(out.join(name)).unwrap());
+        std::fs::write(&shard, "half").unwrap();
+        assert!(fails(2, &same).contains("--repair"));
+        ok(&[&same[..], &["--repair"]].concat());
+        assert!(tree(&out) == before);
+    }
+    for name in ["_PLAN.json", "_SUCCESS.json"] {
+        std::fs::write(out.join(name), "{").unwrap();
+        assert!(fails(2, &same).contains("--repair"), "{name}");
+        ok(&[&same[..], &["--repair"]].concat());
+        assert!(tree(&out) == before);
+    }
     // Unfinished with another plan, or damaged: left alone.
     std::fs::remove_file(out.join("_SUCCESS.json")).unwrap();
     let other: Vec<String> = base(shared(), &out, &["--per-id", "4"]);
@@ -258,9 +274,87 @@ fn a_complete_output_is_checked_and_not_made_again() {
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     std::fs::write(&shard, &bytes).unwrap();
-    assert!(fails(2, &again).contains("missing or changed"));
+    assert!(fails(2, &again).contains("other bytes"));
     std::fs::remove_file(&shard).unwrap();
-    assert!(fails(2, &again).contains("missing or changed"));
+    assert!(fails(2, &again).contains("missing"));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_killed_run_goes_on_and_ends_with_the_same_bytes() {
+    let (_dir, whole, _) = synthesize(&["--per-id", "60", "--shard-rows", "64"]);
+    let dir = tempfile::tempdir().unwrap();
+    for format in ["parquet", "imagefolder"] {
+        let out = dir.path().join(format);
+        let args = base(shared(), &out, &["--per-id", "60", "--shard-rows", "64", "--format", format]);
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let mut child = augment(&args).spawn().unwrap();
+        let first = out.join("_commits/00000.json");
+        while !first.exists() {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        // SIGKILL; meanwhile nobody else may write here.
+        assert!(fails(75, &args).contains("another augment works in this folder"));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!out.join("_SUCCESS.json").exists(), "killed too late to show anything");
+        let status = ok(&["status", out.to_str().unwrap()]);
+        assert!(status.contains("complete false") && status.contains("planned rows 1920"), "{status}");
+        let written = |p: &Path| p.metadata().unwrap().modified().unwrap();
+        let before = written(&first);
+        ok(&args);
+        assert_eq!(written(&first), before, "what was committed is made once");
+        if format == "parquet" {
+            assert!(tree(&out) == tree(&whole));
+        } else {
+            let whole = dir.path().join("whole");
+            let args = base(shared(), &whole, &["--per-id", "60", "--shard-rows", "64", "--format", format]);
+            ok(&args.iter().map(String::as_str).collect::<Vec<_>>());
+            assert!(tree(&out) == tree(&whole));
+        }
+    }
+}
+
+#[test]
+fn verify_finds_every_changed_lost_or_strange_file() {
+    let (_dir, out, _) = synthesize(&["--per-id", "2", "--shard-rows", "40"]);
+    let verify = || ok(&["verify", out.to_str().unwrap()]);
+    assert!(verify().contains("complete, 8 files read, 0 damaged"), "{}", verify());
+    for (path, bytes) in tree(&out) {
+        if path == Path::new("_LOCK") {
+            continue;
+        }
+        let full = out.join(&path);
+        let mut changed = bytes.clone();
+        let middle = bytes.len() / 2;
+        changed[middle] ^= 4;
+        std::fs::write(&full, &changed).unwrap();
+        let check = || augment(&["verify", out.to_str().unwrap()]).output().unwrap();
+        let found = check();
+        assert_eq!(found.status.code(), Some(2), "{}", path.display());
+        let text = String::from_utf8_lossy(&found.stdout).into_owned();
+        assert!(text.contains(&path.display().to_string()), "{}: {text}", path.display());
+        std::fs::remove_file(&full).unwrap();
+        let found = check();
+        // Without its summary a dataset is unfinished, which is no damage.
+        let text = String::from_utf8_lossy(&found.stdout).into_owned();
+        assert!(found.status.code() == Some(2) || text.contains("not complete"), "{}: {text}", path.display());
+        std::fs::write(&full, &bytes).unwrap();
+    }
+    std::fs::write(out.join("data/train-00009-of-00003.parquet"), "x").unwrap();
+    assert_eq!(augment(&["verify", out.to_str().unwrap()]).output().unwrap().status.code(), Some(2));
+    assert!(ok(&["verify", &model_dir()]).contains("2 files read, 0 damaged"));
+    fails(2, &["verify", "src"]);
+}
+
+#[test]
+fn synthetic_images_carry_the_mark_and_real_ones_do_not() {
+    for encoding in ["jpeg", "png"] {
+        let (_dir, out, _) = synthesize(&["--balance-to", "26", "--include-real", "--encoding", encoding]);
+        for r in records(&out) {
+            assert_eq!(is_marked(&r.image), r.synthetic, "{} {}", encoding, r.sample_id);
+        }
+    }
 }
 
 /// `augment evaluate` on the demonstration set with few steps and one seed.
@@ -390,6 +484,7 @@ fn evaluate_measures_nothing_on_a_contaminated_test() {
 
 /// A dataset of the real training images, changed and marked as synthetic.
 fn plant_copies(out: &Path, change: fn(&image::RgbImage) -> image::RgbImage) {
+    use augment::sink::commit::{Opened, Output};
     use augment::sink::{ParquetSink, Sink};
     let merged = out.with_extension("merged");
     let args = base(shared(), &merged, &["--per-id", "1", "--include-real", "--encoding", "png"]);
@@ -397,7 +492,9 @@ fn plant_copies(out: &Path, change: fn(&image::RgbImage) -> image::RgbImage) {
     let real: Vec<Record> = records(&merged).into_iter().filter(|r| !r.synthetic).collect();
     assert_eq!(real.len(), 768);
     let names: Vec<String> = real.iter().map(|r| r.identity.clone()).collect::<BTreeSet<_>>().into_iter().collect();
-    let mut sink = Box::new(ParquetSink::new(out, &names, real.len(), 1000).unwrap());
+    let Opened::Ready(mut output) = Output::open(out, &serde_json::json!({}), false).unwrap() else { panic!() };
+    output.arrange(real.len(), 1000).unwrap();
+    let mut sink = Box::new(ParquetSink::new(output, &names));
     for record in real {
         let changed = change(&image::load_from_memory(&record.image).unwrap().to_rgb8());
         let (width, height) = (changed.width() as usize, changed.height() as usize);

@@ -13,7 +13,7 @@ use augment::seeds::Seeds;
 use augment::synthesize::{Item, Sampling, render};
 use augment::train::step::{self, Batch, StepGradients, StepLosses};
 use augment::train::{State, TrainedModel, fit};
-use candle_core::Device;
+use candle_core::{Device, Tensor};
 use common::{bits, small_config, small_dataset};
 use std::collections::BTreeMap;
 
@@ -220,8 +220,12 @@ fn damaged_models_are_refused() {
     let mut foreign = good.clone();
     let end = foreign.len();
     foreign[end - 4..].copy_from_slice(&7u32.to_le_bytes());
+    let changed = bad.clone();
+    // Whoever changes a file can also write its hash.
+    [&mut bad, &mut foreign].into_iter().for_each(|bytes| augment::train::checkpoint::seal(bytes).unwrap());
     let cut = &good[..good.len() - 8];
     for (bytes, why) in [
+        (&changed[..], "does not fit its hash"),
         (&bad[..], "finite"),
         (&foreign[..], "labels that the model lacks"),
         (cut, "damaged"),
@@ -242,8 +246,12 @@ fn divergence_stops_the_run_and_keeps_the_last_good_state() {
     let path = dir.path().join("checkpoint.safetensors");
     let good = std::fs::read(&path).unwrap();
     config.train.duration_kimg = 0.06;
-    // Each network in turn is poisoned at the start of the next step.
-    for network in ["encoder", "generator", "discriminator", "classifier"] {
+    // One value of each network in turn is poisoned at the start of the next step, in 100 places.
+    for (network, n) in ["encoder", "generator", "discriminator", "classifier"]
+        .map(|w| (0..25).map(move |n| (w, n)))
+        .into_iter()
+        .flatten()
+    {
         let mut state = State::new(&config, 3, &CPU).unwrap();
         augment::train::checkpoint::load(&path, &mut state, &config, &dataset, &CPU).unwrap();
         let params = match network {
@@ -252,10 +260,13 @@ fn divergence_stops_the_run_and_keeps_the_last_good_state() {
             "discriminator" => &state.model.discriminator.params,
             _ => &state.model.classifier.params,
         };
-        let (_, weight) = params.iter().find(|(_, p)| p.var.rank() == 4).unwrap();
-        weight.var.set(&(weight.var.as_tensor() * f64::NAN).unwrap()).unwrap();
+        let (name, param) = params.iter().filter(|(_, p)| p.trainable).cycle().nth(n).unwrap();
+        let mut values = param.var.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let (name, at) = (name.clone(), n * 7 % values.len());
+        values[at] = f32::NAN;
+        param.var.set(&Tensor::from_vec(values, param.var.dims(), &CPU).unwrap()).unwrap();
         let losses = state.advance(&dataset, &config, &CPU).unwrap();
-        assert!(losses.non_finite().is_some(), "a NaN in {network} shows in a loss of the same step");
+        assert!(losses.non_finite().is_some(), "a NaN in {network} {name} shows in a loss of the same step");
         let refused = augment::train::checkpoint::save(&path, &state, &config, &dataset);
         assert!(matches!(refused, Err(Error::Diverged { .. })), "{network}");
         assert!(good == std::fs::read(&path).unwrap(), "the last good state was overwritten");

@@ -35,6 +35,13 @@ pub enum Command {
     Evaluate(EvaluateArgs),
     /// Show what a manifest or a written dataset holds.
     Inspect(InspectArgs),
+    /// Read every file of a written dataset, model or evaluation and compare it with its hash; exit code 2 if one is damaged.
+    Verify(FolderArgs),
+    /// Show how far a run is that writes into a folder, and whether it still runs.
+    Status(FolderArgs),
+    /// Read a manifest and say nothing: what a child process with limits does before its parent reads it.
+    #[command(hide = true)]
+    TryManifest(TrialArgs),
     /// Draw the demonstration manifest: procedural faces, no photograph.
     Demo(DemoArgs),
     /// Print the resolved configuration as TOML.
@@ -184,7 +191,10 @@ pub struct OutputArgs {
     /// Also write the real images (synthetic = false): at their own size, encoded again without metadata.
     #[arg(long, help_heading = "Output")]
     pub include_real: bool,
-    /// Rows a Parquet shard.
+    /// Make again what was changed or lost since it was written, instead of refusing to go on.
+    #[arg(long, help_heading = "Output")]
+    pub repair: bool,
+    /// Rows of a Parquet shard, or images of a folder that are committed together.
     #[arg(long, value_name = "N", default_value_t = NonZeroUsize::new(10_000).unwrap_or(NonZeroUsize::MIN), help_heading = "Output")]
     pub shard_rows: NonZeroUsize,
 }
@@ -310,6 +320,23 @@ pub struct InspectArgs {
     /// Identities to list.
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub top: usize,
+}
+
+/// `augment try-manifest`
+#[derive(Args)]
+pub struct TrialArgs {
+    pub manifest: String,
+    pub identity: String,
+    pub image: String,
+    pub uri: String,
+}
+
+/// `augment verify`, `augment status`
+#[derive(Args)]
+pub struct FolderArgs {
+    /// Folder of a dataset, a model or an evaluation.
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
 }
 
 /// `augment demo`

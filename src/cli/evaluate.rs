@@ -56,6 +56,7 @@ pub fn run(args: &EvaluateArgs, global: &GlobalArgs, terminal: &mut Terminal) ->
         Ok(())
     })?;
     let Some(real) = loaded else { return Err(Error::Manifest(format!("{}: no image", source.spec))) };
+    let _lock = store::lock(&out)?;
     // A report of an earlier run says nothing of this one until it is complete.
     for name in [REPORT_HTML, REPORT_JSON] {
         let old = out.join(name);
@@ -144,7 +145,12 @@ fn material(
         None => None,
     };
     let test = match (&args.pairs, &args.pairs_from) {
-        (Some(list), _) => PairSet::read(list, args.pair_images.as_deref(), &source.columns, size)?,
+        (Some(list), _) => {
+            if let (Some(images), true) = (&args.pair_images, list.extension().is_some_and(|e| e == "parquet")) {
+                super::boundary::try_manifest(images, &source.columns)?;
+            }
+            PairSet::read(list, args.pair_images.as_deref(), &source.columns, size)?
+        }
         (None, Some(name)) => {
             PairSet::draw(&format!("drawn from split {name}"), split(name, "--pairs-from")?, DRAWN_PAIRS)?
         }

@@ -1,10 +1,11 @@
 //! The command line: arguments as typed, then a validated plan, then the library. The only code that prints.
 
 mod args;
+mod boundary;
 mod config;
 mod demo;
-mod destination;
 mod evaluate;
+mod folder;
 mod inspect;
 mod output;
 mod plan;
@@ -31,14 +32,14 @@ pub(crate) struct Outcome {
     pub text: String,
     /// The same as one versioned object.
     pub json: serde_json::Value,
-    /// Some manifest rows were refused.
-    pub rejects: bool,
+    /// Exit code.
+    pub code: u8,
 }
 
 impl Outcome {
-    /// An outcome without rejects.
+    /// All went well.
     pub fn new(text: String, json: serde_json::Value) -> Self {
-        Self { text, json, rejects: false }
+        Self { text, json, code: 0 }
     }
 
     /// Adds how many rows were rejected and where they are listed.
@@ -46,7 +47,7 @@ impl Outcome {
     pub fn with_rejects(mut self, rejected: usize, list: &Path) -> Self {
         self.json["rejected"] = rejected.into();
         if rejected > 0 {
-            self.rejects = true;
+            self.code = DONE_WITH_REJECTS;
             let _ = writeln!(self.text, "{rejected} manifest rows rejected, listed in {}", list.display());
             self.json["rejects"] = list.display().to_string().into();
         }
@@ -63,6 +64,8 @@ pub fn main() -> ExitCode {
             return ExitCode::from(u8::try_from(e.exit_code()).unwrap_or(2));
         }
     };
+    // Photographs and what is made of them are their owner's alone.
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     // A panic is reported as an error below, without the usual trace.
     std::panic::set_hook(Box::new(|_| {}));
     let json = cli.global.json;
@@ -80,7 +83,7 @@ pub fn main() -> ExitCode {
             let text = if json { format!("{}\n", outcome.json) } else { outcome.text };
             // A closed pipe (`| head`) is not an error.
             let _ = std::io::stdout().lock().write_all(text.as_bytes());
-            ExitCode::from(if outcome.rejects { DONE_WITH_REJECTS } else { 0 })
+            ExitCode::from(outcome.code)
         }
         Err(e) => {
             let _ = writeln!(std::io::stderr(), "error: {}", printable(&e.to_string()));
@@ -109,6 +112,9 @@ fn dispatch(cli: Cli, terminal: &mut Terminal) -> crate::error::Result<Outcome> 
         Some(Command::Synthesize(args)) => synthesize::run(&args, &global, terminal),
         Some(Command::Evaluate(args)) => evaluate::run(&args, &global, terminal),
         Some(Command::Inspect(args)) => inspect::run(&args, &global, terminal),
+        Some(Command::Verify(args)) => folder::verify(&args),
+        Some(Command::Status(args)) => folder::status(&args),
+        Some(Command::TryManifest(args)) => boundary::run(&args),
         Some(Command::Demo(args)) => demo::run(&args, &global),
         Some(Command::Config(args)) => config::run(&args),
         Some(Command::Completions { shell }) => {

@@ -2,16 +2,16 @@
 
 use super::Outcome;
 use super::args::{Encoding, Format, OutputArgs, SynthesisArgs};
-use super::destination::{SUCCESS, compare, prepare};
 use super::plan::Source;
 use super::terminal::Terminal;
 use crate::config::RunConfig;
 use crate::dataset::{self, decode, decode_source};
 use crate::error::{Error, Result};
 use crate::evaluate::judge::Judge;
-use crate::manifest::{Row, file_hash};
+use crate::manifest::Row;
 use crate::progress::Progress;
 use crate::sink::card::Card;
+use crate::sink::commit::{Opened, Output, Stored, look, verify};
 use crate::sink::{FolderSink, ParquetSink, Record, Sink};
 use crate::store;
 use crate::synthesize::encode::{Origin, encode};
@@ -26,6 +26,9 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+
+const CARD: &str = "README.md";
+const CONFIG: &str = "config.toml";
 
 /// One identity set to synthesize: where its model is and what it knows.
 pub struct SetModel {
@@ -127,14 +130,18 @@ impl Job<'_> {
         if let Some(plan) = plan.as_object_mut() {
             plan.retain(|key, _| !matches!(key.as_str(), "models" | "rows"));
         }
-        Ok(compare(&self.out, &plan)?.map(|done| self.outcome(&done, true)))
+        match look(&self.out, &plan, self.output.repair)? {
+            // Whether the files are unchanged is seen by reading them.
+            Stored::Complete(done) if verify(&self.out)?.damages.is_empty() => Ok(Some(self.outcome(&done, true))),
+            _ => Ok(None),
+        }
     }
 
     /// The plan as it is kept in the output folder; equal plans give equal bytes.
     fn describe(&self, rows: usize) -> Result<Value> {
         let s = self.sampling();
         Ok(json!({
-            "version": 1,
+            "version": 2,
             "program": env!("CARGO_PKG_VERSION"),
             "manifest_hash": self.manifest_hash,
             "split": self.source.and_then(|s| s.split.clone()),
@@ -181,9 +188,10 @@ impl Job<'_> {
             return Err(Error::Usage("nothing to make: every identity has the images that were asked for".into()));
         }
         let description = self.describe(asked + real)?;
-        if let Some(done) = prepare(&self.out, &description)? {
-            return Ok(self.outcome(&done, true));
-        }
+        let mut output = match Output::open(&self.out, &description, self.output.repair)? {
+            Opened::Complete(done) => return Ok(self.outcome(&done, true)),
+            Opened::Ready(output) => output,
+        };
         let (plans, selections) = self.select(plans, terminal)?;
         let synthetic: usize = plans.iter().map(Plan::images).sum();
         if synthetic + real == 0 {
@@ -191,12 +199,11 @@ impl Job<'_> {
                 "the judge accepts no image; lower --min-similarity, or train the model longer".into(),
             ));
         }
-        store::write_atomic(&self.out.join("config.toml"), crate::config::to_toml(&self.config)?.as_bytes())?;
+        store::write_atomic(&self.out.join(CONFIG), crate::config::to_toml(&self.config)?.as_bytes())?;
+        output.arrange(synthetic + real, self.output.shard_rows.get())?;
         let mut sink: Box<dyn Sink> = match self.output.format {
-            Format::Parquet => {
-                Box::new(ParquetSink::new(&self.out, &names, synthetic + real, self.output.shard_rows.get())?)
-            }
-            Format::Imagefolder => Box::new(FolderSink::new(&self.out, &names)?),
+            Format::Parquet => Box::new(ParquetSink::new(output, &names)),
+            Format::Imagefolder => Box::new(FolderSink::new(output, &names)),
         };
         let provenance = |set: &str| -> Result<Provenance> {
             Ok(Provenance {
@@ -209,11 +216,13 @@ impl Job<'_> {
         if let (true, Some(source)) = (self.output.include_real, self.source) {
             self.write_real(source, real, &self.config.hash()?, sink.as_mut(), terminal)?;
         }
+        let mut first_row = real;
         for (m, plan) in self.models.iter().zip(&plans) {
             let model = TrainedModel::load(&m.path, &self.device)?;
-            synthesize::run(&model, plan, &provenance(&m.set)?, sink.as_mut(), terminal)?;
+            synthesize::run(&model, plan, first_row, &provenance(&m.set)?, sink.as_mut(), terminal)?;
+            first_row += plan.images();
         }
-        let written = sink.finish()?;
+        let output = sink.finish()?;
         let new_identities = self.synthesis.new_identities * self.models.len();
         let card = Card {
             synthetic,
@@ -226,18 +235,17 @@ impl Job<'_> {
             config_hash: self.config.hash()?,
             manifest_hash: self.manifest_hash.clone(),
         };
-        store::write_atomic(&self.out.join("README.md"), card.to_markdown().as_bytes())?;
-        let mut files = Vec::new();
-        for file in &written.files {
-            let hash = file_hash(&self.out.join(file))?.to_hex().to_string();
-            files.push(json!({ "path": file, "blake3": hash }));
-        }
+        store::write_atomic(&self.out.join(CARD), card.to_markdown().as_bytes())?;
         let done = json!({
-            "version": 1, "plan": description, "rows": written.rows, "synthetic": synthetic, "real": real,
-            "classes": names.len(), "new_identities": new_identities, "bytes": written.bytes, "files": files,
-            "selection": selections,
+            "version": 2, "plan": description, "synthetic": synthetic, "real": real, "classes": names.len(),
+            "new_identities": new_identities, "selection": selections,
         });
-        store::write_atomic(&self.out.join(SUCCESS), format!("{done:#}\n").as_bytes())?;
+        let metadata = FolderSink::metadata();
+        let others = match self.output.format {
+            Format::Parquet => vec![CARD, CONFIG],
+            Format::Imagefolder => vec![CARD, CONFIG, &metadata],
+        };
+        let done = output.complete(done, &others)?;
         Ok(self.outcome(&done, false))
     }
 
@@ -258,6 +266,7 @@ impl Job<'_> {
         }
         let mut counts: BTreeMap<i64, i64> = BTreeMap::new();
         let mut done = 0;
+        let missing = sink.missing();
         terminal.start("copy real", total as u64, "images");
         source.manifest.read(true, |rows| {
             let wanted = dataset::Selection { split: source.split.clone(), ..Default::default() };
@@ -276,23 +285,24 @@ impl Job<'_> {
                 let (row, image) = row?;
                 let identity = row.identity.clone().unwrap_or_default();
                 let Some(&label) = labels.get(&(row.set(), identity.as_str())) else { continue };
-                let index = counts.entry(label).or_default();
+                let number = counts.entry(label).or_default();
+                let (index, at) = (*number, done);
+                *number += 1;
+                done += 1;
+                if !missing.contains(at) {
+                    continue;
+                }
+                let parts = ["real", &self.manifest_hash, row.set(), &identity, &index.to_string()];
                 sink.write(Record {
                     image,
                     extension: self.extension(),
                     label,
                     identity_set: row.set().to_owned(),
-                    sample_id: synthesize::sample_id(&[
-                        "real",
-                        &self.manifest_hash,
-                        row.set(),
-                        &identity,
-                        &index.to_string(),
-                    ]),
+                    sample_id: synthesize::sample_id(&parts),
                     identity,
                     synthetic: false,
                     seed: 0,
-                    index: *index,
+                    index,
                     label_mix: "[]".into(),
                     latent: String::new(),
                     truncation: 0.0,
@@ -300,14 +310,12 @@ impl Job<'_> {
                     config_hash: config_hash.to_owned(),
                     manifest_hash: self.manifest_hash.clone(),
                 })?;
-                *index += 1;
-                done += 1;
             }
-            terminal.at(done);
+            terminal.at(done as u64);
             if terminal.stop_requested() { Err(Error::Stopped) } else { Ok(()) }
         })?;
         terminal.finish();
-        if done as usize != total {
+        if done != total {
             return Err(Error::Manifest(format!("{}: changed while it was read; run again", source.spec)));
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! The validated plan of a run: an opened manifest, a resolved configuration, a device and the folders to use.
 
 use super::args::{ConfigArgs, EvaluationConfigArgs, GlobalArgs, InputArgs, SynthesisArgs};
+use super::boundary;
 use super::terminal::Terminal;
 use crate::config::{EvaluationConfig, Preset, RecogniserPreset, RunConfig};
 use crate::dataset::{Census, IdentityDataset, Selection, decode_source};
@@ -42,6 +43,7 @@ impl Source {
             image_uri: args.uri_column.clone(),
         };
         let local = crate::hub::localize_manifest(&spec, global_cache)?;
+        boundary::try_manifest(&local, &columns)?;
         let manifest = Manifest::open(&local, &columns)?;
         let census = Census::take(&manifest)?;
         let splits = census.splits();

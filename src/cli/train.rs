@@ -57,7 +57,8 @@ pub fn run(args: &TrainArgs, global: &GlobalArgs, terminal: &mut Terminal) -> Re
 /// Refuses a folder with files of somebody else.
 fn check_folder(dir: &Path) -> Result<()> {
     let ours = [MODEL_FILE, "checkpoint.safetensors", "metrics.jsonl"].iter().any(|f| dir.join(f).exists());
-    let empty = std::fs::read_dir(dir).map_or(true, |mut entries| entries.next().is_none());
+    let foreign = |e: std::io::Result<std::fs::DirEntry>| e.is_ok_and(|e| e.file_name() != store::LOCK_FILE);
+    let empty = std::fs::read_dir(dir).map_or(true, |mut entries| !entries.any(foreign));
     if ours || empty {
         return Ok(());
     }
@@ -72,7 +73,7 @@ pub fn train_one(
     device: &Device,
     terminal: &mut Terminal,
 ) -> Result<TrainedModel> {
-    store::create_dir(dir)?;
+    let _lock = store::lock(dir)?;
     terminal.note(&format!(
         "training on {} images of {} identities at {} px, in {}",
         dataset.len(),
@@ -87,5 +88,5 @@ pub fn train_one(
 /// A folder name for an identity set, whatever characters it has.
 pub fn set_folder(set: &str) -> PathBuf {
     let plain: String = set.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_')).take(40).collect();
-    PathBuf::from(format!("{plain}-{}", &blake3::hash(set.as_bytes()).to_hex()[..8]))
+    PathBuf::from(format!("{plain}-{}", &blake3::hash(set.as_bytes()).to_hex()[..16]))
 }

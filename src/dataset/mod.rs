@@ -233,12 +233,8 @@ pub fn decode_source(source: &ImageSource) -> std::result::Result<RgbImage, Stri
     let from_file;
     let bytes: &[u8] = match source {
         ImageSource::Bytes(bytes) => bytes,
-        ImageSource::Path(path) => {
-            let size = std::fs::metadata(path).map_err(|e| format!("image file cannot be read: {e}"))?.len();
-            if size > decode::MAX_ALLOC {
-                return Err(format!("image file has {size} bytes, more than {}", decode::MAX_ALLOC));
-            }
-            from_file = std::fs::read(path).map_err(|e| format!("image file cannot be read: {e}"))?;
+        ImageSource::Path(image) => {
+            from_file = image.read(decode::MAX_ALLOC)?;
             &from_file
         }
         ImageSource::Skipped => return Err("image was not read".into()),

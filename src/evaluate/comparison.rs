@@ -297,8 +297,7 @@ impl Comparison<'_> {
         };
         let (rank1, rank5) = (ranks.first().copied(), ranks.get(1).copied());
         let run = Run { key, arm, seed, verification, rank1, rank5, curve, seconds };
-        let json = serde_json::to_vec(&run).map_err(|e| Error::Config(e.to_string()))?;
-        store::write_atomic(&path, &json)?;
+        store::write_sealed(&path, &serde_json::json!(run))?;
         Ok(run)
     }
 
@@ -312,9 +311,9 @@ impl Comparison<'_> {
     }
 }
 
-/// The outcome in `path`, if it is the one of `key`.
+/// The outcome in `path`, if it is the one of `key`. A damaged one is made again.
 fn stored(path: &Path, key: &str) -> Option<Run> {
-    let run: Run = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
+    let run: Run = serde_json::from_value(store::read_sealed(path).ok()??).ok()?;
     (run.key == key).then_some(run)
 }
 

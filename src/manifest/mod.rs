@@ -5,9 +5,11 @@
 
 mod read;
 pub mod rejects;
+mod root;
 pub mod schema;
 
 pub use read::{ImageSource, Row};
+pub use root::{LocalImage, Root};
 pub use schema::{Columns, DEFAULT_SET};
 
 use crate::error::{Error, Result};
@@ -31,7 +33,7 @@ pub(crate) struct Part {
 /// An opened manifest.
 pub struct Manifest {
     parts: Vec<Part>,
-    root: PathBuf,
+    root: Root,
     hash: String,
 }
 
@@ -55,7 +57,7 @@ impl Manifest {
             let layout = schema::Layout::find(&path, metadata.schema(), columns, &folders)?;
             parts.push(Part { path, metadata, layout });
         }
-        Ok(Self { parts, root, hash: hasher.finalize().to_hex().to_string() })
+        Ok(Self { parts, root: Root::open(&root)?, hash: hasher.finalize().to_hex().to_string() })
     }
 
     /// blake3 (hex) over the hashes of the files, in order.
@@ -66,6 +68,11 @@ impl Manifest {
     /// True if all images lie in the Parquet files, so that [`Manifest::hash`] covers them.
     pub fn embeds_images(&self) -> bool {
         self.parts.iter().all(|p| p.layout.kind != schema::ImageKind::Uri)
+    }
+
+    /// Size of all files.
+    pub fn bytes(&self) -> u64 {
+        self.parts.iter().filter_map(|p| std::fs::metadata(&p.path).ok()).map(|m| m.len()).sum()
     }
 
     /// Number of rows in all files.

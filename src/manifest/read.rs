@@ -1,5 +1,6 @@
 //! Streams the rows of one manifest file: projection to the columns we need, batches of a bounded number of rows.
 
+use super::root::{LocalImage, Root};
 use super::schema::{Field, ImageKind};
 use super::{Part, guarded};
 use crate::error::{Error, Result};
@@ -10,7 +11,6 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use std::fs::File;
 use std::ops::ControlFlow;
-use std::path::{Component, Path, PathBuf};
 
 /// Rows read at a time, at most.
 const BATCH_ROWS: usize = 256;
@@ -31,12 +31,12 @@ fn batch_rows(part: &Part, columns: &[usize]) -> usize {
 }
 
 /// The picture of a row.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum ImageSource {
     /// The encoded file.
     Bytes(Vec<u8>),
     /// A file under the manifest's folder.
-    Path(PathBuf),
+    Path(LocalImage),
     /// Images were not asked for.
     Skipped,
     /// There is none.
@@ -56,7 +56,7 @@ impl ImageSource {
     /// The path that the row names, if it does.
     pub fn path(&self) -> Option<String> {
         match self {
-            Self::Path(p) => Some(p.display().to_string()),
+            Self::Path(image) => Some(image.path.display().to_string()),
             Self::Bad { path, .. } => path.clone(),
             _ => None,
         }
@@ -94,7 +94,7 @@ impl Row {
 /// Reads `part` and hands over its rows in order until `f` breaks.
 pub(super) fn read_part(
     part: &Part,
-    root: &Path,
+    root: &Root,
     images: bool,
     f: &mut impl FnMut(Vec<Row>) -> Result<ControlFlow<()>>,
 ) -> Result<()> {
@@ -196,7 +196,7 @@ fn row_images(
     r: usize,
     list: bool,
     kind: ImageKind,
-    root: &Path,
+    root: &Root,
     images: bool,
 ) -> std::result::Result<Vec<ImageSource>, arrow::error::ArrowError> {
     if array.is_null(r) {
@@ -248,35 +248,14 @@ fn row_images(
 }
 
 /// The images that a column of paths names.
-fn local_paths(paths: &ArrayRef, root: &Path) -> std::result::Result<Vec<ImageSource>, arrow::error::ArrowError> {
+fn local_paths(paths: &ArrayRef, root: &Root) -> std::result::Result<Vec<ImageSource>, arrow::error::ArrowError> {
     let paths = cast(paths, &DataType::Utf8)?;
     let strings: &StringArray = paths.as_string();
     let source = |uri: Option<&str>| match uri {
         None => ImageSource::bad("image has neither bytes nor path"),
-        Some(uri) => local_path(root, uri)
+        Some(uri) => root
+            .image(uri)
             .map_or_else(|reason| ImageSource::Bad { reason, path: Some(uri.to_owned()) }, ImageSource::Path),
     };
     Ok(strings.iter().map(source).collect())
-}
-
-/// A path under `root`; anything that points elsewhere is refused.
-fn local_path(root: &Path, uri: &str) -> std::result::Result<PathBuf, String> {
-    if uri.contains("://") {
-        return Err("image path is a URL; only files below the manifest's folder are read".into());
-    }
-    let path = Path::new(uri);
-    if uri.is_empty() || !path.components().all(|c| matches!(c, Component::Normal(_) | Component::CurDir)) {
-        return Err("image path leaves the manifest's folder".into());
-    }
-    let full = root.join(path);
-    // Symbolic links must not lead out either.
-    let inside = |p: &Path| -> std::io::Result<bool> {
-        let root = if root.as_os_str().is_empty() { Path::new(".") } else { root };
-        Ok(p.canonicalize()?.starts_with(root.canonicalize()?))
-    };
-    match inside(&full) {
-        Ok(true) => Ok(full),
-        Ok(false) => Err("image path leaves the manifest's folder".into()),
-        Err(e) => Err(format!("image file cannot be read: {e}")),
-    }
 }

@@ -1,6 +1,7 @@
 //! Writers of labelled images: Parquet shards for Hugging Face, or folders, with a dataset card.
 
 pub mod card;
+pub mod commit;
 mod folder;
 mod parquet;
 pub mod read;
@@ -8,9 +9,9 @@ pub mod schema;
 
 use crate::error::Result;
 use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, StringArray, UInt64Array};
+use commit::{Missing, Output};
 pub use folder::FolderSink;
 pub use parquet::ParquetSink;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 /// One labelled image with all that is needed to make it again.
@@ -48,23 +49,14 @@ pub struct Record {
     pub manifest_hash: String,
 }
 
-/// Takes records in order.
+/// Takes the records that an output lacks, in order.
 pub trait Sink: Send {
-    /// Writes one record.
+    /// Which rows of the dataset are to be written: the others are committed already.
+    fn missing(&self) -> Missing;
+    /// Writes the next missing record.
     fn write(&mut self, record: Record) -> Result<()>;
-    /// Completes the dataset and names what was written.
-    fn finish(self: Box<Self>) -> Result<Written>;
-}
-
-/// What a sink wrote.
-#[derive(Clone, Debug, Default)]
-pub struct Written {
-    /// Files, relative to the output folder, in order.
-    pub files: Vec<PathBuf>,
-    /// Bytes of all files.
-    pub bytes: u64,
-    /// Records.
-    pub rows: usize,
+    /// Ends the dataset once nothing is missing; it is complete when [`Output::complete`] has been called.
+    fn finish(self: Box<Self>) -> Result<Output>;
 }
 
 /// All columns of `records` but the image, in the schema's order.

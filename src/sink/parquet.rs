@@ -1,52 +1,47 @@
-//! Parquet shards `data/train-00000-of-00012.parquet`: each appears under its name when it is complete.
+//! Parquet shards `data/train-00000-of-00012.parquet`, one for each unit of the output.
 
+use super::commit::{Missing, Output};
 use super::schema::{ROW_GROUP, ROW_GROUP_BYTES, image_column, output_schema, writer_properties};
-use super::{Record, Sink, Written, value_columns};
+use super::{Record, Sink, value_columns};
 use crate::error::{Error, Result};
-use crate::store;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use parquet::arrow::ArrowWriter;
 use std::fs::File;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Writes shards of a fixed number of rows.
 pub struct ParquetSink {
-    out: PathBuf,
+    output: Output,
     schema: SchemaRef,
-    shard_rows: usize,
-    shards: usize,
     writer: Option<ArrowWriter<File>>,
+    /// The shard that is being written.
+    unit: usize,
     rows_in_shard: usize,
     pending: Vec<Record>,
     pending_bytes: usize,
-    written: Written,
 }
 
 impl ParquetSink {
-    /// Shards under `out/data` for exactly `total` records of the classes `names`.
-    pub fn new(out: &Path, names: &[String], total: usize, shard_rows: usize) -> Result<Self> {
-        store::create_dir(&out.join("data"))?;
-        Ok(Self {
-            out: out.to_owned(),
+    /// Shards of the units of `output` for records of the classes `names`.
+    pub fn new(output: Output, names: &[String]) -> Self {
+        Self {
+            unit: output.next_unit(),
+            output,
             schema: Arc::new(output_schema(names, false)),
-            shard_rows,
-            shards: total.div_ceil(shard_rows).max(1),
             writer: None,
             rows_in_shard: 0,
             pending: Vec::new(),
             pending_bytes: 0,
-            written: Written::default(),
-        })
+        }
     }
 
-    fn shard(&self) -> PathBuf {
-        PathBuf::from(format!("data/train-{:05}-of-{:05}.parquet", self.written.files.len(), self.shards))
+    fn shard(&self) -> String {
+        format!("data/train-{:05}-of-{:05}.parquet", self.unit, self.output.units())
     }
 
     fn failed(&self, e: &dyn std::fmt::Display) -> Error {
-        Error::io(self.out.join(self.shard()), std::io::Error::other(e.to_string()))
+        Error::io(self.output.full(&self.shard()), std::io::Error::other(e.to_string()))
     }
 
     fn flush_pending(&mut self) -> Result<()> {
@@ -63,37 +58,37 @@ impl ParquetSink {
         let mut writer = if let Some(writer) = self.writer.take() {
             writer
         } else {
-            let temp = store::temporary(&self.out.join(self.shard()));
-            let file = File::create(&temp).map_err(|e| Error::io(&temp, e))?;
+            let staged = self.output.staged(&self.shard());
+            let file = File::create(&staged).map_err(|e| Error::io(&staged, e))?;
             ArrowWriter::try_new(file, self.schema.clone(), Some(writer_properties(&self.schema)))
                 .map_err(|e| self.failed(&e))?
         };
         writer.write(&batch).and_then(|()| writer.flush()).map_err(|e| self.failed(&e))?;
         self.rows_in_shard += batch.num_rows();
-        self.written.rows += batch.num_rows();
         self.writer = Some(writer);
-        if self.rows_in_shard == self.shard_rows { self.close_shard() } else { Ok(()) }
+        if self.rows_in_shard == self.output.rows_of(self.unit) { self.close_shard() } else { Ok(()) }
     }
 
     fn close_shard(&mut self) -> Result<()> {
         if let Some(writer) = self.writer.take() {
             writer.close().map_err(|e| self.failed(&e))?;
-            let shard = self.shard();
-            let path = self.out.join(&shard);
-            store::publish(&store::temporary(&path), &path)?;
-            self.written.bytes += std::fs::metadata(&path).map_err(|e| Error::io(&path, e))?.len();
-            self.written.files.push(shard);
-            self.rows_in_shard = 0;
+            let entry = self.output.publish(&self.shard())?;
+            self.output.commit(self.unit, vec![entry])?;
+            (self.unit, self.rows_in_shard) = (self.output.next_unit(), 0);
         }
         Ok(())
     }
 }
 
 impl Sink for ParquetSink {
+    fn missing(&self) -> Missing {
+        self.output.missing()
+    }
+
     fn write(&mut self, record: Record) -> Result<()> {
         self.pending_bytes += record.image.len();
         self.pending.push(record);
-        let room = self.shard_rows - self.rows_in_shard;
+        let room = self.output.rows_of(self.unit) - self.rows_in_shard;
         if self.pending.len() == ROW_GROUP.min(room) || self.pending_bytes > ROW_GROUP_BYTES {
             self.flush_pending()
         } else {
@@ -101,9 +96,9 @@ impl Sink for ParquetSink {
         }
     }
 
-    fn finish(mut self: Box<Self>) -> Result<Written> {
+    fn finish(mut self: Box<Self>) -> Result<Output> {
         self.flush_pending()?;
         self.close_shard()?;
-        Ok(self.written)
+        Ok(self.output)
     }
 }

@@ -101,15 +101,18 @@ pub struct Provenance {
 /// Pixels on their way to the encoder.
 type Job<'a> = Vec<(&'a Target, Item, Vec<u8>)>;
 
-/// Makes all images of `plan` and writes them to `sink` in order; encoding and writing overlap with the network.
+/// Makes the images of `plan` that `sink` lacks and writes them in order; encoding and writing overlap with the network. The
+/// plan's rows begin at `first_row` of the output.
 pub fn run(
     model: &TrainedModel,
     plan: &Plan,
+    first_row: usize,
     provenance: &Provenance,
     sink: &mut dyn Sink,
     progress: &mut dyn Progress,
 ) -> Result<()> {
     progress.start("synthesize", plan.images() as u64, "images");
+    let missing = sink.missing();
     let size = model.header.config.image_size;
     let (send, receive) = sync_channel::<Job>(2);
     let made = std::thread::scope(|scope| -> Result<()> {
@@ -128,9 +131,12 @@ pub fn run(
             }
             Ok(())
         });
-        let mut done = 0;
+        let committed = (0..plan.images()).filter(|i| !missing.contains(first_row + i)).count();
+        let mut done = committed;
+        progress.at(done as u64);
         let mut network = || -> Result<()> {
-            let mut waiting = plan.items().peekable();
+            let wanted = plan.items().enumerate().filter(|(i, _)| missing.contains(first_row + i));
+            let mut waiting = wanted.map(|(_, item)| item).peekable();
             while waiting.peek().is_some() {
                 if progress.stop_requested() {
                     return Err(Error::Stopped);

@@ -23,7 +23,7 @@ struct Header {
     dataset: String,
 }
 
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Hash of all settings that decide the weights at a given step.
 fn training_key(config: &RunConfig) -> Result<String> {
@@ -106,13 +106,78 @@ fn missing(path: &Path, key: &str) -> Error {
     Error::Model(format!("{}: tensor `{key}` is missing", path.display()))
 }
 
-/// Writes tensors and a header as safetensors.
+/// The one metadata entry: the header as text, and the hash of the file with [`NO_HASH`] in the place of this hash.
+#[derive(Serialize, Deserialize)]
+struct Sealed {
+    blake3: String,
+    header: String,
+}
+
+const NO_HASH: [u8; 64] = [b'0'; 64];
+
+/// Hash of a file whose own hash stands at `at`.
+fn hash_without(bytes: &[u8], at: usize) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for part in [&bytes[..at], &NO_HASH, &bytes[at + NO_HASH.len()..]] {
+        hasher.update(part);
+    }
+    hasher.finalize().to_hex().to_string()
+}
+
+/// The metadata entry of a safetensors file and where its hash stands.
+fn sealed(bytes: &[u8]) -> std::result::Result<(Sealed, usize), String> {
+    let damaged = |e: &dyn std::fmt::Display| format!("damaged or not safetensors: {e}");
+    let (_, metadata) = safetensors::SafeTensors::read_metadata(bytes).map_err(|e| damaged(&e))?;
+    let json = metadata.metadata().as_ref().and_then(|m| m.get(METADATA));
+    let json = json.ok_or("not written by augment: its header entry is missing")?;
+    let sealed: Sealed = serde_json::from_str(json).map_err(|e| damaged(&e))?;
+    // The file begins with its header.
+    let at = bytes.windows(NO_HASH.len()).position(|w| w == sealed.blake3.as_bytes());
+    Ok((sealed, at.ok_or_else(|| damaged(&"it has no hash"))?))
+}
+
+/// Puts the right hash into a file of [`write`].
+///
+/// # Errors
+/// It is not one: what is wrong.
+pub fn seal(bytes: &mut [u8]) -> std::result::Result<(), String> {
+    let (_, at) = sealed(bytes)?;
+    let hash = hash_without(bytes, at);
+    bytes[at..at + hash.len()].copy_from_slice(hash.as_bytes());
+    Ok(())
+}
+
+/// The header of a file whose hash is right.
+fn sealed_header(bytes: &[u8]) -> std::result::Result<String, String> {
+    let (sealed, at) = sealed(bytes)?;
+    if hash_without(bytes, at) == sealed.blake3 {
+        Ok(sealed.header)
+    } else {
+        Err("damaged: its content does not fit its hash".into())
+    }
+}
+
+/// Writes tensors and a header as safetensors. The file holds a hash of its content.
 pub(crate) fn write(path: &Path, tensors: &BTreeMap<String, Tensor>, header: &impl Serialize) -> Result<()> {
-    let json = serde_json::to_string(header).map_err(|e| Error::Model(e.to_string()))?;
+    let failed = |e: &dyn std::fmt::Display| Error::Model(format!("{}: {e}", path.display()));
+    let header = serde_json::to_string(header).map_err(|e| failed(&e))?;
+    let sealed = Sealed { blake3: String::from_utf8_lossy(&NO_HASH).into_owned(), header };
+    let json = serde_json::to_string(&sealed).map_err(|e| failed(&e))?;
     let metadata = HashMap::from([(METADATA.to_owned(), json)]);
-    let bytes = safetensors::serialize(tensors.iter().map(|(k, t)| (k.as_str(), t)), Some(metadata))
-        .map_err(|e| Error::Model(format!("{}: {e}", path.display())))?;
+    let mut bytes =
+        safetensors::serialize(tensors.iter().map(|(k, t)| (k.as_str(), t)), Some(metadata)).map_err(|e| failed(&e))?;
+    seal(&mut bytes).map_err(|e| failed(&e))?;
     store::write_atomic(path, &bytes)
+}
+
+/// The header of a checkpoint or model, whose file is compared with its hash.
+///
+/// # Errors
+/// `Model` if any byte is another.
+pub fn header(path: &Path) -> Result<serde_json::Value> {
+    let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+    let header = sealed_header(&bytes).and_then(|h| serde_json::from_str(&h).map_err(|e| e.to_string()));
+    header.map_err(|m| Error::Model(format!("{}: {m}", path.display())))
 }
 
 /// Reads what [`write`] wrote.
@@ -126,10 +191,7 @@ fn parse<H: DeserializeOwned>(
     device: &Device,
 ) -> std::result::Result<(BTreeMap<String, Tensor>, H), String> {
     let damaged = |e: &dyn std::fmt::Display| format!("damaged or not safetensors: {e}");
-    let (_, metadata) = safetensors::SafeTensors::read_metadata(bytes).map_err(|e| damaged(&e))?;
-    let json = metadata.metadata().as_ref().and_then(|m| m.get(METADATA));
-    let json = json.ok_or("not written by augment: its header entry is missing")?;
-    let header = serde_json::from_str(json).map_err(|e| damaged(&e))?;
+    let header = serde_json::from_str(&sealed_header(bytes)?).map_err(|e| damaged(&e))?;
     let tensors = candle_core::safetensors::load_buffer(bytes, device).map_err(|e| damaged(&e))?;
     Ok((tensors.into_iter().collect(), header))
 }

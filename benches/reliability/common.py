@@ -1,0 +1,89 @@
+"""What the reliability scripts share: the program, a small model, runs that are killed, and how a row is printed."""
+
+import atexit
+import hashlib
+import os
+import pathlib
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+AUGMENT = os.environ.get("AUGMENT", str(ROOT / "target/release/augment"))
+DEMO = ROOT / "manifests/demo.parquet"
+# The fewest threads: counts of system calls and times of kills then vary least.
+ENV = {**os.environ, "AUGMENT_CACHE": "", "NO_COLOR": "1"}
+ENV.pop("AUGMENT_CACHE")
+
+WORK = pathlib.Path(tempfile.mkdtemp(prefix="augment-reliability-"))
+atexit.register(shutil.rmtree, WORK, ignore_errors=True)
+rng = random.Random(0)
+
+
+def count(default):
+    """How many cases to run: the script's first argument, or `default`."""
+    return int(sys.argv[1]) if len(sys.argv) > 1 else default
+
+
+def row(name, value, target, met):
+    """One row of the table: property, measured value, target, whether it is met."""
+    print(f"{name}\t{value}\t{target}\t{'yes' if met else 'NO'}", flush=True)
+
+
+def augment(*args, check=True, prefix=(), **more):
+    """Runs the program and returns its result; fails loudly unless `check` is off."""
+    command = [*prefix, AUGMENT, *map(str, args)]
+    result = subprocess.run(command, capture_output=True, text=True, env=ENV, **more)
+    if check and result.returncode != 0:
+        sys.exit(f"{' '.join(command)}\nexit code {result.returncode}\n{result.stderr}")
+    return result
+
+
+def start(*args):
+    return subprocess.Popen([AUGMENT, *map(str, args)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=ENV)
+
+
+def model():
+    """A model of the demonstration set, trained for a moment."""
+    folder = WORK / "model"
+    if not folder.exists():
+        augment("train", "--manifest", DEMO, "--duration-kimg", "0.1", "-q", "--out", folder)
+    return folder
+
+
+def synthesis(out, per_id=4, rows=16, *more):
+    """Arguments that make 32 times `per_id` images in shards of `rows`."""
+    return ["synthesize", "--model", model(), "--per-id", per_id, "--shard-rows", rows, "-q", "--out", out, *more]
+
+
+def tree(folder):
+    """Hash over names and bytes of all files."""
+    h = hashlib.sha256()
+    for path in sorted(p for p in pathlib.Path(folder).rglob("*") if p.is_file()):
+        h.update(str(path.relative_to(folder)).encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return h.hexdigest()
+
+
+def partial_is_visible(out):
+    """True if an unfinished output shows a Parquet file that is not whole, or claims to be complete."""
+    ends = [p.read_bytes()[-4:] for p in pathlib.Path(out).glob("data/*.parquet")]
+    return any(end != b"PAR1" for end in ends) or (pathlib.Path(out) / "_SUCCESS.json").exists()
+
+
+def kill_at(process, seconds, number=signal.SIGKILL):
+    """Sends a signal after `seconds`, unless the process has ended; returns its exit code."""
+    try:
+        process.wait(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        process.send_signal(number)
+    return process.wait()
+
+
+def timed(f):
+    begin = time.monotonic()
+    f()
+    return time.monotonic() - begin

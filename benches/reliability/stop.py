@@ -1,0 +1,30 @@
+"""Sends SIGTERM at random moments to syntheses and trainings."""
+
+import shutil
+import signal
+import time
+
+from common import DEMO, WORK, augment, count, rng, row, start, synthesis, timed
+
+n = count(100)
+out = WORK / "out"
+train = ["train", "--manifest", DEMO, "--duration-kimg", 2, "-q", "--out", out]
+seconds = timed(lambda: augment(*synthesis(WORK / "whole", 40, 64)))
+slowest, right, early = 0.0, 0, 0
+for i in range(n):
+    shutil.rmtree(out, ignore_errors=True)
+    process = start(*(train if i % 2 else synthesis(out, 40, 64)))
+    # Not before the handler is there: such a process has nothing to lose and ends by the signal itself.
+    time.sleep(0.1 + rng.random() * seconds * 0.8)
+    begin = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    code = process.wait()
+    slowest = max(slowest, time.monotonic() - begin)
+    early += code == 0
+    right += code in (143, 0)
+row(
+    "SIGTERM",
+    f"{n} signals: {right} ended with exit code 143 ({early} were done just before), the slowest after {slowest:.2f} s",
+    "<= 10 s, exit code 143, at most one shard lost",
+    right == n and slowest <= 10,
+)

@@ -1,0 +1,147 @@
+//! `augment verify` and `augment status`: whether what a run wrote is unchanged, and how far a run is.
+
+use super::Outcome;
+use super::args::FolderArgs;
+use crate::error::{Error, Result};
+use crate::manifest::PLAN_FILE;
+use crate::sink::commit::{self, Damage, SUCCESS};
+use crate::store;
+use crate::train::checkpoint;
+use crate::train::trained::MODEL_FILE;
+use serde_json::{Value, json};
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+/// Exit code of damage.
+const DAMAGED: u8 = 2;
+
+/// `augment verify DIR`: reads every file of a dataset, a model or an evaluation.
+pub fn verify(args: &FolderArgs) -> Result<Outcome> {
+    let dir = args.dir.as_path();
+    let kind = Kind::of(dir)?;
+    let (complete, files, damages) = if kind == Kind::Dataset {
+        let found = commit::verify(dir)?;
+        (found.complete, found.files, found.damages)
+    } else {
+        let paths = kept_files(dir)?;
+        let mut damages = Vec::new();
+        for path in &paths {
+            damages.extend(damage(dir, path)?);
+        }
+        (kind != Kind::Model || dir.join(MODEL_FILE).exists(), paths.len(), damages)
+    };
+    let mut text = String::new();
+    for d in &damages {
+        let _ = writeln!(text, "{}: {}", super::printable(&d.path), d.what);
+    }
+    let state = if complete { "complete" } else { "not complete" };
+    let _ = writeln!(text, "{}: {state}, {files} files read, {} damaged", dir.display(), damages.len());
+    let code = if damages.is_empty() { 0 } else { DAMAGED };
+    let json = json!({ "version": 1, "kind": kind.name(), "complete": complete, "files": files, "damages": damages });
+    Ok(Outcome { code, ..Outcome::new(text, json) })
+}
+
+/// `augment status DIR`: how far a run is, and whether it still runs.
+pub fn status(args: &FolderArgs) -> Result<Outcome> {
+    let dir = args.dir.as_path();
+    let kind = Kind::of(dir)?;
+    let running = store::is_locked(dir);
+    let progress = match kind {
+        Kind::Dataset => {
+            let done = store::read_sealed(&dir.join(SUCCESS))?;
+            let plan = store::read_sealed(&dir.join(PLAN_FILE))?.unwrap_or_default();
+            let rows = match &done {
+                Some(done) => done["rows"].clone(),
+                None => json!(commit::committed_rows(dir)?),
+            };
+            json!({ "complete": done.is_some(), "rows": rows, "planned_rows": plan["rows"] })
+        }
+        Kind::Model => {
+            let step = |name: &str| -> Result<Value> {
+                let path = dir.join(name);
+                if path.exists() { Ok(checkpoint::header(&path)?["step"].clone()) } else { Ok(Value::Null) }
+            };
+            json!({ "complete": dir.join(MODEL_FILE).exists(), "checkpoint_step": step("checkpoint.safetensors")?, "model_step": step(MODEL_FILE)? })
+        }
+        Kind::Evaluation => {
+            let finished = kept_files(dir)?.iter().filter(|p| p.extension().is_some_and(|e| e == "json")).count();
+            json!({ "complete": dir.join("report.json").exists(), "finished_trainings": finished })
+        }
+    };
+    let mut text =
+        format!("{}: {}{}\n", dir.display(), kind.name(), if running { ", a process works here" } else { "" });
+    for (key, value) in progress.as_object().into_iter().flatten() {
+        let _ = writeln!(text, "  {} {value}", key.replace('_', " "));
+    }
+    Ok(Outcome::new(text, json!({ "version": 1, "kind": kind.name(), "running": running, "progress": progress })))
+}
+
+/// What a folder holds.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Dataset,
+    Model,
+    Evaluation,
+}
+
+impl Kind {
+    fn of(dir: &Path) -> Result<Self> {
+        let has = |name: &str| dir.join(name).exists();
+        if has(PLAN_FILE) || has(SUCCESS) {
+            Ok(Self::Dataset)
+        } else if has("runs") {
+            Ok(Self::Evaluation)
+        } else if has(MODEL_FILE) || has("checkpoint.safetensors") {
+            Ok(Self::Model)
+        } else {
+            Err(Error::Usage(format!("{}: holds no dataset, model or evaluation of augment", dir.display())))
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Dataset => "dataset",
+            Self::Model => "model",
+            Self::Evaluation => "evaluation",
+        }
+    }
+}
+
+/// Files of a model or an evaluation that hold their own hash.
+fn kept_files(dir: &Path) -> Result<Vec<PathBuf>> {
+    let mut paths = Vec::new();
+    for folder in [dir.to_owned(), dir.join("runs")] {
+        let entries = match std::fs::read_dir(&folder) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+            entries => entries.map_err(|e| Error::io(&folder, e))?,
+        };
+        for entry in entries {
+            let path = entry.map_err(|e| Error::io(&folder, e))?.path();
+            let outcome = folder != dir && path.extension().is_some_and(|e| e == "json");
+            if outcome || path.extension().is_some_and(|e| e == "safetensors") {
+                paths.push(path);
+            }
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+/// What is wrong with a file that holds its own hash, if anything is.
+fn damage(dir: &Path, path: &Path) -> Result<Option<Damage>> {
+    let found = if path.extension().is_some_and(|e| e == "json") {
+        store::read_sealed(path).map(|_| ())
+    } else {
+        checkpoint::header(path).map(|_| ())
+    };
+    let is = |what: String| {
+        let path = path.strip_prefix(dir).unwrap_or(path).to_string_lossy().into_owned();
+        Ok(Some(Damage { path, what }))
+    };
+    match found {
+        Ok(()) => Ok(None),
+        Err(Error::Damaged { what, .. }) => is(what),
+        Err(Error::Model(what)) => is(what),
+        Err(e) => Err(e),
+    }
+}
