@@ -192,6 +192,13 @@ fn names(n: u64) {
     println!("{{\"identities\": {}, \"distinct\": {}, \"plain\": {plain}}}", keys.len(), folded.len());
 }
 
+/// Largest resident memory of this process so far.
+fn peak_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"));
+    line.and_then(|l| l.trim_end_matches("kB").trim().parse().ok()).unwrap_or(0)
+}
+
 fn main() {
     std::panic::set_hook(Box::new(|_| {}));
     let args: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
@@ -203,7 +210,9 @@ fn main() {
         ["picture", file] => {
             let bytes = std::fs::read(file).expect("a file");
             let mut tally = Tally::default();
+            let before = peak_kib();
             tally.count(|| decode(&bytes).is_ok());
+            println!("{{\"peak_kib\": {}}}", peak_kib() - before);
             tally.print();
         }
         ["paths", n] => paths(number(n)).expect("a temporary folder"),

@@ -2,21 +2,22 @@
 
 import shutil
 
-from common import WORK, augment, count, kill_at, partial_is_visible, rng, row, start, synthesis, timed, tree
+from common import WORK, augment, count, kill_at, model, partial_is_visible, rng, row, start, synthesis, timed, tree
 
 n = count(200)
 whole = WORK / "whole"
-seconds = timed(lambda: augment(*synthesis(whole, 20)))
+model()
+seconds = timed(lambda: augment(*synthesis(whole, 150, 256)))
 want = tree(whole)
 killed = equal = visible = 0
 for i in range(n):
     out = WORK / "out"
     shutil.rmtree(out, ignore_errors=True)
-    code = kill_at(start(*synthesis(out, 20)), rng.random() * seconds)
+    code = kill_at(start(*synthesis(out, 150, 256)), rng.random() * seconds)
     if code == -9:
         killed += 1
         visible += partial_is_visible(out) if out.exists() else 0
-    augment(*synthesis(out, 20))
+    augment(*synthesis(out, 150, 256))
     equal += tree(out) == want
 row(
     "crash at a random moment",

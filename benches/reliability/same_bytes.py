@@ -3,7 +3,7 @@
 import hashlib
 import shutil
 
-from common import WORK, augment, kill_at, row, start, synthesis, timed, tree
+from common import WORK, augment, kill_at, row, start, synthesis, tree
 
 
 def images(out):
@@ -22,7 +22,7 @@ for parts in (1, 2, 4, 8):
                 arguments = synthesis(out, 8, 256 // parts, "--format", form, "--threads", threads)
                 shutil.rmtree(out, ignore_errors=True)
                 if broken:
-                    kill_at(start(*arguments), timed(lambda: None) + 0.4)
+                    kill_at(start(*arguments), 0.15)
                 augment(*arguments)
                 n += 1
                 if form == "imagefolder":

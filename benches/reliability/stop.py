@@ -4,16 +4,17 @@ import shutil
 import signal
 import time
 
-from common import DEMO, WORK, augment, count, rng, row, start, synthesis, timed
+from common import DEMO, WORK, augment, count, model, rng, row, start, synthesis, timed
 
 n = count(100)
 out = WORK / "out"
 train = ["train", "--manifest", DEMO, "--duration-kimg", 2, "-q", "--out", out]
-seconds = timed(lambda: augment(*synthesis(WORK / "whole", 40, 64)))
+model()
+seconds = timed(lambda: augment(*synthesis(WORK / "whole", 300, 512)))
 slowest, right, early = 0.0, 0, 0
 for i in range(n):
     shutil.rmtree(out, ignore_errors=True)
-    process = start(*(train if i % 2 else synthesis(out, 40, 64)))
+    process = start(*(train if i % 2 else synthesis(out, 300, 512)))
     # Not before the handler is there: such a process has nothing to lose and ends by the signal itself.
     time.sleep(0.1 + rng.random() * seconds * 0.8)
     begin = time.monotonic()

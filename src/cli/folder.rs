@@ -140,8 +140,7 @@ fn damage(dir: &Path, path: &Path) -> Result<Option<Damage>> {
     };
     match found {
         Ok(()) => Ok(None),
-        Err(Error::Damaged { what, .. }) => is(what),
-        Err(Error::Model(what)) => is(what),
+        Err(Error::Damaged { what, .. } | Error::Model(what)) => is(what),
         Err(e) => Err(e),
     }
 }

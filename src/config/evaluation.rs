@@ -2,6 +2,7 @@
 
 use super::lay_over;
 use crate::error::{Error, Result};
+use crate::ops::Precision;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -92,6 +93,8 @@ pub struct RecipeConfig {
     pub warmup: f64,
     /// Which loss.
     pub loss: Margin,
+    /// Precision of the products.
+    pub precision: Precision,
     /// Factor on the cosines.
     pub scale: f64,
     /// Margin: a cosine for CosFace, radians for ArcFace.
@@ -148,6 +151,7 @@ impl EvaluationConfig {
                 weight_decay: 0.05,
                 warmup: 0.1,
                 loss: Margin::Cosface,
+                precision: Precision::F32,
                 scale: 16.0,
                 margin: 0.2,
             },

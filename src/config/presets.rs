@@ -4,6 +4,7 @@ use super::{
     GeneratorConfig, LatentSource, ModelConfig, Preset, RunConfig, SynthesisConfig, TrainConfig, Trunk, Upsample,
 };
 use crate::error::{Error, Result};
+use crate::ops::Precision;
 
 impl RunConfig {
     /// The configuration that `preset` names.
@@ -27,6 +28,7 @@ impl RunConfig {
             ema_halflife_kimg: 5.0,
             flip: true,
             balanced: false,
+            precision: Precision::F32,
             checkpoint_kimg: 5.0,
             grid_kimg: 10.0,
         };

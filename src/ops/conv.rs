@@ -9,7 +9,8 @@ use super::{to_nchw, to_nhwc, use_kernels, with_values};
 use candle_core::{Result, Shape, Tensor};
 
 /// Checks shapes and derives the geometry of a convolution of `x` by `w`.
-fn geometry(x: &Shape, w: &Shape, stride: usize, pad: usize) -> Result<Geometry> {
+fn geometry(value: &Value, w: &Shape, stride: usize, pad: usize) -> Result<Geometry> {
+    let (x, precision) = (value.shape(), value.precision());
     let (b, h, w_, ci) = x.dims4()?;
     let (kh, kw, wi, co) = w.dims4()?;
     let empty = x.elem_count() == 0 || w.elem_count() == 0;
@@ -17,7 +18,7 @@ fn geometry(x: &Shape, w: &Shape, stride: usize, pad: usize) -> Result<Geometry>
         candle_core::bail!("conv2d: image {x:?} does not fit weights {w:?} (stride {stride}, padding {pad})");
     }
     let (oh, ow) = ((h + 2 * pad - kh) / stride + 1, (w_ + 2 * pad - kw) / stride + 1);
-    Ok(Geometry { b, h, w: w_, ci, kh, kw, co, stride, pad, oh, ow })
+    Ok(Geometry { b, h, w: w_, ci, kh, kw, co, stride, pad, oh, ow, precision })
 }
 
 /// Records a convolution-like operation on `x` with weights `w`: `forward`, and the gradients of both from that of the
@@ -53,7 +54,7 @@ pub(super) fn record(
 /// - `x`: `[B, H, W, Ci]`, `w`: `[KH, KW, Ci, Co]`
 /// - returns `[B, (H + 2 pad - KH) / stride + 1, (W + 2 pad - KW) / stride + 1, Co]`
 pub fn conv2d(x: &Value, w: &Value, stride: usize, pad: usize) -> Result<Value> {
-    let g = geometry(x.shape(), w.shape(), stride, pad)?;
+    let g = geometry(x, w.shape(), stride, pad)?;
     if !use_kernels(x) {
         return apply(&[x, w], |t| {
             let w = t[1].permute((3, 2, 0, 1))?.contiguous()?;
@@ -70,7 +71,8 @@ pub fn conv2d(x: &Value, w: &Value, stride: usize, pad: usize) -> Result<Value> 
 }
 
 /// The convolution whose input gradient a transposed convolution is; its output is our input `x`.
-fn transposed_geometry(x: &Shape, w: &Shape, stride: usize, pad: usize) -> Result<Geometry> {
+fn transposed_geometry(value: &Value, w: &Shape, stride: usize, pad: usize) -> Result<Geometry> {
+    let (x, precision) = (value.shape(), value.precision());
     let (b, oh, ow, co) = x.dims4()?;
     let (kh, kw, ci, wo) = w.dims4()?;
     let side = |o: usize, k: usize| ((o - 1) * stride + k).checked_sub(2 * pad);
@@ -79,7 +81,7 @@ fn transposed_geometry(x: &Shape, w: &Shape, stride: usize, pad: usize) -> Resul
     }
     match (side(oh, kh), side(ow, kw)) {
         (Some(h), Some(w)) if wo == co && h > 0 && w > 0 => {
-            Ok(Geometry { b, h, w, ci, kh, kw, co, stride, pad, oh, ow })
+            Ok(Geometry { b, h, w, ci, kh, kw, co, stride, pad, oh, ow, precision })
         }
         _ => candle_core::bail!("conv_transpose2d: image {x:?} does not fit weights {w:?}"),
     }
@@ -91,7 +93,7 @@ fn transposed_geometry(x: &Shape, w: &Shape, stride: usize, pad: usize) -> Resul
 /// - `x`: `[B, H, W, Ci]`, `w`: `[KH, KW, Co, Ci]`
 /// - returns `[B, (H - 1) stride + KH - 2 pad, (W - 1) stride + KW - 2 pad, Co]`
 pub fn conv_transpose2d(x: &Value, w: &Value, stride: usize, pad: usize) -> Result<Value> {
-    let g = transposed_geometry(x.shape(), w.shape(), stride, pad)?;
+    let g = transposed_geometry(x, w.shape(), stride, pad)?;
     if !use_kernels(x) {
         return apply(&[x, w], |t| {
             let w = t[1].permute((3, 2, 0, 1))?.contiguous()?;

@@ -6,8 +6,11 @@
 
 mod weights;
 
+use super::Precision;
 use super::buffer::written;
 use super::simd::dispatch;
+#[cfg(target_arch = "x86_64")]
+use super::simd::matrix_unit;
 use super::tile::{DotProduct, GatherProduct, Run, Scratch, TILE_ROWS};
 use rayon::prelude::*;
 use std::mem::MaybeUninit;
@@ -38,6 +41,8 @@ pub struct Geometry {
     pub oh: usize,
     /// Width of the output.
     pub ow: usize,
+    /// Of the products.
+    pub precision: Precision,
 }
 
 /// A batch of images with zeros around each.
@@ -76,6 +81,7 @@ impl Padded {
 /// Buffers of one task.
 #[derive(Default)]
 struct Task {
+    precision: Precision,
     padded: Vec<f32>,
     offsets: Vec<usize>,
     scratch: Scratch,
@@ -91,6 +97,10 @@ const FEW_COLUMNS: usize = 4;
 const COLUMNS: usize = 64;
 
 impl Geometry {
+    fn task(&self) -> Task {
+        Task { precision: self.precision, ..Task::default() }
+    }
+
     fn patch(&self) -> usize {
         self.kh * self.kw * self.ci
     }
@@ -139,7 +149,7 @@ impl Geometry {
         let runs = self.patch_runs();
         if self.is_dense() {
             return by_columns(self.b, self.co, COLUMNS, |range, sink| {
-                let mut task = Task { offsets: (0..self.b).map(|i| i * self.ci).collect(), ..Task::default() };
+                let mut task = Task { offsets: (0..self.b).map(|i| i * self.ci).collect(), ..self.task() };
                 task.product(Some(x), &runs, w, self.co, range, sink);
             });
         }
@@ -147,14 +157,17 @@ impl Geometry {
         let group = self.group(pixels);
         let write = |y: &mut [MaybeUninit<f32>]| {
             let parts = y.par_chunks_mut(group * pixels * self.co).zip(x.par_chunks(group * self.h * self.w * self.ci));
-            parts.for_each_init(Task::default, |task, (y, x)| {
-                self.padded_input().fill(x, (self.h, self.w), &mut task.padded);
-                self.patch_offsets(y.len() / (pixels * self.co), &mut task.offsets);
-                task.product(None, &runs, w, self.co, 0..self.co, |row, column, values| {
-                    let at = row * self.co + column;
-                    y[at..at + values.len()].write_copy_of_slice(values);
-                });
-            });
+            parts.for_each_init(
+                || self.task(),
+                |task, (y, x)| {
+                    self.padded_input().fill(x, (self.h, self.w), &mut task.padded);
+                    self.patch_offsets(y.len() / (pixels * self.co), &mut task.offsets);
+                    task.product(None, &runs, w, self.co, 0..self.co, |row, column, values| {
+                        let at = row * self.co + column;
+                        y[at..at + values.len()].write_copy_of_slice(values);
+                    });
+                },
+            );
         };
         // SAFETY: every task has one row for each pixel of its part, and a product gives all columns of all its rows.
         unsafe { written(self.b * pixels * self.co, write) }
@@ -186,45 +199,48 @@ impl Geometry {
         let group = self.group(self.h.div_ceil(s) * self.w.div_ceil(s));
         let write = |dx: &mut [MaybeUninit<f32>]| {
             let parts = dx.par_chunks_mut(group * image).zip(dy.par_chunks(group * self.oh * self.ow * self.co));
-            parts.for_each_init(Task::default, |task, (dx, dy)| {
-                let images = dx.len() / image;
-                padded.fill(dy, (self.oh, self.ow), &mut task.padded);
-                let mut targets = Vec::new();
-                for (ry, rx) in (0..s).flat_map(|ry| (0..s).map(move |rx| (ry, rx))) {
-                    let mut runs = Vec::new();
-                    for (jy, ky) in (ry..self.kh).step_by(s).enumerate() {
-                        for (jx, kx) in (rx..self.kw).step_by(s).enumerate() {
-                            let from = padded.offset(0, before - jy, before - jx);
-                            let tap = ky * self.kw + kx;
-                            let row = if dots { tap * self.ci * self.co } else { tap * self.co };
-                            runs.push(Run { from, len: self.co, row });
-                        }
-                    }
-                    task.offsets.clear();
-                    targets.clear();
-                    // Pixels y = q * stride + remainder - pad of the image.
-                    let pixels = |r: usize, n: usize| {
-                        (0..n).filter(move |y| (y + self.pad) % s == r).map(move |y| (y, (y + self.pad) / s))
-                    };
-                    for image in 0..images {
-                        for (y, qy) in pixels(ry, self.h) {
-                            for (x, qx) in pixels(rx, self.w) {
-                                task.offsets.push(padded.offset(image, qy, qx));
-                                targets.push(((image * self.h + y) * self.w + x) * self.ci);
+            parts.for_each_init(
+                || self.task(),
+                |task, (dx, dy)| {
+                    let images = dx.len() / image;
+                    padded.fill(dy, (self.oh, self.ow), &mut task.padded);
+                    let mut targets = Vec::new();
+                    for (ry, rx) in (0..s).flat_map(|ry| (0..s).map(move |rx| (ry, rx))) {
+                        let mut runs = Vec::new();
+                        for (jy, ky) in (ry..self.kh).step_by(s).enumerate() {
+                            for (jx, kx) in (rx..self.kw).step_by(s).enumerate() {
+                                let from = padded.offset(0, before - jy, before - jx);
+                                let tap = ky * self.kw + kx;
+                                let row = if dots { tap * self.ci * self.co } else { tap * self.co };
+                                runs.push(Run { from, len: self.co, row });
                             }
                         }
+                        task.offsets.clear();
+                        targets.clear();
+                        // Pixels y = q * stride + remainder - pad of the image.
+                        let pixels = |r: usize, n: usize| {
+                            (0..n).filter(move |y| (y + self.pad) % s == r).map(move |y| (y, (y + self.pad) / s))
+                        };
+                        for image in 0..images {
+                            for (y, qy) in pixels(ry, self.h) {
+                                for (x, qx) in pixels(rx, self.w) {
+                                    task.offsets.push(padded.offset(image, qy, qx));
+                                    targets.push(((image * self.h + y) * self.w + x) * self.ci);
+                                }
+                            }
+                        }
+                        let sink = |row: usize, column: usize, values: &[f32]| {
+                            let at = targets[row] + column;
+                            dx[at..at + values.len()].write_copy_of_slice(values);
+                        };
+                        if dots {
+                            task.dots(None, &runs, w, self.co, 0..self.ci, sink);
+                        } else {
+                            task.product(None, &runs, &transposed, self.ci, 0..self.ci, sink);
+                        }
                     }
-                    let sink = |row: usize, column: usize, values: &[f32]| {
-                        let at = targets[row] + column;
-                        dx[at..at + values.len()].write_copy_of_slice(values);
-                    };
-                    if dots {
-                        task.dots(None, &runs, w, self.co, 0..self.ci, sink);
-                    } else {
-                        task.product(None, &runs, &transposed, self.ci, 0..self.ci, sink);
-                    }
-                }
-            });
+                },
+            );
         };
         // SAFETY: every pixel has one remainder in each direction, so it is a row of one product, which gives all columns.
         unsafe { written(self.b * image, write) }
@@ -319,7 +335,13 @@ impl Task {
     ) {
         let rows = self.round_up();
         let (src, offsets) = (src.unwrap_or(&self.padded), &self.offsets[..]);
-        dispatch(GatherProduct { src, offsets, rows, runs, matrix, columns, range, scratch: &mut self.scratch, sink });
+        let product =
+            GatherProduct { src, offsets, rows, runs, matrix, columns, range, scratch: &mut self.scratch, sink };
+        #[cfg(target_arch = "x86_64")]
+        if let Some(unit) = matrix_unit(self.precision) {
+            return product.on_matrix_unit(unit);
+        }
+        dispatch(product);
     }
 
     /// The same with columns that lie `step` apart, each in runs of values.

@@ -11,6 +11,8 @@
 //! uncleared that is about to be written.
 
 pub mod adam;
+#[cfg(target_arch = "x86_64")]
+mod amx;
 pub mod bias;
 mod buffer;
 pub mod conv;
@@ -25,8 +27,33 @@ pub mod tape;
 mod tile;
 pub mod upsample;
 
+use serde::{Deserialize, Serialize};
+
 use candle_core::{CpuStorage, Layout, Result, Storage, Tensor};
 use std::sync::OnceLock;
+
+/// How the operands of products are held; sums and everything else are f32.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// As they are.
+    #[default]
+    F32,
+    /// Rounded to bf16, on the processor's matrix unit.
+    Bf16,
+}
+
+impl Precision {
+    /// Refuses what this processor cannot do.
+    pub fn check(self) -> crate::error::Result<()> {
+        if self == Self::Bf16 && !simd::has_matrix_unit() {
+            return Err(crate::error::Error::Config(
+                "precision bf16 needs a matrix unit (Intel AMX), which this processor or system lacks; use f32".into(),
+            ));
+        }
+        Ok(())
+    }
+}
 
 pub use bias::bias_act;
 pub use buffer::keep_memory;

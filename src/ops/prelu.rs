@@ -1,32 +1,84 @@
 //! Rectifier whose negative slope is learned, one for each channel (He et al. 2015).
 
+#![allow(
+    clippy::inline_always,
+    clippy::needless_range_loop,
+    reason = "passes are compiled for the instruction set of their caller; fixed ranges become vectors"
+)]
+
+use super::buffer::written;
 use super::norm::total;
 use super::tape::{Value, apply};
 use super::{use_kernels, with_values};
 use candle_core::{Result, Tensor};
 use multiversion::multiversion;
 use rayon::prelude::*;
+use std::mem::MaybeUninit;
+
+/// Channels that one pass over an image takes: their slopes and sums stay in registers.
+const LANES: usize = 16;
+
+/// Calls `$pass` with [`LANES`] channels at a time, and with the rest as single ones.
+macro_rules! by_channels {
+    ($c:expr, $pass:ident, $($arguments:expr),*) => {
+        for first in (0..$c / LANES * LANES).step_by(LANES) {
+            $pass::<LANES>(first, $($arguments),*);
+        }
+        for first in $c / LANES * LANES..$c {
+            $pass::<1>(first, $($arguments),*);
+        }
+    };
+}
+
+/// `N` neighbouring values.
+#[inline(always)]
+fn lanes<const N: usize>(values: &[f32], first: usize) -> [f32; N] {
+    let mut out = [0.0; N];
+    out.copy_from_slice(&values[first..first + N]);
+    out
+}
 
 #[multiversion(targets("x86_64+avx512f+avx512vl+avx512bw+avx512dq", "x86_64+avx2+fma"))]
-fn forward(x: &[f32], slopes: &[f32], y: &mut [f32]) {
-    let c = slopes.len();
+fn forward(x: &[f32], slopes: &[f32], y: &mut [MaybeUninit<f32>]) {
+    by_channels!(slopes.len(), forward_lanes, x, slopes, y);
+}
+
+#[inline(always)]
+fn forward_lanes<const N: usize>(first: usize, x: &[f32], slopes: &[f32], y: &mut [MaybeUninit<f32>]) {
+    let (c, a) = (slopes.len(), lanes::<N>(slopes, first));
     for (x, y) in x.chunks_exact(c).zip(y.chunks_exact_mut(c)) {
-        for ((y, x), a) in y.iter_mut().zip(x).zip(slopes) {
-            *y = if *x > 0.0 { *x } else { a * x };
+        let (x, y) = (lanes::<N>(x, first), &mut y[first..first + N]);
+        for i in 0..N {
+            y[i].write(if x[i] > 0.0 { x[i] } else { a[i] * x[i] });
         }
     }
 }
 
 #[multiversion(targets("x86_64+avx512f+avx512vl+avx512bw+avx512dq", "x86_64+avx2+fma"))]
-fn backward(x: &[f32], dy: &[f32], slopes: &[f32], dx: &mut [f32], sum: &mut [f32]) {
-    let c = slopes.len();
+fn backward(x: &[f32], dy: &[f32], slopes: &[f32], dx: &mut [MaybeUninit<f32>], sum: &mut [f32]) {
+    by_channels!(slopes.len(), backward_lanes, x, dy, slopes, dx, sum);
+}
+
+#[inline(always)]
+fn backward_lanes<const N: usize>(
+    first: usize,
+    x: &[f32],
+    dy: &[f32],
+    slopes: &[f32],
+    dx: &mut [MaybeUninit<f32>],
+    sum: &mut [f32],
+) {
+    let (c, a) = (slopes.len(), lanes::<N>(slopes, first));
+    let mut sums = [0.0; N];
     for ((x, dy), dx) in x.chunks_exact(c).zip(dy.chunks_exact(c)).zip(dx.chunks_exact_mut(c)) {
-        for i in 0..c {
+        let (x, dy, dx) = (lanes::<N>(x, first), lanes::<N>(dy, first), &mut dx[first..first + N]);
+        for i in 0..N {
             let negative = if x[i] > 0.0 { 0.0 } else { dy[i] };
-            dx[i] = if x[i] > 0.0 { dy[i] } else { dy[i] * slopes[i] };
-            sum[i] += negative * x[i];
+            dx[i].write(if x[i] > 0.0 { dy[i] } else { dy[i] * a[i] });
+            sums[i] += negative * x[i];
         }
     }
+    sum[first..first + N].copy_from_slice(&sums);
 }
 
 /// `max(x, 0) + slope * min(x, 0)` per channel.
@@ -44,22 +96,26 @@ pub fn prelu(x: &Value, slopes: &Value) -> Result<Value> {
     let image = x.elem_count() / x.dim(0)?;
     let y = with_values(x, |x| {
         with_values(slopes, |a| {
-            let mut y = vec![0.0; x.len()];
-            y.par_chunks_mut(image).zip(x.par_chunks(image)).for_each(|(y, x)| forward(x, a, y));
-            Ok(y)
+            let write = |y: &mut [MaybeUninit<f32>]| {
+                y.par_chunks_mut(image).zip(x.par_chunks(image)).for_each(|(y, x)| forward(x, a, y));
+            };
+            // SAFETY: every chunk is written, pixel by pixel and channel by channel.
+            Ok(unsafe { written(x.len(), write) })
         })
     })?;
     let y = Tensor::from_vec(y, x.shape(), x.device())?;
     let (xt, at) = (x.tensor().clone(), slopes.tensor().clone());
     Ok(Value::record(&[x, slopes], y, move |dy, _| {
         let mut sums = vec![vec![0.0; c]; xt.elem_count() / image];
-        let mut dx = vec![0.0; xt.elem_count()];
-        with_values(&xt, |x| {
+        let dx = with_values(&xt, |x| {
             with_values(dy, |dy| {
                 with_values(&at, |a| {
-                    let parts = dx.par_chunks_mut(image).zip(x.par_chunks(image).zip(dy.par_chunks(image)));
-                    parts.zip(&mut sums).for_each(|((dx, (x, dy)), sum)| backward(x, dy, a, dx, sum));
-                    Ok(())
+                    let write = |dx: &mut [MaybeUninit<f32>]| {
+                        let parts = dx.par_chunks_mut(image).zip(x.par_chunks(image).zip(dy.par_chunks(image)));
+                        parts.zip(&mut sums).for_each(|((dx, (x, dy)), sum)| backward(x, dy, a, dx, sum));
+                    };
+                    // SAFETY: as above.
+                    Ok(unsafe { written(x.len(), write) })
                 })
             })
         })?;

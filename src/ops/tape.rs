@@ -7,6 +7,7 @@
 //! On devices without kernels of ours, and for small things such as losses, [`apply`] and [`differentiate`] let candle
 //! differentiate a piece that is composed of its operations.
 
+use super::Precision;
 use candle_core::{Result, Tensor, TensorId, Var};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -25,6 +26,7 @@ struct Node {
 
 #[derive(Default)]
 struct Nodes {
+    precision: Precision,
     nodes: Vec<Node>,
     leaves: HashMap<TensorId, usize>,
 }
@@ -60,6 +62,11 @@ impl Value {
     /// The tensor alone.
     pub fn tensor(&self) -> &Tensor {
         &self.tensor
+    }
+
+    /// Precision of products with this value; full where nothing is recorded.
+    pub(super) fn precision(&self) -> Precision {
+        self.tape.as_ref().map_or(Precision::F32, |tape| tape.0.borrow().precision)
     }
 
     /// A parameter beside this value: a leaf of the same tape.
@@ -122,6 +129,11 @@ impl Value {
 }
 
 impl Tape {
+    /// A tape on which products have this precision.
+    pub fn new(precision: Precision) -> Self {
+        Self(Rc::new(RefCell::new(Nodes { precision, ..Nodes::default() })))
+    }
+
     fn push(&self, node: Node) -> usize {
         let nodes = &mut self.0.borrow_mut().nodes;
         nodes.push(node);

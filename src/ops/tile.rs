@@ -38,6 +38,9 @@ pub struct Run {
 pub struct Scratch {
     panel: Vec<f32>,
     sums: Vec<f32>,
+    /// Those of the matrix unit.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) amx: super::amx::Buffers,
 }
 
 /// The first `len` values of a buffer, from a cache line's start; the buffer grows if it must.
@@ -103,7 +106,7 @@ impl<F: FnMut(usize, usize, &[f32])> GatherProduct<'_, F> {
     fn panel<S: Simd, const V: usize>(&mut self, simd: S, column: usize, rest: usize) {
         let width = V * S::F32_LANES;
         let depth = BLOCK / width;
-        let Scratch { panel, sums } = &mut *self.scratch;
+        let Scratch { panel, sums, .. } = &mut *self.scratch;
         let panel = aligned(panel, BLOCK);
         let sums = aligned(sums, self.offsets.len() * width);
         sums.fill(0.0);

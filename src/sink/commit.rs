@@ -247,7 +247,7 @@ impl Output {
 
     /// The first unit that is not committed.
     pub fn next_unit(&self) -> usize {
-        (0..).find(|n| !self.units.contains_key(n)).unwrap_or_default()
+        (0..self.units()).find(|n| !self.units.contains_key(n)).unwrap_or(self.units())
     }
 
     /// Where the file that will be `path` is written.

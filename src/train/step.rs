@@ -217,7 +217,7 @@ pub fn gradients(
     // Real images, reconstructions and label-only fakes pass every network as batches of their own: in a shared one,
     // losses on x_p would reach E through the statistics of the normalisation. G's running statistics, which serve
     // synthesis, follow x_p.
-    let making = Tape::default();
+    let making = Tape::new(config.precision);
     let (mu, logvar) = model.encoder.net.forward(&making.constant(x_r), &c_r, Mode::Train)?;
     let z_f = compose(&[&mu, &logvar], |t| &t[0] + (&t[1] * 0.5)?.exp()?.mul(&batch.posterior_noise)?)?;
     let z_p = making.constant(&crossed(&batch.prior_noise, z_f.tensor(), &batch.cross)?);
@@ -225,7 +225,7 @@ pub fn gradients(
     let g_p = model.generator.net.forward(&z_p, &c_p, Mode::Train)?;
 
     // Another tape from here on: D and C are differentiated up to the fakes, G and E from the fakes on.
-    let judging = Tape::default();
+    let judging = Tape::new(config.precision);
     let real_images = judging.constant(x_r);
     let (x_f, x_p) = (judging.leaf(g_f.tensor()), judging.leaf(g_p.tensor()));
 

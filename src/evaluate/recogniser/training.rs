@@ -248,7 +248,7 @@ impl State {
         let device = &self.recogniser.device;
         let (images, classes) = draw_batch(curriculum, config, &streams(seed), self.step, device)?;
         let labels = label_tensor(&classes, device)?;
-        let tape = Tape::default();
+        let tape = Tape::new(recipe.precision);
         let embeddings = net.net.embed(&tape.constant(&images), Mode::Train)?;
         let cosines = net.net.cosines(&embeddings)?;
         let (loss, at_cosines) = differentiate(&[&cosines], |t| {
@@ -333,6 +333,7 @@ pub struct Trained {
 /// `Diverged` where a loss or a weight is not finite; `Interrupted` after saving a checkpoint.
 pub fn fit(training: &Training, device: &Device, progress: &mut dyn Progress) -> Result<Trained> {
     let Training { curriculum, config, seed, path, clock } = *training;
+    config.recipe.precision.check()?;
     let mut state = State::new(config, curriculum, seed, device)?;
     let key = training_key(curriculum, config, seed)?;
     if path.exists() {

@@ -2,6 +2,8 @@
 
 use super::{Geometry, Task};
 use crate::ops::simd::dispatch;
+#[cfg(target_arch = "x86_64")]
+use crate::ops::simd::matrix_unit;
 use crate::ops::tile::{OuterProduct, TILE_ROWS, Tile};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -37,9 +39,12 @@ impl Geometry {
             left = rest;
             tasks.push((images, tiles, out));
         }
-        tasks.into_par_iter().for_each_init(Task::default, |task, (images, tiles, out)| {
-            self.weight_sums(x, dy, images, tiles, task, out);
-        });
+        tasks.into_par_iter().for_each_init(
+            || self.task(),
+            |task, (images, tiles, out)| {
+                self.weight_sums(x, dy, images, tiles, task, out);
+            },
+        );
         let (dw, others) = parts.split_at_mut(size);
         for part in others.chunks_exact(size) {
             dw.iter_mut().zip(part).for_each(|(a, b)| *a += b);
@@ -64,7 +69,7 @@ impl Geometry {
             let end = (start + step).min(images.end);
             self.padded_input().fill(&x[start * image..end * image], (self.h, self.w), &mut task.padded);
             self.patch_offsets(end - start, &mut task.offsets);
-            dispatch(OuterProduct {
+            let product = OuterProduct {
                 src: &task.padded,
                 offsets: &task.offsets,
                 tiles,
@@ -73,7 +78,13 @@ impl Geometry {
                 scratch: &mut task.scratch,
                 out,
                 accumulate: start > images.start,
-            });
+            };
+            #[cfg(target_arch = "x86_64")]
+            if let Some(unit) = matrix_unit(self.precision) {
+                product.on_matrix_unit(unit);
+                continue;
+            }
+            dispatch(product);
         }
     }
 }
