@@ -581,6 +581,67 @@ fn kernels_train_as_the_reference_operations_do() {
     }
 }
 
+#[test]
+fn rows_that_a_policy_does_not_permit_reach_nothing() {
+    use arrow::array::{ArrayRef, BinaryArray, BooleanArray, RecordBatch, StringArray};
+    use std::sync::Arc;
+    let terms = [
+        ("agreed-a", Some(true), Some("training"), Some("2030-01-01")),
+        ("agreed-b", Some(true), Some("research; training"), Some("2026-06-01")),
+        ("refused-denied", Some(false), Some("training"), Some("2030-01-01")),
+        ("refused-unknown", None, Some("training"), Some("2030-01-01")),
+        ("refused-other", Some(true), Some("research"), Some("2030-01-01")),
+        ("refused-unnamed", Some(true), None, Some("2030-01-01")),
+        ("refused-expired", Some(true), Some("training"), Some("2026-05-31")),
+        ("refused-endless", Some(true), Some("training"), None),
+    ];
+    let rows = || terms.iter().cycle().take(8 * 8);
+    let images: Vec<Vec<u8>> = (0..8 * 8).map(|i| picture(i * 3)).collect();
+    let identity: ArrayRef = Arc::new(rows().map(|t| Some(t.0)).collect::<StringArray>());
+    let image: ArrayRef = Arc::new(images.iter().map(|i| Some(i.as_slice())).collect::<BinaryArray>());
+    let consent: ArrayRef = Arc::new(rows().map(|t| t.1).collect::<BooleanArray>());
+    let purpose: ArrayRef = Arc::new(rows().map(|t| t.2).collect::<StringArray>());
+    let expires: ArrayRef = Arc::new(rows().map(|t| t.3).collect::<StringArray>());
+    let columns = [
+        ("identity", identity, true),
+        ("image", image, true),
+        ("consent", consent, true),
+        ("purpose", purpose, true),
+        ("expires", expires, true),
+    ];
+    let batch = RecordBatch::try_from_iter_with_nullable(columns).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let (path, cache) = (dir.path().join("ids.parquet"), dir.path().join("cache"));
+    let mut w =
+        parquet::arrow::ArrowWriter::try_new(std::fs::File::create(&path).unwrap(), batch.schema(), None).unwrap();
+    w.write(&batch).unwrap();
+    w.close().unwrap();
+    let run = |out: &str, more: &[&str]| {
+        let args = ["--manifest", path.to_str().unwrap(), "--per-id", "3", "--duration-kimg", "0.05", "--include-real"];
+        let out = dir.path().join(out);
+        let more = [&["--cache", cache.to_str().unwrap(), "--out", out.to_str().unwrap()], more].concat();
+        let output = augment(&[&args[..], &more].concat()).output().unwrap();
+        let log = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert_eq!(output.status.code(), Some(0), "{log}");
+        (records(&out), log)
+    };
+    let policy = ["--purpose", "training", "--as-of", "2026-06-01"];
+    let (all, log) = run("with", &policy);
+    assert_eq!(all.len(), 2 * (8 + 3));
+    assert!(all.iter().all(|r| r.identity.starts_with("agreed")), "{log}");
+    assert!(!log.contains("refused"), "{log}");
+    for (name, bytes) in tree(dir.path()) {
+        let known = name == Path::new("ids.parquet");
+        let told = bytes.windows(7).any(|w| w == b"refused");
+        assert!(known || !told, "{} names a person who did not agree", name.display());
+    }
+    // Without a policy all rows are used, by another model.
+    assert_eq!(run("without", &[]).0.len(), 8 * (8 + 3));
+    let none = ["--manifest", path.to_str().unwrap(), "--purpose", "sale", "--as-of", "2026-06-01"];
+    assert!(fails(2, &none).contains("--purpose permits"));
+    assert!(fails(2, &["--manifest", DEMO, "--purpose", "training"]).contains("column `consent` is missing"));
+}
+
 /// A manifest of `rows` (identity, encoded image).
 fn manifest(path: &Path, rows: &[(Option<&str>, Option<Vec<u8>>)]) {
     use arrow::array::{ArrayRef, BinaryArray, RecordBatch, StringArray};

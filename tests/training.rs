@@ -8,6 +8,7 @@ use augment::config::{LatentSource, Preset, RunConfig};
 use augment::error::Error;
 use augment::model::params::Param;
 use augment::model::{CvaeGan, Labels, Mode};
+use augment::ops::Precision;
 use augment::progress::{Progress, Silent};
 use augment::seeds::Seeds;
 use augment::synthesize::{Item, Sampling, render};
@@ -277,6 +278,29 @@ fn divergence_stops_the_run_and_keeps_the_last_good_state() {
     let e = fit(&dataset, &config, fresh.path(), &CPU, &mut Silent).err().unwrap();
     assert!(matches!(&e, Error::Diverged { step, .. } if *step < 4), "{e}");
     assert!(!fresh.path().join("model.safetensors").exists());
+}
+
+#[test]
+fn bf16_follows_f32_on_a_matrix_unit_and_is_refused_without_one() {
+    let (mut config, dataset) = (small_config(), small_dataset(3, 5));
+    let first_losses = |config: &RunConfig| {
+        let mut state = State::new(config, 3, &CPU).unwrap();
+        let losses: Vec<StepLosses> = (0..3).map(|_| state.advance(&dataset, config, &CPU).unwrap()).collect();
+        losses.iter().flat_map(|l| [l.loss_kl, l.loss_pixel, l.loss_d, l.loss_c]).collect::<Vec<_>>()
+    };
+    let full = first_losses(&config);
+    config.train.precision = Precision::Bf16;
+    if !augment::ops::simd::has_matrix_unit() {
+        let dir = tempfile::tempdir().unwrap();
+        let e = fit(&dataset, &config, dir.path(), &CPU, &mut Silent).err().unwrap();
+        assert!(matches!(&e, Error::Config(m) if m.contains("matrix unit")), "{e}");
+        return;
+    }
+    let rounded = first_losses(&config);
+    assert!(full != rounded, "the matrix unit was not used");
+    for (a, b) in rounded.iter().zip(&full) {
+        assert!((a - b).abs() < 0.03 * b.abs().max(0.1), "{a} in bf16, {b} in f32");
+    }
 }
 
 #[test]

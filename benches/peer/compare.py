@@ -47,20 +47,31 @@ def processor():
 
 print(f"{processor()}, {os.cpu_count()} cores; {rounds} rounds; medians (smallest..largest)")
 network_rate = None
+# Our bf16 needs a matrix unit; where there is none it says so.
+bf16 = "amx_bf16" in pathlib.Path("/proc/cpuinfo").read_text() if os.path.exists("/proc/cpuinfo") else False
 with tempfile.TemporaryDirectory() as folder:
     for work in works:
         preset, kind = work.split(":")
-        config = pathlib.Path(folder) / f"{preset}.toml"
         command = ["evaluate", "--dry-run", "--manifest", DEMO] if kind == "recognise" else ["config"]
         command = [augment, *command, "--preset", preset]
-        config.write_text(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-        sides = {"ours": [], "PyTorch f32": [], "PyTorch bf16": []}
+        section = "recipe" if kind == "recognise" else "train"
+
+        def resolved(precision):
+            path = pathlib.Path(folder) / f"{preset}-{precision}.toml"
+            more = ["--set", f'{section}.precision="{precision}"']
+            path.write_text(subprocess.run([*command, *more], check=True, capture_output=True, text=True).stdout)
+            return str(path)
+
+        config, half = resolved("f32"), resolved("bf16")
+        sides = {"ours": [], "ours bf16": [], "PyTorch f32": [], "PyTorch bf16": []}
         for _ in range(rounds):
             steps = str(STEPS[work])
-            sides["ours"].append(run(engine, str(config), kind, steps))
-            sides["PyTorch f32"].append(run(python, str(HERE / "peer.py"), str(config), kind, steps))
+            sides["ours"].append(run(engine, config, kind, steps))
+            sides["PyTorch f32"].append(run(python, str(HERE / "peer.py"), config, kind, steps))
             if kind != "synthesize":
-                sides["PyTorch bf16"].append(run(python, str(HERE / "peer.py"), str(config), f"{kind}-bf16", steps))
+                if bf16:
+                    sides["ours bf16"].append(run(engine, half, kind, steps))
+                sides["PyTorch bf16"].append(run(python, str(HERE / "peer.py"), config, f"{kind}-bf16", steps))
         ours, theirs = sides["ours"], sides["PyTorch f32"]
         assert ours[0]["parameters"] == theirs[0]["parameters"], "the networks differ"
         print(f"\n{preset}, {kind}: parameters {ours[0]['parameters']} on both sides; PyTorch {theirs[0]['version']}")
@@ -75,6 +86,9 @@ with tempfile.TemporaryDirectory() as folder:
             f"  peak memory {median(ours, 'peak_mib') / median(theirs, 'peak_mib'):.2f}"
             f"  time to first step {median(ours, 'first_step_s') / median(theirs, 'first_step_s'):.2f}"
         )
+        if sides["ours bf16"]:
+            ratio = median(sides["ours bf16"], "images_per_s") / median(sides["PyTorch bf16"], "images_per_s")
+            print(f"  ours bf16 / PyTorch bf16: speed {ratio:.2f}")
         if work == "base:synthesize":
             network_rate = median(ours, "images_per_s")
 

@@ -89,6 +89,13 @@ pub struct InputArgs {
     /// Name of the column with image paths, used where there is no image column.
     #[arg(long, value_name = "NAME", default_value = "image_uri", help_heading = "Input")]
     pub uri_column: String,
+    /// Use only rows whose subjects agreed to this purpose: `consent` is true, `purpose` names it (several are separated by `;`),
+    /// `expires` has not passed. Rows that lack one of these are left out.
+    #[arg(long, env = "AUGMENT_PURPOSE", value_name = "NAME", help_heading = "Input")]
+    pub purpose: Option<String>,
+    /// The day that `expires` is compared with, YYYY-MM-DD [default: today, UTC].
+    #[arg(long, value_name = "DAY", requires = "purpose", help_heading = "Input")]
+    pub as_of: Option<String>,
     /// Largest share of rows that may be rejected, in [0, 1].
     #[arg(long, env = "AUGMENT_MAX_BAD", value_name = "SHARE", default_value_t = 0.001, help_heading = "Input")]
     pub max_bad: f64,

@@ -145,6 +145,7 @@ impl Job<'_> {
             "program": env!("CARGO_PKG_VERSION"),
             "manifest_hash": self.manifest_hash,
             "split": self.source.and_then(|s| s.split.clone()),
+            "policy": self.source.and_then(|s| s.policy.as_ref()),
             "columns": self.source.map(|s| [&s.columns.identity, &s.columns.image, &s.columns.image_uri]),
             "config_hash": self.config.hash()?,
             "models": self.models.iter().map(|m| json!({ "identity_set": m.set, "hash": m.hash })).collect::<Vec<_>>(),

@@ -8,7 +8,7 @@ use crate::dataset::{Census, IdentityDataset, Selection, decode_source};
 use crate::error::{Error, Result};
 use crate::evaluate::judge::Judge;
 use crate::manifest::rejects::{self, Reject};
-use crate::manifest::{Columns, ImageSource, Manifest, REJECTS_SUFFIX};
+use crate::manifest::{Columns, ImageSource, Manifest, Policy, REJECTS_SUFFIX};
 use crate::progress::Progress;
 use crate::store;
 use candle_core::Device;
@@ -25,6 +25,8 @@ pub struct Source {
     pub census: Census,
     /// Rows of this split only.
     pub split: Option<String>,
+    /// What the rows must permit.
+    pub policy: Option<Policy>,
     pub max_bad: f64,
     /// Names of the columns that were asked for.
     pub columns: Columns,
@@ -44,7 +46,11 @@ impl Source {
         };
         let local = crate::hub::localize_manifest(&spec, global_cache)?;
         boundary::try_manifest(&local, &columns)?;
-        let manifest = Manifest::open(&local, &columns)?;
+        let mut manifest = Manifest::open(&local, &columns)?;
+        let policy = policy(args)?;
+        if let Some(policy) = &policy {
+            manifest = manifest.restrict(policy.clone())?;
+        }
         let census = Census::take(&manifest)?;
         let splits = census.splits();
         let split = match args.split.as_deref() {
@@ -56,9 +62,10 @@ impl Source {
             }
             None => splits.contains("train").then(|| "train".to_owned()),
         };
-        let source = Self { spec, manifest, census, split, max_bad: args.max_bad, columns };
+        let source = Self { spec, manifest, census, split, policy, max_bad: args.max_bad, columns };
         if source.sets().is_empty() {
-            return Err(Error::Manifest(format!("{}: holds no labelled row to work on", source.spec)));
+            let why = if source.policy.is_some() { " that --purpose permits" } else { "" };
+            return Err(Error::Manifest(format!("{}: holds no labelled row to work on{why}", source.spec)));
         }
         Ok(source)
     }
@@ -149,6 +156,13 @@ impl Source {
         terminal.finish();
         Ok(loaded)
     }
+}
+
+/// The policy that `args` set. Today is read here alone, and kept in the output's plan.
+fn policy(args: &InputArgs) -> Result<Option<Policy>> {
+    let today = || chrono::Utc::now().format("%Y-%m-%d").to_string();
+    let policy = |purpose: &String| Policy::new(purpose, &args.as_of.clone().unwrap_or_else(today));
+    args.purpose.as_ref().map(policy).transpose()
 }
 
 /// Where the list of rejected rows goes: beside the output folder, which belongs to the dataset alone.

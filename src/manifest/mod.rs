@@ -3,11 +3,13 @@
 //! [`Manifest::open`] finds the files and checks their columns; [`Manifest::read`] streams rows, row group by row
 //! group, without decoding a picture.
 
+pub mod policy;
 mod read;
 pub mod rejects;
 mod root;
 pub mod schema;
 
+pub use policy::Policy;
 pub use read::{ImageSource, Row};
 pub use root::{LocalImage, Root};
 pub use schema::{Columns, DEFAULT_SET};
@@ -15,6 +17,7 @@ pub use schema::{Columns, DEFAULT_SET};
 use crate::error::{Error, Result};
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use std::fs::File;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 /// End of the names of lists of rejected rows.
@@ -28,13 +31,17 @@ pub(crate) struct Part {
     pub path: PathBuf,
     pub metadata: ArrowReaderMetadata,
     pub layout: schema::Layout,
+    /// Where the terms are that subjects agreed to, if a policy is set.
+    pub terms: Option<[schema::Field; 3]>,
 }
 
 /// An opened manifest.
 pub struct Manifest {
     parts: Vec<Part>,
+    folder: PathBuf,
     root: Root,
     hash: String,
+    policy: Option<Policy>,
 }
 
 impl Manifest {
@@ -55,9 +62,28 @@ impl Manifest {
             })?;
             let folders = hive_folders(&root, &path);
             let layout = schema::Layout::find(&path, metadata.schema(), columns, &folders)?;
-            parts.push(Part { path, metadata, layout });
+            parts.push(Part { path, metadata, layout, terms: None });
         }
-        Ok(Self { parts, root: Root::open(&root)?, hash: hasher.finalize().to_hex().to_string() })
+        Ok(Self {
+            parts,
+            root: Root::open(&root)?,
+            folder: root,
+            hash: hasher.finalize().to_hex().to_string(),
+            policy: None,
+        })
+    }
+
+    /// From now on only rows that `policy` permits are there.
+    ///
+    /// # Errors
+    /// A file lacks one of the columns that a policy reads.
+    pub fn restrict(mut self, policy: Policy) -> Result<Self> {
+        for part in &mut self.parts {
+            let folders = hive_folders(&self.folder, &part.path);
+            part.terms = Some(Policy::fields(&part.path, part.metadata.schema(), &folders)?);
+        }
+        self.policy = Some(policy);
+        Ok(self)
     }
 
     /// blake3 (hex) over the hashes of the files, in order.
@@ -84,9 +110,9 @@ impl Manifest {
     pub fn first_images(&self, n: usize) -> Result<Vec<ImageSource>> {
         let mut out = Vec::new();
         if let Some(part) = self.parts.first() {
-            read::read_part(part, &self.root, true, &mut |rows| {
+            self.read_part(part, true, &mut |rows| {
                 out.extend(rows.into_iter().take(n).map(|row| row.image));
-                Ok(std::ops::ControlFlow::Break(()))
+                Ok(ControlFlow::Break(()))
             })?;
         }
         Ok(out)
@@ -95,9 +121,19 @@ impl Manifest {
     /// Calls `f` with batches of rows in file order; image bytes are read only if `images`.
     pub fn read(&self, images: bool, mut f: impl FnMut(Vec<Row>) -> Result<()>) -> Result<()> {
         for part in &self.parts {
-            read::read_part(part, &self.root, images, &mut |rows| f(rows).map(std::ops::ControlFlow::Continue))?;
+            self.read_part(part, images, &mut |rows| f(rows).map(ControlFlow::Continue))?;
         }
         Ok(())
+    }
+
+    /// Rows of one file; those that the policy does not permit are left out here and seen by nobody.
+    fn read_part(
+        &self,
+        part: &Part,
+        images: bool,
+        f: &mut impl FnMut(Vec<Row>) -> Result<ControlFlow<()>>,
+    ) -> Result<()> {
+        read::read_part(part, &self.root, self.policy.as_ref(), images, f)
     }
 }
 

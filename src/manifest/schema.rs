@@ -65,17 +65,7 @@ impl Layout {
     /// Finds the columns of a file; the error names what is missing and what is there.
     pub fn find(path: &Path, schema: &Schema, columns: &Columns, folders: &[(String, String)]) -> Result<Self> {
         let error = |m: String| Error::Manifest(format!("{}: {m}", path.display()));
-        let text = |name: &str| -> Result<Option<Field>> {
-            if let Ok(i) = schema.index_of(name) {
-                let ty = schema.field(i).data_type();
-                return if is_text(ty) {
-                    Ok(Some(Field::Column(i)))
-                } else {
-                    Err(error(format!("column `{name}` is {ty}; it must hold text or whole numbers")))
-                };
-            }
-            Ok(folders.iter().find(|(k, _)| k == name).map(|(_, v)| Field::Folder(v.clone())))
-        };
+        let text = |name: &str| text_field(path, schema, name, folders);
         let have = || schema.fields().iter().map(|f| f.name().as_str()).collect::<Vec<_>>().join(", ");
         let identity = text(&columns.identity)?.ok_or_else(|| {
             error(format!(
@@ -117,6 +107,25 @@ impl Layout {
     }
 }
 
+/// Where a file keeps the text `name`, if it does: a column, or one of the `key=value` folders that it lies in.
+pub(crate) fn text_field(
+    path: &Path,
+    schema: &Schema,
+    name: &str,
+    folders: &[(String, String)],
+) -> Result<Option<Field>> {
+    if let Ok(i) = schema.index_of(name) {
+        let ty = schema.field(i).data_type();
+        let term = super::policy::COLUMNS.contains(&name) && is_term(ty);
+        if is_text(ty) || term {
+            return Ok(Some(Field::Column(i)));
+        }
+        let message = format!("{}: column `{name}` is {ty}; it must hold text or whole numbers", path.display());
+        return Err(Error::Manifest(message));
+    }
+    Ok(folders.iter().find(|(k, _)| k == name).map(|(_, v)| Field::Folder(v.clone())))
+}
+
 fn is_binary(ty: &DataType) -> bool {
     matches!(ty, DataType::Binary | DataType::LargeBinary | DataType::BinaryView)
 }
@@ -127,4 +136,9 @@ fn is_text(ty: &DataType) -> bool {
         DataType::Dictionary(_, value) => is_text(value),
         ty => ty.is_integer(),
     }
+}
+
+/// Types of the columns of a policy, which may also be truth values, days and times.
+fn is_term(ty: &DataType) -> bool {
+    is_text(ty) || matches!(ty, DataType::Boolean | DataType::Date32 | DataType::Date64 | DataType::Timestamp(..))
 }

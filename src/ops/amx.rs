@@ -6,9 +6,9 @@
 use super::tile::{GatherProduct, OuterProduct, Run};
 use std::arch::asm;
 use std::arch::x86_64::{
-    __cpuid_count, __m512i, _mm256_mask_storeu_epi16, _mm512_cvtne2ps_pbh, _mm512_cvtneps_pbh, _mm512_maskz_loadu_ps,
-    _mm512_permutexvar_epi16, _mm512_setzero_si512, _mm512_shuffle_i32x4, _mm512_storeu_si512, _mm512_unpackhi_epi32,
-    _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
+    __cpuid_count, __m256bh, __m256i, __m512bh, __m512i, _mm256_mask_storeu_epi16, _mm512_cvtne2ps_pbh,
+    _mm512_cvtneps_pbh, _mm512_maskz_loadu_ps, _mm512_permutexvar_epi16, _mm512_setzero_si512, _mm512_shuffle_i32x4,
+    _mm512_storeu_si512, _mm512_unpackhi_epi32, _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
 };
 use std::sync::OnceLock;
 
@@ -149,7 +149,7 @@ fn round(from: &[f32], to: &mut [u16]) {
         // SAFETY: the mask keeps reads and writes within the chunks.
         unsafe {
             let values = _mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(mask, from.as_ptr()));
-            _mm256_mask_storeu_epi16(to.as_mut_ptr().cast(), mask, std::mem::transmute::<_, _>(values));
+            _mm256_mask_storeu_epi16(to.as_mut_ptr().cast(), mask, std::mem::transmute::<__m256bh, __m256i>(values));
         }
     }
 }
@@ -176,7 +176,7 @@ fn pairs(first: &[f32], second: &[f32]) -> __m512i {
     unsafe {
         let low = _mm512_maskz_loadu_ps(mask(first.len()), first.as_ptr());
         let high = _mm512_maskz_loadu_ps(mask(second.len()), second.as_ptr());
-        let both = std::mem::transmute::<_, __m512i>(_mm512_cvtne2ps_pbh(high, low));
+        let both = std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(high, low));
         _mm512_permutexvar_epi16(std::mem::transmute::<[u16; 32], __m512i>(ORDER), both)
     }
 }
@@ -333,7 +333,7 @@ fn pack_transposed(src: &[f32], offsets: &[usize], values: &[usize], to: &mut [u
                 pairs(&copies[0], &copies[1])
             };
         }
-        for (row, line) in transpose(lines).into_iter().enumerate() {
+        for (row, line) in transpose(&lines).into_iter().enumerate() {
             let to = &mut to[row * STRIDE + step * STEP..][..STEP];
             // SAFETY: a vector is 32 values of the slice.
             unsafe { _mm512_storeu_si512(to.as_mut_ptr().cast(), line) };
@@ -343,8 +343,8 @@ fn pack_transposed(src: &[f32], offsets: &[usize], values: &[usize], to: &mut [u
 
 /// Rows of 16 pairs to columns.
 #[target_feature(enable = "avx512f")]
-fn transpose(lines: [__m512i; TILE]) -> [__m512i; TILE] {
-    let mut a = lines;
+fn transpose(lines: &[__m512i; TILE]) -> [__m512i; TILE] {
+    let mut a = *lines;
     // Pairs of neighbours, then of pairs, within 128 bits.
     let mut b = a;
     for i in (0..16).step_by(2) {

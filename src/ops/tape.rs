@@ -18,14 +18,14 @@ use std::rc::Rc;
 type Backward = Box<dyn Fn(&Tensor, &[bool]) -> Result<Vec<Option<Tensor>>>>;
 
 struct Node {
-    /// Nodes of the inputs; constants have none.
+    /// Record of the inputs; constants have none.
     inputs: Vec<Option<usize>>,
     /// Absent for leaves.
     backward: Option<Backward>,
 }
 
 #[derive(Default)]
-struct Nodes {
+struct Record {
     precision: Precision,
     nodes: Vec<Node>,
     leaves: HashMap<TensorId, usize>,
@@ -33,7 +33,7 @@ struct Nodes {
 
 /// What was computed, in order, and how to differentiate it. Clones share one record.
 #[derive(Clone, Default)]
-pub struct Tape(Rc<RefCell<Nodes>>);
+pub struct Tape(Rc<RefCell<Record>>);
 
 /// A tensor and where it stands on a tape, if it is on one.
 #[derive(Clone)]
@@ -131,7 +131,7 @@ impl Value {
 impl Tape {
     /// A tape on which products have this precision.
     pub fn new(precision: Precision) -> Self {
-        Self(Rc::new(RefCell::new(Nodes { precision, ..Nodes::default() })))
+        Self(Rc::new(RefCell::new(Record { precision, ..Record::default() })))
     }
 
     fn push(&self, node: Node) -> usize {
@@ -161,7 +161,7 @@ impl Tape {
     /// Forgets all that was recorded, and with it the memory that only gradients need. Values keep their tensors, but
     /// nothing can be differentiated any more.
     pub fn clear(&self) {
-        *self.0.borrow_mut() = Nodes::default();
+        *self.0.borrow_mut() = Record::default();
     }
 
     /// Gradients of `sum over seeds of (value * weight)` with respect to the leaves `wanted`.

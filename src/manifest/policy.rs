@@ -1,0 +1,93 @@
+//! What the subjects of a manifest agreed to: with a policy, only rows that satisfy it exist for the rest of the program.
+
+use super::schema::{Field, text_field};
+use crate::error::{Error, Result};
+use arrow::datatypes::Schema;
+use serde::Serialize;
+use std::path::Path;
+
+/// Columns that a policy reads: whether the subject agreed, to what (names separated by `;`), and until which day.
+pub const COLUMNS: [&str; 3] = ["consent", "purpose", "expires"];
+
+/// What a run is for, and when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Policy {
+    /// The purpose that rows must name.
+    pub purpose: String,
+    /// The day on which rows must not have expired, `YYYY-MM-DD`.
+    pub as_of: String,
+}
+
+impl Policy {
+    /// A policy for `purpose` on the day `as_of`.
+    pub fn new(purpose: &str, as_of: &str) -> Result<Self> {
+        match day(as_of) {
+            Some(day) if !purpose.is_empty() && !purpose.contains(';') => {
+                Ok(Self { purpose: purpose.to_owned(), as_of: day.to_owned() })
+            }
+            Some(_) => Err(Error::Usage("--purpose must name one purpose, without `;`".into())),
+            None => Err(Error::Usage(format!("--as-of {as_of}: expected YYYY-MM-DD"))),
+        }
+    }
+
+    /// Whether a row with these values of [`COLUMNS`] may be used; a missing value never permits.
+    pub fn permits(&self, [consent, purpose, expires]: [Option<&str>; 3]) -> bool {
+        let agreed = consent.is_some_and(|c| ["true", "yes", "1"].contains(&c.trim().to_lowercase().as_str()));
+        let named = purpose.is_some_and(|p| p.split(';').any(|p| p.trim() == self.purpose));
+        // Days of this form are in the order of their texts.
+        let lasts = expires.and_then(|e| day(e.trim())).is_some_and(|e| e >= self.as_of.as_str());
+        agreed && named && lasts
+    }
+
+    /// Where a file keeps [`COLUMNS`]; all of them must be there.
+    pub(super) fn fields(path: &Path, schema: &Schema, folders: &[(String, String)]) -> Result<[Field; 3]> {
+        let field = |name: &str| {
+            text_field(path, schema, name, folders)?.ok_or_else(|| {
+                let columns = COLUMNS.join(", ");
+                Error::Manifest(format!("{}: column `{name}` is missing; --purpose needs {columns}", path.display()))
+            })
+        };
+        let [consent, purpose, expires] = COLUMNS;
+        Ok([field(consent)?, field(purpose)?, field(expires)?])
+    }
+}
+
+/// The day that a date or a time in the notation of ISO 8601 begins with.
+fn day(text: &str) -> Option<&str> {
+    let day = text.get(..10).filter(|d| d.is_ascii())?;
+    let digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
+    let (year, month) = (&day[..4], &day[5..7]);
+    let marks = day.as_bytes()[4] == b'-' && day.as_bytes()[7] == b'-';
+    let ends = text.len() == 10 || matches!(text.as_bytes()[10], b'T' | b' ');
+    (marks && ends && digits(year) && digits(month) && digits(&day[8..])).then_some(day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_agreed_named_and_not_expired_is_permitted() {
+        let policy = Policy::new("training", "2026-11-24").unwrap();
+        let permits = |c, p, e| policy.permits([c, p, e]);
+        assert!(permits(Some("true"), Some("training"), Some("2026-11-24")));
+        assert!(permits(Some("Yes"), Some("research; training"), Some("9999-12-31T00:00:00")));
+        for (c, p, e) in [
+            (None, Some("training"), Some("2027-01-01")),
+            (Some("false"), Some("training"), Some("2027-01-01")),
+            (Some(""), Some("training"), Some("2027-01-01")),
+            (Some("true"), None, Some("2027-01-01")),
+            (Some("true"), Some("train"), Some("2027-01-01")),
+            (Some("true"), Some("training of others"), Some("2027-01-01")),
+            (Some("true"), Some("training"), None),
+            (Some("true"), Some("training"), Some("2026-11-23")),
+            (Some("true"), Some("training"), Some("never")),
+            (Some("true"), Some("training"), Some("20261231")),
+            (Some("true"), Some("training"), Some("2027-1-1")),
+            (Some("true"), Some("training"), Some("２027-01-0")),
+        ] {
+            assert!(!permits(c, p, e), "{c:?} {p:?} {e:?}");
+        }
+        assert!(Policy::new("a;b", "2026-11-24").is_err() && Policy::new("a", "today").is_err());
+    }
+}
