@@ -1,6 +1,7 @@
 //! Hostile input for `benches/reliability/`: mutated manifests and pictures by the million, single files, paths and names.
 //!
-//! usage: hostile manifests N SEED | hostile pictures N SEED | hostile picture FILE | hostile paths N | hostile names N
+//! usage: hostile manifests N SEED | hostile pictures N SEED | hostile picture FILE | hostile paths N | hostile names N |
+//!        hostile terms N
 //!
 //! Prints one JSON object. A panic that gets out, an abort or a hang ends the process or shows as a count.
 
@@ -192,6 +193,63 @@ fn names(n: u64) {
     println!("{{\"identities\": {}, \"distinct\": {}, \"plain\": {plain}}}", keys.len(), folded.len());
 }
 
+/// Reads a manifest of `n` rows, of which the persons named `good` agreed to everything and the others lack something.
+fn terms(n: u64) {
+    use arrow::array::{ArrayRef, RecordBatch, StringArray};
+    use augment::manifest::Policy;
+    use std::sync::Arc;
+    let mut rng = Seeds::new(0).stream("terms", &[]);
+    let right = [
+        &["true", "yes", "1", "TRUE"][..],
+        &["training", "a; training", "training;b"],
+        &["2026-11-24", "2027-01-01", "9999-12-31"],
+    ];
+    let wrong = [
+        &["false", "no", "", "0", "t"][..],
+        &["", "train", "trainings", "a;b", "TRAINING"],
+        &["", "2026-11-23", "2025-12-31", "never", "2027", "24.11.2027"],
+    ];
+    let mut columns: [Vec<Option<String>>; 4] = Default::default();
+    for i in 0..n {
+        // Which of the three is wrong; every second row none.
+        let broken = if i % 2 == 0 { 0 } else { rng.random_range(1..8u8) };
+        columns[0].push(Some(if broken == 0 { "good" } else { "bad" }.to_owned()));
+        for (k, column) in columns[1..].iter_mut().enumerate() {
+            let fails = broken >> k & 1 == 1;
+            let values = if fails { wrong[k] } else { right[k] };
+            let at = rng.random_range(0..values.len() + usize::from(fails));
+            column.push(values.get(at).map(|v| (*v).to_owned()));
+        }
+    }
+    let [identity, consent, purpose, expires] = columns.map(|c| Arc::new(StringArray::from(c)) as ArrayRef);
+    let image: ArrayRef = Arc::new(StringArray::from(vec!["x.png"; n as usize]));
+    let named = [
+        ("identity", identity),
+        ("image_uri", image),
+        ("consent", consent),
+        ("purpose", purpose),
+        ("expires", expires),
+    ];
+    let batch =
+        RecordBatch::try_from_iter_with_nullable(named.map(|(name, a)| (name, a, true))).expect("equal lengths");
+    let path = std::env::temp_dir().join(format!("augment-terms-{}.parquet", std::process::id()));
+    let file = std::fs::File::create(&path).expect("a temporary folder");
+    let mut writer = parquet::arrow::ArrowWriter::try_new(file, batch.schema(), None).expect("a known schema");
+    writer.write(&batch).expect("room on the disk");
+    writer.close().expect("room on the disk");
+    let policy = Policy::new("training", "2026-11-24").expect("a valid policy");
+    let manifest = Manifest::open(&path.display().to_string(), &Columns::default()).expect("the file just written");
+    let (mut good, mut bad) = (0, 0);
+    let read = manifest.restrict(policy).expect("all columns are there").read(true, |rows| {
+        let agreed = rows.iter().filter(|r| r.identity.as_deref() == Some("good")).count();
+        (good, bad) = (good + agreed, bad + rows.len() - agreed);
+        Ok(())
+    });
+    read.expect("the file just written");
+    std::fs::remove_file(&path).expect("the file just written");
+    println!("{{\"rows\": {n}, \"permitted\": {good}, \"forbidden_seen\": {bad}}}");
+}
+
 /// Largest resident memory of this process so far.
 fn peak_kib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -217,6 +275,7 @@ fn main() {
         }
         ["paths", n] => paths(number(n)).expect("a temporary folder"),
         ["names", n] => names(number(n)),
+        ["terms", n] => terms(number(n)),
         _ => println!("usage: see the first lines of the source"),
     }
 }

@@ -57,6 +57,13 @@ row(
     "1,000,000: injective, ASCII, <= 64 bytes",
     names["identities"] == names["distinct"] == names["plain"],
 )
+terms = json.loads(subprocess.run([HOSTILE, "terms", "20000"], capture_output=True, text=True, check=True).stdout)
+row(
+    "rows without consent, of another purpose, or expired",
+    f"{terms['forbidden_seen']} of {terms['rows'] // 2:,} seen by anything after the reader; {terms['permitted']:,} of {terms['rows'] // 2:,} permitted ones are",
+    "0 in 10,000 cases",
+    terms["forbidden_seen"] == 0 and terms["permitted"] == terms["rows"] // 2,
+)
 
 
 def png(width, height, depth, colour, data, interlace=0):

@@ -262,7 +262,10 @@ pub fn device(global: &GlobalArgs) -> Result<Device> {
         Some(_) if !cfg!(feature = "cuda") => {
             Err(Error::Usage(format!("--device {name}: this build has no GPU support; build it with --features cuda")))
         }
-        Some(n) => Device::new_cuda(n).map_err(|e| Error::Usage(format!("--device {name}: {e}"))),
+        Some(n) => Device::new_cuda(n).map_err(|e| {
+            let reason = e.to_string();
+            Error::Usage(format!("--device {name}: {}", reason.lines().next().unwrap_or("no such device")))
+        }),
     }
 }
 

@@ -8,7 +8,7 @@
 //!
 //! Results do not depend on the number of threads: work is cut into fixed pieces and sums are taken in a fixed order.
 //! The vector instructions come through `pulp`; `unsafe` is only in [`buffer`] and where it is used, to leave memory
-//! uncleared that is about to be written.
+//! uncleared that is about to be written, and in `amx`, for the processor's matrix unit.
 
 pub mod adam;
 #[cfg(target_arch = "x86_64")]
@@ -29,7 +29,7 @@ pub mod upsample;
 
 use serde::{Deserialize, Serialize};
 
-use candle_core::{CpuStorage, Layout, Result, Storage, Tensor};
+use candle_core::{CpuStorage, Device, Layout, Result, Storage, Tensor};
 use std::sync::OnceLock;
 
 /// How the operands of products are held; sums and everything else are f32.
@@ -44,8 +44,11 @@ pub enum Precision {
 }
 
 impl Precision {
-    /// Refuses what this processor cannot do.
-    pub fn check(self) -> crate::error::Result<()> {
+    /// Refuses what `device` cannot do.
+    pub fn check(self, device: &Device) -> crate::error::Result<()> {
+        if self == Self::Bf16 && !device.is_cpu() {
+            return Err(crate::error::Error::Config("precision bf16 is for the CPU; use f32 on this device".into()));
+        }
         if self == Self::Bf16 && !simd::has_matrix_unit() {
             return Err(crate::error::Error::Config(
                 "precision bf16 needs a matrix unit (Intel AMX), which this processor or system lacks; use f32".into(),

@@ -160,7 +160,7 @@ pub fn fit(
     if dataset.is_empty() || dataset.image_size() != config.image_size {
         return Err(Error::Manifest("no usable images to train on".into()));
     }
-    config.train.precision.check()?;
+    config.train.precision.check(device)?;
     store::create_dir(dir)?;
     let checkpoint = dir.join("checkpoint.safetensors");
     let mut state = State::new(config, classes, device)?;

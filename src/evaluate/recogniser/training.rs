@@ -333,7 +333,7 @@ pub struct Trained {
 /// `Diverged` where a loss or a weight is not finite; `Interrupted` after saving a checkpoint.
 pub fn fit(training: &Training, device: &Device, progress: &mut dyn Progress) -> Result<Trained> {
     let Training { curriculum, config, seed, path, clock } = *training;
-    config.recipe.precision.check()?;
+    config.recipe.precision.check(device)?;
     let mut state = State::new(config, curriculum, seed, device)?;
     let key = training_key(curriculum, config, seed)?;
     if path.exists() {
