@@ -6,13 +6,23 @@ use serde_json::{Value, json};
 use std::fs::{self, File, TryLockError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Name of the file that is locked while a process works in a folder.
 pub const LOCK_FILE: &str = "_LOCK";
 
-/// Creates `folder` and its parents.
+/// Creates `folder` and its parents, and makes their names durable.
 pub fn create_dir(folder: &Path) -> Result<()> {
-    fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))
+    if folder.as_os_str().is_empty() || folder.is_dir() {
+        return Ok(());
+    }
+    let parent = folder.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    create_dir(parent)?;
+    match fs::create_dir(folder) {
+        Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => Err(Error::io(folder, e)),
+        _ if !folder.is_dir() => Err(Error::io(folder, std::io::ErrorKind::NotADirectory.into())),
+        _ => sync(parent),
+    }
 }
 
 /// The name under which `path` is written before it is complete.
@@ -62,11 +72,15 @@ pub fn lock(folder: &Path) -> Result<Lock> {
     create_dir(folder)?;
     let path = folder.join(LOCK_FILE);
     let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(|e| Error::io(&path, e))?;
-    match file.try_lock() {
-        Ok(()) => Ok(Lock { _file: file }),
-        Err(TryLockError::WouldBlock) => Err(Error::Busy(folder.to_owned())),
-        Err(TryLockError::Error(e)) => Err(Error::io(&path, e)),
+    // Somebody who only looks ([`is_locked`]) holds it for a moment.
+    for _ in 0..5 {
+        match file.try_lock() {
+            Ok(()) => return Ok(Lock { _file: file }),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(10)),
+            Err(TryLockError::Error(e)) => return Err(Error::io(&path, e)),
+        }
     }
+    Err(Error::Busy(folder.to_owned()))
 }
 
 /// True while a process works in `folder`.

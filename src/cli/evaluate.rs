@@ -49,6 +49,7 @@ pub fn run(args: &EvaluateArgs, global: &GlobalArgs, terminal: &mut Terminal) ->
         return Err(Error::Usage("--max-copy-similarity must lie in [0, 1]".into()));
     }
     let out = args.out.clone().unwrap_or_else(|| PathBuf::from(format!("{}-evaluation", stem(&source.spec))));
+    let _lock = store::lock(&out)?;
     let rejects_to = plan::rejects_path(&out)?;
     let mut loaded = None;
     let rejected = source.for_each_set(config.image_size, &rejects_to, terminal, |_, dataset, _| {
@@ -56,7 +57,6 @@ pub fn run(args: &EvaluateArgs, global: &GlobalArgs, terminal: &mut Terminal) ->
         Ok(())
     })?;
     let Some(real) = loaded else { return Err(Error::Manifest(format!("{}: no image", source.spec))) };
-    let _lock = store::lock(&out)?;
     // A report of an earlier run says nothing of this one until it is complete.
     for name in [REPORT_HTML, REPORT_JSON] {
         let old = out.join(name);
@@ -107,7 +107,7 @@ pub fn run(args: &EvaluateArgs, global: &GlobalArgs, terminal: &mut Terminal) ->
     store::write_atomic(&page, report.html()?.as_bytes())?;
     let verdict = report::verdict(&results, material.test.pairs.len());
     let text = format!("{}\n{verdict}\nreport: {}\n", table(&results, &material.test), page.display());
-    Ok(Outcome::new(text, json).with_rejects(rejected, &rejects_to))
+    Ok(Outcome::new(text, json).with_rejects(rejected.len(), &rejects_to))
 }
 
 /// The manifest's name without folders and extension.
@@ -149,7 +149,7 @@ fn material(
             if let (Some(images), true) = (&args.pair_images, list.extension().is_some_and(|e| e == "parquet")) {
                 super::boundary::try_manifest(images, &source.columns)?;
             }
-            PairSet::read(list, args.pair_images.as_deref(), &source.columns, size)?
+            PairSet::read(list, args.pair_images.as_deref(), &source.columns, source.policy.as_ref(), size)?
         }
         (None, Some(name)) => {
             PairSet::draw(&format!("drawn from split {name}"), split(name, "--pairs-from")?, DRAWN_PAIRS)?

@@ -28,7 +28,8 @@ pub fn verify(args: &FolderArgs) -> Result<Outcome> {
         for path in &paths {
             damages.extend(damage(dir, path)?);
         }
-        (kind != Kind::Model || dir.join(MODEL_FILE).exists(), paths.len(), damages)
+        let last = if kind == Kind::Model { MODEL_FILE } else { "report.json" };
+        (dir.join(last).exists(), paths.len(), damages)
     };
     let mut text = String::new();
     for d in &damages {

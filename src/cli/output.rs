@@ -9,6 +9,7 @@ use crate::dataset::{self, decode, decode_source};
 use crate::error::{Error, Result};
 use crate::evaluate::judge::Judge;
 use crate::manifest::Row;
+use crate::manifest::rejects::Reject;
 use crate::progress::Progress;
 use crate::sink::card::Card;
 use crate::sink::commit::{Opened, Output, Stored, look, verify};
@@ -23,7 +24,7 @@ use candle_core::Device;
 use image::RgbImage;
 use rayon::prelude::*;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -35,6 +36,8 @@ pub struct SetModel {
     pub set: String,
     pub path: PathBuf,
     pub hash: String,
+    /// Of the real images.
+    pub dataset_hash: String,
     pub identities: Vec<String>,
     /// Real images of each identity.
     pub images: Vec<usize>,
@@ -48,6 +51,7 @@ impl SetModel {
             set: set.to_owned(),
             path: path.to_owned(),
             hash: model.hash.clone(),
+            dataset_hash: model.header.dataset_hash.clone(),
             identities: model.header.identities.clone(),
             images: model.header.images.clone(),
             image_size: model.header.config.image_size,
@@ -62,6 +66,8 @@ pub struct Job<'a> {
     pub manifest_hash: String,
     /// Where real images come from, for --include-real.
     pub source: Option<&'a Source>,
+    /// Rows of it that were rejected.
+    pub rejected: Vec<Reject>,
     pub synthesis: &'a SynthesisArgs,
     pub output: &'a OutputArgs,
     pub out: PathBuf,
@@ -148,7 +154,8 @@ impl Job<'_> {
             "policy": self.source.and_then(|s| s.policy.as_ref()),
             "columns": self.source.map(|s| [&s.columns.identity, &s.columns.image, &s.columns.image_uri]),
             "config_hash": self.config.hash()?,
-            "models": self.models.iter().map(|m| json!({ "identity_set": m.set, "hash": m.hash })).collect::<Vec<_>>(),
+            "models": self.models.iter().map(|m| json!({ "identity_set": m.set, "hash": m.hash, "images": m.dataset_hash })).collect::<Vec<_>>(),
+            "kernels": if self.device.is_cpu() { crate::ops::simd::name() } else { "cuda" },
             "seed": s.seed,
             "latent": s.latent,
             "truncation": s.truncation,
@@ -265,24 +272,31 @@ impl Job<'_> {
                 labels.insert((&m.set, identity), labels.len() as i64);
             }
         }
+        let rejected: BTreeSet<(&String, usize, usize)> =
+            self.rejected.iter().map(|r| (&r.file, r.row, r.item)).collect();
+        let changed = |what: &str| Error::Manifest(format!("{what}: changed while it was read; run again"));
         let mut counts: BTreeMap<i64, i64> = BTreeMap::new();
         let mut done = 0;
         let missing = sink.missing();
         terminal.start("copy real", total as u64, "images");
         source.manifest.read(true, |rows| {
             let wanted = dataset::Selection { split: source.split.clone(), ..Default::default() };
-            let encoded: Vec<Option<EncodedRow>> = rows
+            let encoded: Vec<EncodedRow> = rows
                 .into_par_iter()
                 .filter(|row| wanted.contains(row))
-                .map(|row| {
-                    // Rejected rows were listed when the manifest was read.
-                    let image = decode_source(&row.image).ok()?;
+                .filter_map(|row| {
+                    // A row that was fine must be fine, or all that follow it would get other places.
+                    let image = match (decode_source(&row.image), rejected.contains(&(&row.file, row.row, row.item))) {
+                        (_, true) => return None,
+                        (Err(e), false) => return Some(Err(changed(&format!("{} row {}: {e}", row.file, row.row)))),
+                        (Ok(image), false) => image,
+                    };
                     let (w, h) = (image.width() as usize, image.height() as usize);
                     let encoded = encode(image.as_raw(), w, h, self.extension(), Origin::Real);
                     Some(encoded.map(|bytes| (row, bytes)))
                 })
                 .collect();
-            for row in encoded.into_iter().flatten() {
+            for row in encoded {
                 let (row, image) = row?;
                 let identity = row.identity.clone().unwrap_or_default();
                 let Some(&label) = labels.get(&(row.set(), identity.as_str())) else { continue };
@@ -317,7 +331,7 @@ impl Job<'_> {
         })?;
         terminal.finish();
         if done != total {
-            return Err(Error::Manifest(format!("{}: changed while it was read; run again", source.spec)));
+            return Err(changed(&source.spec));
         }
         Ok(())
     }

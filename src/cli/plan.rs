@@ -88,14 +88,14 @@ impl Source {
     }
 
     /// Decodes the images of the sets in turn and hands each to `f`. Before that all are tried: rejected rows are written to
-    /// one list, and the run fails if they are more than `max_bad` of all rows. Returns their number.
+    /// one list, and the run fails if they are more than `max_bad` of all rows. Returns them.
     pub fn for_each_set(
         &self,
         image_size: usize,
         rejects_to: &Path,
         terminal: &mut Terminal,
         mut f: impl FnMut(&str, IdentityDataset, &mut Terminal) -> Result<()>,
-    ) -> Result<usize> {
+    ) -> Result<Vec<Reject>> {
         if rejects_to.exists() {
             // The list of an earlier run says nothing of this one.
             std::fs::remove_file(rejects_to).map_err(|e| Error::io(rejects_to, e))?;
@@ -136,7 +136,7 @@ impl Source {
             };
             f(set, dataset, terminal)?;
         }
-        Ok(rejected.len())
+        Ok(rejected)
     }
 
     /// Decodes the images of one set.

@@ -45,6 +45,7 @@ pub fn run(args: &RunArgs, global: &GlobalArgs, terminal: &mut Terminal) -> Resu
         models: Vec::new(),
         manifest_hash: source.manifest.hash().to_owned(),
         source: Some(&source),
+        rejected: Vec::new(),
         synthesis: &args.synthesis,
         output: &args.output,
         out: args.output.out.clone().unwrap_or_else(|| plan::default_out(&source.spec)),
@@ -67,8 +68,15 @@ pub fn run(args: &RunArgs, global: &GlobalArgs, terminal: &mut Terminal) -> Resu
     let rejected = source.for_each_set(image_size, &rejects_to, terminal, |set, dataset, terminal| {
         models.push(match &given {
             Some((path, model)) => {
+                if source.policy.is_some() && model.header.dataset_hash != dataset.hash() {
+                    return Err(Error::Usage(
+                        "--model was trained on other images than --purpose permits; leave it out, and one is trained"
+                            .into(),
+                    ));
+                }
                 let mut m = SetModel::new(set, path, model);
                 m.images = counts_for(&dataset, &m)?;
+                dataset.hash().clone_into(&mut m.dataset_hash);
                 m
             }
             None => {
@@ -85,7 +93,9 @@ pub fn run(args: &RunArgs, global: &GlobalArgs, terminal: &mut Terminal) -> Resu
         Ok(())
     })?;
     job.models = models;
-    Ok(job.write(terminal)?.with_rejects(rejected, &rejects_to))
+    let count = rejected.len();
+    job.rejected = rejected;
+    Ok(job.write(terminal)?.with_rejects(count, &rejects_to))
 }
 
 /// With --model nothing is trained: options of the training would be ignored, so they are errors.

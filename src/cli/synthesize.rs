@@ -39,6 +39,7 @@ pub fn run(args: &SynthesizeArgs, global: &GlobalArgs, terminal: &mut Terminal) 
         // No manifest takes part: the training images stand for it.
         manifest_hash: model.header.dataset_hash.clone(),
         source: None,
+        rejected: Vec::new(),
         synthesis: &args.synthesis,
         output: &args.output,
         out,

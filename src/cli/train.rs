@@ -51,7 +51,7 @@ pub fn run(args: &TrainArgs, global: &GlobalArgs, terminal: &mut Terminal) -> Re
         let _ = writeln!(text, "model of `{}` in {}", super::printable(set), model["folder"]);
     }
     let outcome = Outcome::new(text, serde_json::json!({ "version": 1, "models": models }));
-    Ok(outcome.with_rejects(rejected, &rejects_to))
+    Ok(outcome.with_rejects(rejected.len(), &rejects_to))
 }
 
 /// Refuses a folder with files of somebody else.

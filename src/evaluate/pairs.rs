@@ -3,7 +3,7 @@
 use super::verification::{FOLDS, Pair};
 use crate::dataset::{IdentityDataset, decode, decode_row};
 use crate::error::{Error, Result};
-use crate::manifest::{Columns, Manifest, guarded};
+use crate::manifest::{Columns, Manifest, Policy, guarded};
 use crate::seeds::Seeds;
 use arrow::array::{Array, AsArray, RecordBatch, StringArray};
 use arrow::compute::cast;
@@ -39,7 +39,13 @@ impl PairSet {
     ///
     /// # Errors
     /// A list that cannot be read, or an image that is missing or cannot be decoded; the message names it.
-    pub fn read(pairs: &Path, images: Option<&str>, columns: &Columns, image_size: usize) -> Result<Self> {
+    pub fn read(
+        pairs: &Path,
+        images: Option<&str>,
+        columns: &Columns,
+        policy: Option<&Policy>,
+        image_size: usize,
+    ) -> Result<Self> {
         let extension = pairs.extension().map(|e| e.to_string_lossy().into_owned()).unwrap_or_default();
         let name = pairs.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if extension == "bin" {
@@ -52,7 +58,7 @@ impl PairSet {
         let found = if extension == "txt" {
             read_folder(Path::new(images), &wanted, image_size)?
         } else {
-            read_manifest(images, &wanted, columns, image_size)?
+            read_manifest(images, &wanted, columns, policy, image_size)?
         };
         let mut persons: Vec<String> = wanted.iter().map(|(person, _)| person.clone()).collect();
         persons.dedup();
@@ -266,9 +272,13 @@ fn read_manifest(
     spec: &str,
     wanted: &BTreeSet<(String, String)>,
     columns: &Columns,
+    policy: Option<&Policy>,
     image_size: usize,
 ) -> Result<Found> {
-    let manifest = Manifest::open(spec, columns)?;
+    let mut manifest = Manifest::open(spec, columns)?;
+    if let Some(policy) = policy {
+        manifest = manifest.restrict(policy.clone())?;
+    }
     let mut found = Found::new();
     manifest.read(true, |rows| {
         let decoded: Vec<_> = rows
@@ -317,7 +327,7 @@ mod tests {
         let list = dir.path().join("pairs.txt");
         let read = |text: &str| {
             std::fs::write(&list, text).unwrap();
-            PairSet::read(&list, Some(dir.path().to_str().unwrap()), &Columns::default(), 16)
+            PairSet::read(&list, Some(dir.path().to_str().unwrap()), &Columns::default(), None, 16)
         };
         let lines = "Ann_A\t1\t2\nAnn_A\t1\tBob_B\t3\nBob_B\t2\t3\nBob_B\t1\tAnn_A\t3\n";
         for first in ["10\t300\n", "500\n"] {

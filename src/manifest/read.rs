@@ -147,7 +147,8 @@ pub(super) fn read_part(
                     let row = |r: usize| [consent[r].as_deref(), purpose[r].as_deref(), expires[r].as_deref()];
                     (0..batch.num_rows()).map(|r| policy.permits(row(r))).collect()
                 }
-                _ => vec![true; batch.num_rows()],
+                (None, _) => vec![true; batch.num_rows()],
+                (Some(_), None) => vec![false; batch.num_rows()],
             };
             let pictures = column(layout.image).filter(|_| read_images);
             let mut rows = Vec::new();

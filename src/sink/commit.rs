@@ -97,6 +97,7 @@ pub struct Output {
     units: BTreeMap<usize, Unit>,
     total_rows: usize,
     unit_rows: usize,
+    repair: bool,
     _lock: Lock,
 }
 
@@ -163,8 +164,10 @@ pub fn look(out: &Path, plan: &Value, repair: bool) -> Result<Stored> {
         return Ok(Stored::Nothing);
     };
     let plan = plan.as_object().into_iter().flatten();
+    // Which kernels made it matters only to what is not made yet.
+    let counts = |key: &str| key != "kernels" || done.is_none();
     let differs: Vec<String> = plan
-        .filter(|(k, v)| stored[k.as_str()] != **v)
+        .filter(|(k, v)| counts(k) && stored[k.as_str()] != **v)
         .map(|(k, v)| format!("{k} ({} there, {v} now)", stored[k.as_str()]))
         .collect();
     match done {
@@ -201,33 +204,28 @@ impl Output {
         store::write_sealed(&out.join(PLAN_FILE), plan)?;
         let plan = blake3::hash(plan.to_string().as_bytes()).to_hex().to_string();
         let units = read_units(out, &plan, repair)?;
-        let listed: BTreeSet<PathBuf> = units
-            .iter()
-            .flat_map(|(n, u)| u.files.iter().map(|f| PathBuf::from(&f.path)).chain([record(*n)]))
-            .collect();
-        for name in CONTENT.into_iter().chain([STAGING]) {
-            for path in files_below(out, Path::new(name))? {
-                if !listed.contains(&path) {
-                    remove(&out.join(path))?;
-                }
-            }
-        }
+        clean(out, &units)?;
         store::create_dir(&out.join(COMMITS))?;
         store::create_dir(&out.join(STAGING))?;
         store::sync(out)?;
-        Ok(Opened::Ready(Self { out: out.to_owned(), plan, units, total_rows: 0, unit_rows: 1, _lock: lock }))
+        let (out, total_rows, unit_rows) = (out.to_owned(), 0, 1);
+        Ok(Opened::Ready(Self { out, plan, units, total_rows, unit_rows, repair, _lock: lock }))
     }
 
     /// Cuts `total_rows` into units of `unit_rows`.
+    ///
+    /// # Errors
+    /// A unit that is there was cut otherwise, unless this is a repair, which makes all again.
     pub fn arrange(&mut self, total_rows: usize, unit_rows: usize) -> Result<()> {
         (self.total_rows, self.unit_rows) = (total_rows, unit_rows);
-        match self.units.iter().find(|(number, unit)| unit.rows != self.rows_of(**number)) {
-            Some((number, _)) => Err(Error::Damaged {
-                path: self.out.join(record(*number)),
-                what: "it does not belong to this plan; run again with --repair".into(),
-            }),
-            None => Ok(()),
+        let strange = self.units.iter().find(|(number, unit)| unit.rows != self.rows_of(**number));
+        let Some((number, _)) = strange else { return Ok(()) };
+        if !self.repair {
+            let what = "it does not belong to this plan; run again with --repair".into();
+            return Err(Error::Damaged { path: self.out.join(record(*number)), what });
         }
+        self.units.clear();
+        clean(&self.out, &self.units)
     }
 
     /// Number of units.
@@ -277,9 +275,10 @@ impl Output {
         Entry::of(&self.out, path)
     }
 
-    /// Commits unit `number`, whose files are in their places.
-    pub fn commit(&mut self, number: usize, files: Vec<Entry>) -> Result<()> {
-        let unit = Unit { plan: self.plan.clone(), rows: self.rows_of(number), files };
+    /// Commits unit `number` of `rows` rows, whose files are in their places.
+    pub fn commit(&mut self, number: usize, rows: usize, files: Vec<Entry>) -> Result<()> {
+        assert_eq!(rows, self.rows_of(number), "a unit that is not full");
+        let unit = Unit { plan: self.plan.clone(), rows, files };
         store::write_sealed(&self.out.join(record(number)), &json!(unit))?;
         self.units.insert(number, unit);
         Ok(())
@@ -292,6 +291,7 @@ impl Output {
 
     /// Writes the summary `done`, to which the hashes of all records and of `others` are added.
     pub fn complete(self, mut done: Value, others: &[&str]) -> Result<Value> {
+        assert_eq!(self.next_unit(), self.units(), "an output that lacks units");
         let records = self.units.keys().map(|n| Entry::of(&self.out, &record(*n).to_string_lossy()));
         done["rows"] = json!(self.units.values().map(|u| u.rows).sum::<usize>());
         done["bytes"] = json!(self.files().map(|f| f.bytes).sum::<u64>());
@@ -309,6 +309,23 @@ impl Damage {
         let what = format!("{} since it was written; run again with --repair to make it again", self.what);
         Error::Damaged { path: out.join(&self.path), what }
     }
+}
+
+/// Removes files that belong to no unit.
+fn clean(out: &Path, units: &BTreeMap<usize, Unit>) -> Result<()> {
+    let files = |(number, unit): (&usize, &Unit)| {
+        let paths: Vec<PathBuf> = unit.files.iter().map(|f| PathBuf::from(&f.path)).collect();
+        paths.into_iter().chain([record(*number)])
+    };
+    let listed: BTreeSet<PathBuf> = units.iter().flat_map(files).collect();
+    for name in CONTENT.into_iter().chain([STAGING]) {
+        for path in files_below(out, Path::new(name))? {
+            if !listed.contains(&path) {
+                remove(&out.join(path))?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Path of the record of unit `number`.
@@ -335,13 +352,15 @@ fn records(out: &Path) -> Result<Vec<(usize, PathBuf)>> {
     Ok(paths.filter_map(|p| Some((number(&p)?, p))).filter(|(n, p)| record(*n) == *p).collect())
 }
 
-/// The committed units of `plan` in `out`; with `repair` others are left out instead of being an error.
+/// The committed units of `plan` in `out`; with `repair` damaged ones are left out instead of being an error.
 fn read_units(out: &Path, plan: &str, repair: bool) -> Result<BTreeMap<usize, Unit>> {
     let mut units = BTreeMap::new();
     for (number, path) in records(out)? {
-        let (found, mut damages) = check_unit(out, &path)?;
+        let (found, damages) = check_unit(out, &path)?;
         if found.as_ref().is_some_and(|unit| unit.plan != plan) {
-            damages.push(Damage { path: path.to_string_lossy().into_owned(), what: "belongs to another plan".into() });
+            // Not even a repair deletes what somebody else made.
+            let advice = "choose another folder with --out, or delete it";
+            return Err(Error::Usage(format!("{}: a record of another plan; {advice}", out.join(path).display())));
         }
         match (found, damages.first()) {
             (Some(unit), None) => _ = units.insert(number, unit),

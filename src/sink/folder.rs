@@ -96,7 +96,7 @@ impl FolderSink {
         let part = Self::part(self.unit);
         self.write_rows(&part, std::iter::once(Ok(rows)))?;
         files.push(self.output.publish(&part)?);
-        self.output.commit(self.unit, files)?;
+        self.output.commit(self.unit, records.len(), files)?;
         self.unit = self.output.next_unit();
         Ok(())
     }

@@ -73,7 +73,7 @@ impl ParquetSink {
         if let Some(writer) = self.writer.take() {
             writer.close().map_err(|e| self.failed(&e))?;
             let entry = self.output.publish(&self.shard())?;
-            self.output.commit(self.unit, vec![entry])?;
+            self.output.commit(self.unit, self.rows_in_shard, vec![entry])?;
             (self.unit, self.rows_in_shard) = (self.output.next_unit(), 0);
         }
         Ok(())

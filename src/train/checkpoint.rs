@@ -130,7 +130,8 @@ fn sealed(bytes: &[u8]) -> std::result::Result<(Sealed, usize), String> {
     let (_, metadata) = safetensors::SafeTensors::read_metadata(bytes).map_err(|e| damaged(&e))?;
     let json = metadata.metadata().as_ref().and_then(|m| m.get(METADATA));
     let json = json.ok_or("not written by augment: its header entry is missing")?;
-    let sealed: Sealed = serde_json::from_str(json).map_err(|e| damaged(&e))?;
+    let sealed: Sealed =
+        serde_json::from_str(json).map_err(|e| format!("made by another version of augment, or damaged: {e}"))?;
     // The file begins with its header.
     let at = bytes.windows(NO_HASH.len()).position(|w| w == sealed.blake3.as_bytes());
     Ok((sealed, at.ok_or_else(|| damaged(&"it has no hash"))?))
