@@ -637,6 +637,15 @@ fn rows_that_a_policy_does_not_permit_reach_nothing() {
     }
     // Without a policy all rows are used, by another model.
     assert_eq!(run("without", &[]).0.len(), 8 * (8 + 3));
+    // A model that saw the others is refused with the policy.
+    let mut codes = BTreeSet::new();
+    for (n, model) in std::fs::read_dir(cache.join("models")).unwrap().enumerate() {
+        let (model, out) = (model.unwrap().path(), dir.path().join(format!("given-{n}")));
+        let args = ["--manifest", path.to_str().unwrap(), "--per-id", "1", "--model", model.to_str().unwrap()];
+        let out = ["--out", out.to_str().unwrap()];
+        codes.insert(augment(&[&args[..], &out, &policy].concat()).output().unwrap().status.code());
+    }
+    assert_eq!(codes, BTreeSet::from([Some(0), Some(2)]));
     let none = ["--manifest", path.to_str().unwrap(), "--purpose", "sale", "--as-of", "2026-06-01"];
     assert!(fails(2, &none).contains("--purpose permits"));
     assert!(fails(2, &["--manifest", DEMO, "--purpose", "training"]).contains("column `consent` is missing"));
