@@ -4,7 +4,7 @@ use super::Outcome;
 use super::args::FolderArgs;
 use crate::error::{Error, Result};
 use crate::manifest::PLAN_FILE;
-use crate::sink::commit::{self, Damage, SUCCESS};
+use crate::sink::records::{self, Damage, SUCCESS};
 use crate::store;
 use crate::train::checkpoint;
 use crate::train::trained::MODEL_FILE;
@@ -20,7 +20,7 @@ pub fn verify(args: &FolderArgs) -> Result<Outcome> {
     let dir = args.dir.as_path();
     let kind = Kind::of(dir)?;
     let (complete, files, damages) = if kind == Kind::Dataset {
-        let found = commit::verify(dir)?;
+        let found = records::verify(dir)?;
         (found.complete, found.files, found.damages)
     } else {
         let paths = kept_files(dir)?;
@@ -53,7 +53,7 @@ pub fn status(args: &FolderArgs) -> Result<Outcome> {
             let plan = store::read_sealed(&dir.join(PLAN_FILE))?.unwrap_or_default();
             let rows = match &done {
                 Some(done) => done["rows"].clone(),
-                None => json!(commit::committed_rows(dir)?),
+                None => json!(records::committed_rows(dir)?),
             };
             json!({ "complete": done.is_some(), "rows": rows, "planned_rows": plan["rows"] })
         }

@@ -5,6 +5,7 @@ pub mod commit;
 mod folder;
 mod parquet;
 pub mod read;
+pub mod records;
 pub mod schema;
 
 use crate::error::Result;
