@@ -4,7 +4,10 @@
 # usage: pipelines/gain.sh OUT PER_IDENTITY KIMG SET.parquet ..   (PER_IDENTITY 0: all images of a person)
 # Each set has the columns identity, image_id, image and split; persons that are not in split `train` are those to choose
 # by. With PAIRS and PAIR_IMAGES the last comparison is tested on that list (LFW) instead of on the other persons.
-# SEEDS (5), PER_ID (40), NEW (300 new identities), ARMS (all) and EVALUATE (more options of `augment evaluate`) may be set. Needs a Python with pyarrow as PYTHON. Interrupt it at any time; the same command goes on.
+# SEEDS (5), PER_ID (40), NEW (300 new identities), ARMS (all), TRAIN and EVALUATE (more options of `augment train` and `augment evaluate`)
+# may be set; on a processor with a matrix unit, TRAIN='--set train.precision="bf16"' and
+# EVALUATE='--set recipe.precision="bf16" --set recipe.steps=1200' save half of the time. Needs a Python with pyarrow as PYTHON.
+# Interrupt it at any time; the same command goes on.
 set -euo pipefail
 out=${1:?output folder} per_identity=${2:?images of a person} kimg=${3:?training length in thousand images}
 shift 3
@@ -18,7 +21,8 @@ run() { "$augment" "$@" || [ $? = 1 ]; }
 
 [ -e "$out/manifest.parquet" ] || "${PYTHON:-python3}" "$here/pipelines/protocol.py" "$out/manifest.parquet" "$per_identity" "$@"
 manifest=(--manifest "$out/manifest.parquet")
-run train "${manifest[@]}" --preset base --duration-kimg "$kimg" --out "$out/model"
+read -ra train <<<"${TRAIN:-}"
+run train "${manifest[@]}" --preset base --duration-kimg "$kimg" --out "$out/model" "${train[@]}"
 read -ra more <<<"${EVALUATE:-}"
 evaluate=(evaluate "${manifest[@]}" --held-out val --out "$out/evaluation" "${more[@]}")
 # The baseline of the first seed judges the images before they are written.
