@@ -9,7 +9,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::process::{Command, Stdio};
 
 /// Name of the hidden subcommand that the child runs.
-pub const TRIAL: &str = "try-manifest";
+const TRIAL: &str = "try-manifest";
 
 /// Memory that a child may fill, in bytes: row groups are read in batches of bounded size.
 const MEMORY: u64 = 2 << 30;
@@ -19,7 +19,7 @@ const SECONDS: (u64, u64) = (20, 60);
 /// Reads the files that `spec` means in a child.
 ///
 /// # Errors
-/// The child was ended by a signal. What else is wrong with the files is for the reader of this process to say.
+/// The child did not come to its end. What else is wrong with the files is for the reader of this process to say.
 pub fn try_manifest(spec: &str, columns: &Columns) -> Result<()> {
     let program = std::env::current_exe().map_err(|e| Error::io("this program", e))?;
     let ended = Command::new(&program)

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::manifest::PLAN_FILE;
 use crate::sink::records::{self, Damage, SUCCESS};
 use crate::store;
-use crate::train::checkpoint;
+use crate::train::checkpoint::{self, CHECKPOINT_FILE};
 use crate::train::trained::MODEL_FILE;
 use serde_json::{Value, json};
 use std::fmt::Write;
@@ -62,7 +62,7 @@ pub fn status(args: &FolderArgs) -> Result<Outcome> {
                 let path = dir.join(name);
                 if path.exists() { Ok(checkpoint::header(&path)?["step"].clone()) } else { Ok(Value::Null) }
             };
-            json!({ "complete": dir.join(MODEL_FILE).exists(), "checkpoint_step": step("checkpoint.safetensors")?, "model_step": step(MODEL_FILE)? })
+            json!({ "complete": dir.join(MODEL_FILE).exists(), "checkpoint_step": step(CHECKPOINT_FILE)?, "model_step": step(MODEL_FILE)? })
         }
         Kind::Evaluation => {
             let finished = kept_files(dir)?.iter().filter(|p| p.extension().is_some_and(|e| e == "json")).count();
@@ -92,7 +92,7 @@ impl Kind {
             Ok(Self::Dataset)
         } else if has("runs") {
             Ok(Self::Evaluation)
-        } else if has(MODEL_FILE) || has("checkpoint.safetensors") {
+        } else if has(MODEL_FILE) || has(CHECKPOINT_FILE) {
             Ok(Self::Model)
         } else {
             Err(Error::Usage(format!("{}: holds no dataset, model or evaluation of augment", dir.display())))

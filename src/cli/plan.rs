@@ -49,7 +49,7 @@ impl Source {
         let mut manifest = Manifest::open(&local, &columns)?;
         let policy = policy(args)?;
         if let Some(policy) = &policy {
-            manifest = manifest.restrict(policy.clone())?;
+            manifest = manifest.restrict(policy)?;
         }
         let census = Census::take(&manifest)?;
         let splits = census.splits();

@@ -9,6 +9,7 @@ use crate::dataset::IdentityDataset;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::store;
+use crate::train::checkpoint::CHECKPOINT_FILE;
 use crate::train::trained::MODEL_FILE;
 use crate::train::{self, TrainedModel};
 use candle_core::Device;
@@ -56,7 +57,7 @@ pub fn run(args: &TrainArgs, global: &GlobalArgs, terminal: &mut Terminal) -> Re
 
 /// Refuses a folder with files of somebody else.
 fn check_folder(dir: &Path) -> Result<()> {
-    let ours = [MODEL_FILE, "checkpoint.safetensors", "metrics.jsonl"].iter().any(|f| dir.join(f).exists());
+    let ours = [MODEL_FILE, CHECKPOINT_FILE, "metrics.jsonl"].iter().any(|f| dir.join(f).exists());
     let foreign = |e: std::io::Result<std::fs::DirEntry>| e.is_ok_and(|e| e.file_name() != store::LOCK_FILE);
     let empty = std::fs::read_dir(dir).map_or(true, |mut entries| !entries.any(foreign));
     if ours || empty {

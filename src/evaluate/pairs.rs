@@ -277,7 +277,7 @@ fn read_manifest(
 ) -> Result<Found> {
     let mut manifest = Manifest::open(spec, columns)?;
     if let Some(policy) = policy {
-        manifest = manifest.restrict(policy.clone())?;
+        manifest = manifest.restrict(policy)?;
     }
     let mut found = Found::new();
     manifest.read(true, |rows| {

@@ -31,8 +31,8 @@ pub(crate) struct Part {
     pub path: PathBuf,
     pub metadata: ArrowReaderMetadata,
     pub layout: schema::Layout,
-    /// Where the terms are that subjects agreed to, if a policy is set.
-    pub terms: Option<[schema::Field; 3]>,
+    /// What its rows must permit.
+    pub terms: Option<policy::Terms>,
 }
 
 /// An opened manifest.
@@ -41,7 +41,6 @@ pub struct Manifest {
     folder: PathBuf,
     root: Root,
     hash: String,
-    policy: Option<Policy>,
 }
 
 impl Manifest {
@@ -64,25 +63,18 @@ impl Manifest {
             let layout = schema::Layout::find(&path, metadata.schema(), columns, &folders)?;
             parts.push(Part { path, metadata, layout, terms: None });
         }
-        Ok(Self {
-            parts,
-            root: Root::open(&root)?,
-            folder: root,
-            hash: hasher.finalize().to_hex().to_string(),
-            policy: None,
-        })
+        Ok(Self { parts, root: Root::open(&root)?, folder: root, hash: hasher.finalize().to_hex().to_string() })
     }
 
     /// From now on only rows that `policy` permits are there.
     ///
     /// # Errors
     /// A file lacks one of the columns that a policy reads.
-    pub fn restrict(mut self, policy: Policy) -> Result<Self> {
+    pub fn restrict(mut self, policy: &Policy) -> Result<Self> {
         for part in &mut self.parts {
             let folders = hive_folders(&self.folder, &part.path);
-            part.terms = Some(Policy::fields(&part.path, part.metadata.schema(), &folders)?);
+            part.terms = Some(policy.terms(&part.path, part.metadata.schema(), &folders)?);
         }
-        self.policy = Some(policy);
         Ok(self)
     }
 
@@ -111,7 +103,7 @@ impl Manifest {
     pub fn first_images(&self, n: usize) -> Result<Vec<ImageSource>> {
         let mut out = Vec::new();
         for part in &self.parts {
-            self.read_part(part, true, &mut |rows| {
+            read::read_part(part, &self.root, true, &mut |rows| {
                 out.extend(rows.into_iter().take(n - out.len()).map(|row| row.image));
                 Ok(if out.len() < n { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
             })?;
@@ -125,19 +117,9 @@ impl Manifest {
     /// Calls `f` with batches of rows in file order; image bytes are read only if `images`.
     pub fn read(&self, images: bool, mut f: impl FnMut(Vec<Row>) -> Result<()>) -> Result<()> {
         for part in &self.parts {
-            self.read_part(part, images, &mut |rows| f(rows).map(ControlFlow::Continue))?;
+            read::read_part(part, &self.root, images, &mut |rows| f(rows).map(ControlFlow::Continue))?;
         }
         Ok(())
-    }
-
-    /// Rows of one file; those that the policy does not permit are left out here and seen by nobody.
-    fn read_part(
-        &self,
-        part: &Part,
-        images: bool,
-        f: &mut impl FnMut(Vec<Row>) -> Result<ControlFlow<()>>,
-    ) -> Result<()> {
-        read::read_part(part, &self.root, self.policy.as_ref(), images, f)
     }
 }
 

@@ -40,8 +40,8 @@ impl Policy {
         agreed && named && lasts
     }
 
-    /// Where a file keeps [`COLUMNS`]; all of them must be there.
-    pub(super) fn fields(path: &Path, schema: &Schema, folders: &[(String, String)]) -> Result<[Field; 3]> {
+    /// This policy and where a file keeps [`COLUMNS`]; all of them must be there.
+    pub(super) fn terms(&self, path: &Path, schema: &Schema, folders: &[(String, String)]) -> Result<Terms> {
         let field = |name: &str| {
             text_field(path, schema, name, folders)?.ok_or_else(|| {
                 let columns = COLUMNS.join(", ");
@@ -49,8 +49,16 @@ impl Policy {
             })
         };
         let [consent, purpose, expires] = COLUMNS;
-        Ok([field(consent)?, field(purpose)?, field(expires)?])
+        Ok(Terms { policy: self.clone(), fields: [field(consent)?, field(purpose)?, field(expires)?] })
     }
+}
+
+/// A policy as it applies to one file.
+#[derive(Clone, Debug)]
+pub(crate) struct Terms {
+    pub policy: Policy,
+    /// Places of [`COLUMNS`].
+    pub fields: [Field; 3],
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "the form that serde asks for")]

@@ -1,6 +1,6 @@
 //! Streams the rows of one manifest file: projection to the columns we need, batches of a bounded number of rows.
 
-use super::policy::Policy;
+use super::policy::Terms;
 use super::root::{LocalImage, Root};
 use super::schema::{Field, ImageKind};
 use super::{Part, guarded};
@@ -92,21 +92,20 @@ impl Row {
     }
 }
 
-/// Reads `part` and hands over its rows in order until `f` breaks.
+/// Reads `part` and hands over its rows in order until `f` breaks. Rows that its terms do not permit are left out here, so that nothing
+/// else sees them.
 pub(super) fn read_part(
     part: &Part,
     root: &Root,
-    policy: Option<&Policy>,
     images: bool,
     f: &mut impl FnMut(Vec<Row>) -> Result<ControlFlow<()>>,
 ) -> Result<()> {
     let layout = &part.layout;
     let fields =
         [Some(&layout.identity), layout.split.as_ref(), layout.identity_set.as_ref(), layout.image_id.as_ref()];
-    let terms = part.terms.as_ref().filter(|_| policy.is_some());
     let mut wanted: Vec<usize> = fields
         .into_iter()
-        .chain(terms.into_iter().flatten().map(Some))
+        .chain(part.terms.iter().flat_map(|t| &t.fields).map(Some))
         .filter_map(|f| match f {
             Some(Field::Column(i)) => Some(*i),
             _ => None,
@@ -140,15 +139,14 @@ pub(super) fn read_part(
             let split = text(layout.split.as_ref())?;
             let set = text(layout.identity_set.as_ref())?;
             let image_id = text(layout.image_id.as_ref())?;
-            let permitted = match (policy, terms) {
-                (Some(policy), Some([consent, purpose, expires])) => {
+            let permitted = match &part.terms {
+                Some(Terms { policy, fields: [consent, purpose, expires] }) => {
                     let (consent, purpose, expires) =
                         (text(Some(consent))?, text(Some(purpose))?, text(Some(expires))?);
                     let row = |r: usize| [consent[r].as_deref(), purpose[r].as_deref(), expires[r].as_deref()];
                     (0..batch.num_rows()).map(|r| policy.permits(row(r))).collect()
                 }
-                (None, _) => vec![true; batch.num_rows()],
-                (Some(_), None) => vec![false; batch.num_rows()],
+                None => vec![true; batch.num_rows()],
             };
             let pictures = column(layout.image).filter(|_| read_images);
             let mut rows = Vec::new();

@@ -4,6 +4,7 @@
 //! The rows of a unit are kept beside its record; the metadata are put together from them at the end.
 
 use super::commit::{Missing, Output};
+use super::records::COMMITS;
 use super::schema::{ROW_GROUP, output_schema, writer_properties};
 use super::{Record, Sink, value_columns};
 use crate::error::{Error, Result};
@@ -51,7 +52,7 @@ impl FolderSink {
 
     /// Rows of unit `number`.
     fn part(number: usize) -> String {
-        format!("_commits/{number:05}.parquet")
+        format!("{COMMITS}/{number:05}.parquet")
     }
 
     /// Writes a Parquet file of `batches` in its place.

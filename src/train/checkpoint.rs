@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
+/// Name of the checkpoint in a model folder.
+pub const CHECKPOINT_FILE: &str = "checkpoint.safetensors";
+
 /// Key of the one metadata entry (several would come out in random order).
 const METADATA: &str = "augment";
 

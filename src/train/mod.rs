@@ -162,7 +162,7 @@ pub fn fit(
     }
     config.train.precision.check(device)?;
     store::create_dir(dir)?;
-    let checkpoint = dir.join("checkpoint.safetensors");
+    let checkpoint = dir.join(checkpoint::CHECKPOINT_FILE);
     let mut state = State::new(config, classes, device)?;
     if checkpoint.exists() {
         checkpoint::load(&checkpoint, &mut state, config, dataset, device)?;
