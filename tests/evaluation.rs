@@ -5,8 +5,9 @@
 use augment::config::{EvaluationConfig, RecogniserPreset, with};
 use augment::dataset::IdentityDataset;
 use augment::error::Error;
-use augment::evaluate::comparison::{Arm, Comparison, Material, summarise};
+use augment::evaluate::comparison::{Arm, Comparison, Material};
 use augment::evaluate::distribution::distances;
+use augment::evaluate::gain::summarise;
 use augment::evaluate::pairs::PairSet;
 use augment::evaluate::recogniser::{Curriculum, Embeddings, Phase, Source, Trained, Training, fit};
 use augment::evaluate::verification::{Pair, judge};

@@ -79,6 +79,7 @@ pub struct IdentityDataset {
     labels: Vec<u32>,
     identities: Vec<String>,
     by_label: Vec<Vec<usize>>,
+    groups: BTreeMap<String, String>,
     hash: String,
 }
 
@@ -94,6 +95,7 @@ impl IdentityDataset {
     ) -> Result<(Self, Vec<Reject>)> {
         let mut pixels = Vec::new();
         let mut names: Vec<String> = Vec::new();
+        let mut groups = BTreeMap::new();
         let mut rejects = Vec::new();
         let mut handled = 0;
         manifest.read(true, |rows| {
@@ -104,6 +106,9 @@ impl IdentityDataset {
                 match (image, row.identity) {
                     (Ok(image), Some(identity)) => {
                         pixels.extend_from_slice(&image);
+                        if let Some(group) = row.group {
+                            groups.entry(identity.clone()).or_insert(group);
+                        }
                         names.push(identity);
                     }
                     (image, _) => rejects.push(Reject {
@@ -121,7 +126,7 @@ impl IdentityDataset {
         let identities: Vec<String> = names.iter().collect::<BTreeSet<_>>().into_iter().cloned().collect();
         let number: BTreeMap<&str, u32> = identities.iter().zip(0..).map(|(n, i)| (n.as_str(), i)).collect();
         let labels = names.iter().map(|n| number[n.as_str()]).collect();
-        Ok((Self::new(image_size, pixels, labels, identities)?, rejects))
+        Ok((Self::new(image_size, pixels, labels, identities)?.with_groups(groups), rejects))
     }
 
     /// A dataset from parts: `pixels` is `[N, S, S, 3]`, `labels` index `identities`.
@@ -142,7 +147,19 @@ impl IdentityDataset {
             hasher.update(&[0]);
         }
         let hash = hasher.finalize().to_hex().to_string();
-        Ok(Self { image_size, pixels, labels, identities, by_label, hash })
+        Ok(Self { image_size, pixels, labels, identities, by_label, groups: BTreeMap::new(), hash })
+    }
+
+    /// The same images with the groups of their identities, which are not part of the hash.
+    #[must_use]
+    pub fn with_groups(mut self, groups: BTreeMap<String, String>) -> Self {
+        self.groups = groups;
+        self
+    }
+
+    /// Group of identity `label`, if it has one.
+    pub fn group(&self, label: u32) -> Option<&str> {
+        self.groups.get(&self.identities[label as usize]).map(String::as_str)
     }
 
     /// The images `indices`, with the same identities.

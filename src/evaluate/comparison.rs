@@ -3,7 +3,6 @@
 use super::pairs::PairSet;
 use super::recogniser::training::{CurvePoint, training_key};
 use super::recogniser::{Curriculum, Embeddings, Phase, Recogniser, Source, Trained, Training, fit};
-use super::statistics::{self, Summary};
 use super::verification::{PROTOCOL, Verification, identify, verify};
 use crate::config::EvaluationConfig;
 use crate::dataset::IdentityDataset;
@@ -12,7 +11,7 @@ use crate::progress::Progress;
 use crate::store;
 use candle_core::Device;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -132,46 +131,6 @@ pub struct Run {
     pub curve: Vec<CurvePoint>,
     /// Time of training, in seconds, interruptions left out. Not part of any hash.
     pub seconds: f64,
-}
-
-/// The figures of one arm over all seeds, beside the baseline's.
-#[derive(Clone, Debug, Serialize)]
-pub struct ArmResult {
-    /// Which.
-    pub arm: Arm,
-    /// What it was trained on, in words.
-    pub description: String,
-    /// Accuracy of verification.
-    pub accuracy: Summary,
-    /// Other figures of verification and identification.
-    pub figures: BTreeMap<String, Summary>,
-    /// Gain against the baseline; none for the baseline.
-    pub gain: Option<Gain>,
-    /// Mean time of a training, in seconds.
-    pub seconds: f64,
-}
-
-/// Difference of accuracy to the baseline of the same seed.
-#[derive(Clone, Debug, Serialize)]
-pub struct Gain {
-    /// Mean over seeds, as a fraction.
-    pub accuracy_gain: f64,
-    /// The difference of each seed.
-    pub by_seed: Vec<f64>,
-    /// 95 % interval over paired seeds (Student's t); none with a single seed.
-    pub ci95_seeds: Option<(f64, f64)>,
-    /// 95 % interval over pairs of images (bootstrap of differences averaged over seeds).
-    pub ci95_pairs: (f64, f64),
-}
-
-impl Gain {
-    /// The interval of both sources of chance together: half-widths add as those of independent errors do.
-    pub fn ci95(&self) -> (f64, f64) {
-        let gain = self.accuracy_gain;
-        let joint = |pairs: f64, seeds: Option<f64>| (pairs - gain).hypot(seeds.map_or(0.0, |s| s - gain));
-        let (low, high) = self.ci95_pairs;
-        (gain - joint(low, self.ci95_seeds.map(|s| s.0)), gain + joint(high, self.ci95_seeds.map(|s| s.1)))
-    }
 }
 
 /// Trains and tests recognisers, and keeps every outcome in a folder.
@@ -330,61 +289,4 @@ pub fn class_means(embeddings: &Embeddings, images: &IdentityDataset) -> Embeddi
         row.iter_mut().for_each(|v| *v /= norm);
     }
     Embeddings { size, values }
-}
-
-/// One figure of an outcome.
-type Figure = fn(&Run) -> Option<f64>;
-
-/// Summarises `runs`: an entry for each arm, in their order, with gains against [`Arm::Real`].
-pub fn summarise(runs: &[Run]) -> Vec<ArmResult> {
-    let of = |arm: Arm| -> Vec<&Run> { runs.iter().filter(|r| r.arm == arm).collect() };
-    let baseline = of(Arm::Real);
-    let arms: Vec<Arm> = Arm::ALL.into_iter().filter(|a| !of(*a).is_empty()).collect();
-    arms.into_iter()
-        .map(|arm| {
-            let own = of(arm);
-            let over = |f: &dyn Fn(&Run) -> Option<f64>| {
-                let values: Vec<f64> = own.iter().filter_map(|r| f(r)).collect();
-                (!values.is_empty()).then(|| statistics::summary(&values))
-            };
-            let figure: [(&str, Figure); 6] = [
-                ("tar_at_far_1e2", |r| Some(r.verification.tar_at_far_1e2)),
-                ("tar_at_far_1e3", |r| Some(r.verification.tar_at_far_1e3)),
-                ("eer", |r| Some(r.verification.eer)),
-                ("auc", |r| Some(r.verification.auc)),
-                ("rank1", |r| r.rank1),
-                ("rank5", |r| r.rank5),
-            ];
-            let figures = figure.into_iter().filter_map(|(name, f)| Some((name.to_owned(), over(&f)?))).collect();
-            let accuracies: Vec<f64> = own.iter().map(|r| r.verification.accuracy).collect();
-            ArmResult {
-                arm,
-                description: arm.description().into(),
-                accuracy: statistics::summary(&accuracies),
-                figures,
-                gain: if arm == Arm::Real { None } else { gain(&own, &baseline) },
-                seconds: own.iter().map(|r| r.seconds).sum::<f64>() / own.len() as f64,
-            }
-        })
-        .collect()
-}
-
-/// Gain of `runs` over the baseline's of the same seeds.
-fn gain(runs: &[&Run], baseline: &[&Run]) -> Option<Gain> {
-    let paired: Vec<(&Run, &Run)> =
-        runs.iter().filter_map(|r| Some((*r, *baseline.iter().find(|b| b.seed == r.seed)?))).collect();
-    let by_seed: Vec<f64> = paired.iter().map(|(r, b)| r.verification.accuracy - b.verification.accuracy).collect();
-    let pairs = paired.first()?.0.verification.correct.len();
-    let by_pair: Vec<f64> = (0..pairs)
-        .map(|i| {
-            let right = |r: &Run| f64::from(u8::from(r.verification.correct[i]));
-            paired.iter().map(|(r, b)| right(r) - right(b)).sum::<f64>() / paired.len() as f64
-        })
-        .collect();
-    Some(Gain {
-        accuracy_gain: statistics::summary(&by_seed).mean,
-        ci95_seeds: statistics::t_interval(&by_seed),
-        ci95_pairs: statistics::bootstrap_interval(&by_pair),
-        by_seed,
-    })
 }

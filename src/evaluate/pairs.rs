@@ -55,8 +55,8 @@ impl PairSet {
         let images = images.ok_or_else(|| Error::Usage(format!("{}: name its images too", pairs.display())))?;
         let mut wanted = BTreeSet::new();
         named.iter().for_each(|p| wanted.extend([p.left.clone(), p.right.clone()]));
-        let found = if extension == "txt" {
-            read_folder(Path::new(images), &wanted, image_size)?
+        let (found, groups) = if extension == "txt" {
+            (read_folder(Path::new(images), &wanted, image_size)?, BTreeMap::new())
         } else {
             read_manifest(images, &wanted, columns, policy, image_size)?
         };
@@ -72,7 +72,8 @@ impl PairSet {
             labels.push(persons.binary_search(&key.0).unwrap_or_default() as u32);
         }
         let listed = named.iter().map(|p| (index[&p.left], index[&p.right], p.is_same, p.fold)).collect();
-        Self::new(name, IdentityDataset::new(image_size, pixels, labels, persons)?, listed)
+        let images = IdentityDataset::new(image_size, pixels, labels, persons)?.with_groups(groups);
+        Self::new(name, images, listed)
     }
 
     /// insightface's verification set: a pickle of encoded images and of whether each two of them show one person.
@@ -267,19 +268,19 @@ fn read_folder(root: &Path, wanted: &BTreeSet<(String, String)>, image_size: usi
     wanted.par_iter().map(read).collect()
 }
 
-/// The wanted images of a manifest, by identity and image_id.
+/// The wanted images of a manifest, by identity and image_id, and the groups of identities.
 fn read_manifest(
     spec: &str,
     wanted: &BTreeSet<(String, String)>,
     columns: &Columns,
     policy: Option<&Policy>,
     image_size: usize,
-) -> Result<Found> {
+) -> Result<(Found, BTreeMap<String, String>)> {
     let mut manifest = Manifest::open(spec, columns)?;
     if let Some(policy) = policy {
         manifest = manifest.restrict(policy)?;
     }
-    let mut found = Found::new();
+    let (mut found, mut groups) = (Found::new(), BTreeMap::new());
     manifest.read(true, |rows| {
         let decoded: Vec<_> = rows
             .par_iter()
@@ -291,13 +292,16 @@ fn read_manifest(
         for (key, pixels, row) in decoded {
             let failed = |e: &str| Error::Manifest(format!("{}: row {}: {e}", row.file, row.row));
             let pixels = pixels.map_err(|e| failed(&e))?;
+            if let Some(group) = &row.group {
+                groups.entry(key.0.clone()).or_insert(group.clone());
+            }
             if found.insert(key, pixels).is_some() {
                 return Err(failed("a second image of this identity has the same image_id"));
             }
         }
         Ok(())
     })?;
-    Ok(found)
+    Ok((found, groups))
 }
 
 #[cfg(test)]

@@ -3,9 +3,10 @@
 //!
 //! Held-out images are cut in two: one half is the reference (of distances, and for the thresholds), the other the level.
 
-use super::comparison::{Material, class_means};
+use super::comparison::Material;
 use super::copies;
 use super::distribution::{Distances, NEIGHBOURS, distances};
+use super::figures::{diversity, equal_error, present, quantile, score, similarity_to_others, top, uniqueness};
 use super::judge::Judge;
 use super::recogniser::{Embeddings, Recogniser, dot};
 use crate::config::EvaluationConfig;
@@ -20,8 +21,6 @@ const SAMPLE: usize = 4000;
 const COPY_LIMIT: f64 = 0.98;
 /// Share of held-out real images whose similarity to a training image does not count as a copy.
 const NATURAL: f64 = 0.999;
-/// Images of an identity that its diversity is measured on, at most.
-const DIVERSITY_IMAGES: usize = 20;
 
 /// Figures of one kind of images. All but `score` and the distances are fractions.
 #[derive(Clone, Debug, Serialize)]
@@ -93,6 +92,9 @@ pub struct Quality {
     /// The (training, synthetic) images that are most similar to each other, most similar first.
     #[serde(skip)]
     pub nearest: Vec<NearPair>,
+    /// The synthetic images of existing identities that least show theirs.
+    #[serde(skip)]
+    pub failing: Vec<Failing>,
 }
 
 /// A training image and a synthetic one.
@@ -106,11 +108,30 @@ pub struct NearPair {
     pub similarity: f32,
 }
 
-/// Pairs that are kept.
-const NEAREST: usize = 12;
+/// A synthetic image that does not pass for what it should show.
+#[derive(Clone, Debug)]
+pub struct Failing {
+    /// Label of its identity.
+    pub label: u32,
+    /// Its pixels.
+    pub synthetic: Vec<u8>,
+    /// What speaks against it.
+    pub reason: String,
+}
 
-/// The figures of some images, and of each of them: similarity to its identity, most similar training image.
-type Judged = (Figures, Vec<f32>, Vec<copies::Nearest>);
+/// Pairs, and failing images, that are kept.
+const SHOWN: usize = 12;
+
+/// The figures of some images, and what is known of each of them.
+struct Judged {
+    figures: Figures,
+    /// Similarity to its identity.
+    similarity: Vec<f32>,
+    /// Its most similar training image.
+    found: Vec<copies::Nearest>,
+    /// The identity that the recogniser takes it for.
+    taken_for: Vec<usize>,
+}
 
 /// What images are measured with.
 struct Measures<'a> {
@@ -144,7 +165,8 @@ impl Measures<'_> {
         let near: Vec<f64> = found.iter().map(|n| f64::from(n.similarity)).collect();
         let cosines = recogniser.class_cosines(images)?;
         let share = |n: usize| n as f64 / images.len() as f64;
-        let right = (0..images.len()).filter(|i| known && top(&cosines[*i]) == label(*i)).count();
+        let taken_for: Vec<usize> = cosines.iter().map(|c| top(c)).collect();
+        let right = (0..images.len()).filter(|i| known && taken_for[*i] == label(*i)).count();
         let figures = Figures {
             images: images.len(),
             top1: known.then(|| share(right)),
@@ -161,7 +183,7 @@ impl Measures<'_> {
                 share: share(near.iter().filter(|n| **n > self.copy_limit).count()),
             },
         };
-        Ok((figures, similarity, found))
+        Ok(Judged { figures, similarity, found, taken_for })
     }
 
     fn consistent(&self, similarity: f32) -> bool {
@@ -179,21 +201,38 @@ impl Measures<'_> {
         (n > NEIGHBOURS).then(|| (n, distances(&cut(reference), &cut(examined))))
     }
 
+    /// The images that fail, least similar to their identity first.
+    fn failing(&self, images: &IdentityDataset, judged: &Judged) -> Vec<Failing> {
+        let reason = |i: usize| {
+            let (similarity, near, taken_for) = (judged.similarity[i], judged.found[i].similarity, judged.taken_for[i]);
+            if f64::from(near) > self.copy_limit {
+                Some(format!("copy: similarity {near:.3} to a training image"))
+            } else if taken_for != images.labels()[i] as usize {
+                Some(format!("taken for {}", images.identities()[taken_for]))
+            } else if !self.consistent(similarity) {
+                Some(format!("similarity {similarity:.2} to its identity, below {:.2}", self.judge.threshold))
+            } else {
+                None
+            }
+        };
+        let mut order: Vec<usize> = (0..images.len()).collect();
+        order.sort_by(|a, b| judged.similarity[*a].total_cmp(&judged.similarity[*b]));
+        let failing = order.into_iter().filter_map(|i| {
+            Some(Failing { label: images.labels()[i], synthetic: images.image(i).to_vec(), reason: reason(i)? })
+        });
+        failing.take(SHOWN).collect()
+    }
+
     /// Figures by identity.
-    fn by_identity(
-        &self,
-        images: &IdentityDataset,
-        similarity: &[f32],
-        found: &[copies::Nearest],
-    ) -> Vec<IdentityFigures> {
+    fn by_identity(&self, images: &IdentityDataset, judged: &Judged) -> Vec<IdentityFigures> {
         let figures = |label: u32| {
             let own = images.images_of(label);
-            let consistent = own.iter().filter(|i| self.consistent(similarity[**i])).count();
+            let consistent = own.iter().filter(|i| self.consistent(judged.similarity[**i])).count();
             IdentityFigures {
                 identity: images.identities()[label as usize].clone(),
                 images: own.len(),
                 consistency: consistent as f64 / own.len() as f64,
-                nearest: own.iter().map(|i| f64::from(found[*i].similarity)).fold(-1.0, f64::max),
+                nearest: own.iter().map(|i| f64::from(judged.found[*i].similarity)).fold(-1.0, f64::max),
             }
         };
         present(images).map(figures).collect()
@@ -227,32 +266,34 @@ pub fn measure(
     let (training, scale) = (&material.real, config.recipe.scale);
     let measures = Measures { judge: &judge, training, reference: embedded, scale, copy_limit };
     let real = match &halves {
-        Some((_, level)) => Some(measures.figures("copies (held out)", level, true, progress)?.0),
+        Some((_, level)) => Some(measures.figures("copies (held out)", level, true, progress)?.figures),
         None => None,
     };
-    let (mut near, mut identities) = (Vec::new(), Vec::new());
+    let (mut near, mut identities, mut failing) = (Vec::new(), Vec::new(), Vec::new());
     let mut synthetic = |name: &str, images: &Option<IdentityDataset>, known: bool| -> Result<Option<Figures>> {
         let Some(images) = images else { return Ok(None) };
         let images = images.subset(&sample(images))?;
-        let (figures, similarity, found) = measures.figures(name, &images, known, progress)?;
+        let judged = measures.figures(name, &images, known, progress)?;
         if known {
-            identities = measures.by_identity(&images, &similarity, &found);
+            identities = measures.by_identity(&images, &judged);
+            failing = measures.failing(&images, &judged);
         }
         let pair = |(i, n): (usize, &copies::Nearest)| NearPair {
             training: n.index,
             synthetic: images.image(i).to_vec(),
             similarity: n.similarity,
         };
-        near.extend(found.iter().enumerate().map(pair));
+        near.extend(judged.found.iter().enumerate().map(pair));
         near.sort_by(|a, b| b.similarity.total_cmp(&a.similarity));
-        near.truncate(NEAREST);
-        Ok(Some(figures))
+        near.truncate(SHOWN);
+        Ok(Some(judged.figures))
     };
     let existing = synthetic("copies (existing)", &material.existing, true)?;
     let new = synthetic("copies (new)", &material.new, false)?;
     let (identity_threshold, calibrated) = (judge.threshold, halves.is_some());
+    let nearest = near;
     let quality =
-        Quality { real, existing, new, copy_limit, identity_threshold, calibrated, identities, nearest: near };
+        Quality { real, existing, new, copy_limit, identity_threshold, calibrated, identities, nearest, failing };
     Ok((quality, judge))
 }
 
@@ -266,11 +307,6 @@ fn nearest(
     let found = copies::search(images, training, progress)?;
     progress.finish();
     Ok(found)
-}
-
-/// Labels that have images.
-fn present(images: &IdentityDataset) -> impl Iterator<Item = u32> {
-    (0..images.identities().len() as u32).filter(|l| !images.images_of(*l).is_empty())
 }
 
 /// The first images of each identity, see [`SAMPLE`].
@@ -287,96 +323,4 @@ fn halves(images: &IdentityDataset) -> Result<Option<(IdentityDataset, IdentityD
     }
     let half = |part: usize| images.subset(&ordered.iter().skip(part).step_by(2).copied().collect::<Vec<_>>());
     Ok(Some((half(0)?, half(1)?)))
-}
-
-/// Cosine of each image to the mean of the other images of its label; of the only one to itself.
-fn similarity_to_others(embeddings: &Embeddings, images: &IdentityDataset) -> Vec<f32> {
-    let of = |i: usize| {
-        let own = images.images_of(images.labels()[i]);
-        let mut sum = vec![0.0; embeddings.size];
-        for j in own.iter().filter(|j| **j != i || own.len() == 1) {
-            sum.iter_mut().zip(embeddings.row(*j)).for_each(|(s, v)| *s += v);
-        }
-        dot(embeddings.row(i), &sum) / dot(&sum, &sum).sqrt().max(1e-12)
-    };
-    (0..images.len()).map(of).collect()
-}
-
-/// Index of the largest value.
-fn top(values: &[f32]) -> usize {
-    (0..values.len()).max_by(|a, b| values[*a].total_cmp(&values[*b]).then(b.cmp(a))).unwrap_or_default()
-}
-
-/// The value that `share` of `values` do not exceed.
-fn quantile(mut values: Vec<f64>, share: f64) -> Option<f64> {
-    values.sort_by(f64::total_cmp);
-    values.get(((values.len() as f64 * share).ceil() as usize).saturating_sub(1)).copied()
-}
-
-/// See [`Figures::score`].
-fn score(cosines: &[Vec<f32>], scale: f64) -> f64 {
-    let softmax = |row: &Vec<f32>| -> Vec<f64> {
-        let largest = row.iter().fold(f32::MIN, |a, b| a.max(*b));
-        let e: Vec<f64> = row.iter().map(|c| (scale * f64::from(c - largest)).exp()).collect();
-        let sum: f64 = e.iter().sum();
-        e.into_iter().map(|v| v / sum).collect()
-    };
-    let each: Vec<Vec<f64>> = cosines.iter().map(softmax).collect();
-    let mut mean = vec![0.0; cosines.first().map_or(0, Vec::len)];
-    for p in &each {
-        mean.iter_mut().zip(p).for_each(|(m, p)| *m += p / each.len() as f64);
-    }
-    let divergence =
-        |p: &Vec<f64>| -> f64 { p.iter().zip(&mean).filter(|(p, _)| **p > 0.0).map(|(p, m)| p * (p / m).ln()).sum() };
-    (each.iter().map(divergence).sum::<f64>() / each.len().max(1) as f64).exp()
-}
-
-/// See [`Figures::uniqueness`]: identities that no earlier unique one is taken for.
-fn uniqueness(embeddings: &Embeddings, images: &IdentityDataset, threshold: f64) -> f64 {
-    let centres = class_means(embeddings, images);
-    let mut unique: Vec<usize> = Vec::new();
-    for i in present(images).map(|l| l as usize) {
-        if unique.iter().all(|j| f64::from(centres.cosine_similarity(i, *j)) < threshold) {
-            unique.push(i);
-        }
-    }
-    unique.len() as f64 / present(images).count().max(1) as f64
-}
-
-/// See [`Figures::diversity`].
-fn diversity(images: &IdentityDataset) -> Option<f64> {
-    let mut means = Vec::new();
-    for label in present(images) {
-        let some = images.images_of(label).iter().take(DIVERSITY_IMAGES);
-        let own: Vec<Vec<f32>> = some.map(|i| copies::whole(images, *i)).collect();
-        let pairs = (0..own.len()).flat_map(|j| (0..j).map(move |i| (i, j)));
-        let distances: Vec<f64> = pairs.map(|(i, j)| 1.0 - f64::from(dot(&own[i], &own[j]))).collect();
-        if !distances.is_empty() {
-            means.push(distances.iter().sum::<f64>() / distances.len() as f64);
-        }
-    }
-    (!means.is_empty()).then(|| means.iter().sum::<f64>() / means.len() as f64)
-}
-
-/// Equal error rate of images against the centres of all identities, and its threshold.
-fn equal_error(embeddings: &Embeddings, labels: &[u32], centres: &Embeddings) -> (f64, f64) {
-    let mut scored: Vec<(f32, bool)> = Vec::new();
-    for (i, label) in labels.iter().enumerate() {
-        scored.extend((0..centres.len()).map(|c| (dot(embeddings.row(i), centres.row(c)), c == *label as usize)));
-    }
-    scored.sort_by(|a, b| b.0.total_cmp(&a.0));
-    let genuine = labels.len() as f64;
-    let impostors = (scored.len() - labels.len()).max(1) as f64;
-    let (mut accepted, mut wrongly) = (0.0, 0.0);
-    for (similarity, own) in &scored {
-        if *own {
-            accepted += 1.0;
-        } else {
-            wrongly += 1.0;
-        }
-        if wrongly / impostors >= 1.0 - accepted / genuine {
-            return (wrongly / impostors, f64::from(*similarity));
-        }
-    }
-    (0.0, -1.0)
 }

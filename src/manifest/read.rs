@@ -81,6 +81,8 @@ pub struct Row {
     pub split: Option<String>,
     /// Value of `image_id`.
     pub image_id: Option<String>,
+    /// Value of `group`.
+    pub group: Option<String>,
     /// The picture.
     pub image: ImageSource,
 }
@@ -101,14 +103,13 @@ pub(super) fn read_part(
     f: &mut impl FnMut(Vec<Row>) -> Result<ControlFlow<()>>,
 ) -> Result<()> {
     let layout = &part.layout;
-    let fields =
-        [Some(&layout.identity), layout.split.as_ref(), layout.identity_set.as_ref(), layout.image_id.as_ref()];
-    let mut wanted: Vec<usize> = fields
-        .into_iter()
-        .chain(part.terms.iter().flat_map(|t| &t.fields).map(Some))
+    let optional = [&layout.split, &layout.identity_set, &layout.image_id, &layout.group].into_iter().flatten();
+    let mut wanted: Vec<usize> = std::iter::once(&layout.identity)
+        .chain(optional)
+        .chain(part.terms.iter().flat_map(|t| &t.fields))
         .filter_map(|f| match f {
-            Some(Field::Column(i)) => Some(*i),
-            _ => None,
+            Field::Column(i) => Some(*i),
+            Field::Folder(_) => None,
         })
         .collect();
     // Lists are always read: their lengths are the numbers of images.
@@ -139,6 +140,7 @@ pub(super) fn read_part(
             let split = text(layout.split.as_ref())?;
             let set = text(layout.identity_set.as_ref())?;
             let image_id = text(layout.image_id.as_ref())?;
+            let group = text(layout.group.as_ref())?;
             let permitted = match &part.terms {
                 Some(Terms { policy, fields: [consent, purpose, expires] }) => {
                     let (consent, purpose, expires) =
@@ -166,6 +168,7 @@ pub(super) fn read_part(
                         identity_set: set[r].clone(),
                         split: split[r].clone(),
                         image_id: image_id[r].clone(),
+                        group: group[r].clone(),
                         image,
                     });
                 }

@@ -27,6 +27,8 @@ pub const SPLIT: &str = "split";
 pub const DEFAULT_SET: &str = "default";
 /// Optional column: name of the image within its identity, by which lists of pairs name images.
 pub const IMAGE_ID: &str = "image_id";
+/// Optional column: a group of identities (of age, say), by which an evaluation tabulates its figures.
+pub const GROUP: &str = "group";
 /// Optional column: one model is trained for each value.
 pub const IDENTITY_SET: &str = "identity_set";
 
@@ -52,6 +54,7 @@ pub(crate) struct Layout {
     pub split: Option<Field>,
     pub identity_set: Option<Field>,
     pub image_id: Option<Field>,
+    pub group: Option<Field>,
 }
 
 /// A text value: a column of the file or a `key=value` folder.
@@ -102,8 +105,9 @@ impl Layout {
             }
         };
         // Of another type it is somebody else's column.
-        let image_id = text(IMAGE_ID).unwrap_or_default();
-        Ok(Self { identity, image, kind, list, split: text(SPLIT)?, identity_set: text(IDENTITY_SET)?, image_id })
+        let (image_id, group) = (text(IMAGE_ID).unwrap_or_default(), text(GROUP).unwrap_or_default());
+        let (split, identity_set) = (text(SPLIT)?, text(IDENTITY_SET)?);
+        Ok(Self { identity, image, kind, list, split, identity_set, image_id, group })
     }
 }
 

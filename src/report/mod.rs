@@ -1,12 +1,18 @@
 //! The evaluation report: plain data in, one self-contained HTML page and one versioned JSON object out.
 
 mod plots;
+mod tables;
+mod verdict;
+
+pub use verdict::verdict;
 
 use crate::config::{EvaluationConfig, to_toml};
 use crate::dataset::IdentityDataset;
 use crate::error::{Error, Result};
-use crate::evaluate::comparison::{Arm, ArmResult, Gain, Material, Run};
-use crate::evaluate::quality::{Figures, NearPair, Quality};
+use crate::evaluate::comparison::{Material, Run};
+use crate::evaluate::gain::ArmResult;
+use crate::evaluate::groups::by_group;
+use crate::evaluate::quality::{Failing, NearPair, Quality};
 use crate::evaluate::verification::PROTOCOL;
 use crate::train::grid::encode_png;
 use askama::Template;
@@ -14,6 +20,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use plots::{Interval, Line};
 use serde_json::json;
+use tables::{ArmRow, Group, Person, arm_row, columns, group_rows, person_rows, quality_rows};
 
 /// Version of `report.json`.
 pub const VERSION: u32 = 1;
@@ -45,67 +52,9 @@ pub struct Report<'a> {
     pub quality: &'a Quality,
 }
 
-/// One sentence: the gain of the arm with synthetic images that stands best, and whether its interval allows to believe in it.
-/// Arms compare by the lower ends of their intervals.
-pub fn verdict(arms: &[ArmResult], pairs: usize) -> String {
-    let synthetic = |a: &&ArmResult| matches!(a.arm, Arm::Existing | Arm::New | Arm::Both | Arm::Pretrain);
-    let gained: Vec<(&ArmResult, &Gain)> =
-        arms.iter().filter(synthetic).filter_map(|a| Some((a, a.gain.as_ref()?))).collect();
-    let best = gained.iter().max_by(|a, b| a.1.ci95().0.total_cmp(&b.1.ci95().0));
-    let Some((best, gain)) = best else {
-        return "No arm with synthetic images was trained, so no gain was measured.".into();
-    };
-    let (low, high) = gain.ci95();
-    let seeds = gain.by_seed.len();
-    let basis = format!(
-        "95 % interval {:+.2} to {:+.2}, {seeds} paired seed{}, {pairs} pairs, best of {} arm{}",
-        100.0 * low,
-        100.0 * high,
-        if seeds == 1 { "" } else { "s" },
-        gained.len(),
-        if gained.len() == 1 { "" } else { "s" }
-    );
-    let points = 100.0 * gain.accuracy_gain;
-    let what = best.description.trim_start_matches("baseline + ");
-    if seeds == 1 {
-        format!("One seed alone cannot show a gain: the best arm ({what}) stands at {points:+.2} points ({basis}).")
-    } else if low > 0.0 {
-        format!(
-            "Yes: {what} gain {points:+.2} points of accuracy over real images with the usual augmentation ({basis})."
-        )
-    } else if high < 0.0 {
-        format!("No: even the best arm ({what}) loses accuracy, {points:+.2} points ({basis}).")
-    } else {
-        format!(
-            "Not shown: the best arm ({what}) stands at {points:+.2} points, and the interval holds zero ({basis})."
-        )
-    }
-}
-
-struct ArmRow {
-    name: &'static str,
-    description: String,
-    accuracy: String,
-    gain: String,
-    tar2: String,
-    tar3: String,
-    eer: String,
-    auc: String,
-    rank1: String,
-    seconds: String,
-}
-
 struct Picture {
     name: String,
     image: String,
-}
-
-struct Person {
-    identity: String,
-    real: usize,
-    synthetic: usize,
-    consistent: String,
-    nearest: String,
 }
 
 #[derive(Template)]
@@ -123,6 +72,7 @@ struct Page {
     batch_size: usize,
     arms: Vec<ArmRow>,
     gains: Option<String>,
+    groups: Vec<Group>,
     roc: String,
     curves: String,
     rows: Vec<Picture>,
@@ -132,6 +82,7 @@ struct Page {
     copy_limit: String,
     calibrated: bool,
     nearest: Vec<Picture>,
+    failing: Vec<Picture>,
     persons: Vec<Person>,
     configuration: String,
 }
@@ -157,6 +108,7 @@ impl Report<'_> {
             "identities": self.material.real.identities().len(),
             "config": self.config,
             "arms": self.arms,
+            "groups": by_group(self.runs, &self.material.test),
             "runs": self.runs,
             "quality": self.quality,
         })
@@ -184,6 +136,7 @@ impl Report<'_> {
             batch_size: self.config.recipe.batch_size,
             arms: self.arms.iter().map(arm_row).collect(),
             gains: self.gain_plot(),
+            groups: group_rows(self.arms, by_group(self.runs, &m.test)),
             roc: plots::lines(
                 &first.iter().map(roc).collect::<Vec<_>>(),
                 ("false acceptance rate", "true acceptance rate"),
@@ -197,7 +150,8 @@ impl Report<'_> {
             copy_limit: format!("{:.3}", self.quality.copy_limit),
             calibrated: self.quality.calibrated,
             nearest: self.nearest()?,
-            persons: self.persons(),
+            failing: self.failing()?,
+            persons: person_rows(&m.real, &self.quality.identities),
             configuration: format!(
                 "manifest {}\ntraining images {}\nsynthetic images {} and {}\ntest {}\naugment {}\n\n{}",
                 self.manifest_hash,
@@ -259,84 +213,20 @@ impl Report<'_> {
         self.quality.nearest.iter().map(picture).collect()
     }
 
-    fn persons(&self) -> Vec<Person> {
-        let m = self.material;
-        let figures = &self.quality.identities;
-        let mut order: Vec<usize> = (0..figures.len()).collect();
-        order.sort_by(|a, b| figures[*a].consistency.total_cmp(&figures[*b].consistency));
-        order
-            .into_iter()
-            .map(|i| Person {
-                identity: figures[i].identity.clone(),
-                real: m
-                    .real
-                    .identities()
-                    .binary_search(&figures[i].identity)
-                    .map_or(0, |l| m.real.images_of(l as u32).len()),
-                synthetic: figures[i].images,
-                consistent: format!("{:.2}", figures[i].consistency),
-                nearest: format!("{:.3}", figures[i].nearest),
-            })
-            .collect()
+    fn failing(&self) -> Result<Vec<Picture>> {
+        let real = &self.material.real;
+        let picture = |f: &Failing| {
+            let own = real.image(real.images_of(f.label)[0]);
+            let image = strip(&[own, &f.synthetic], real.image_size())?;
+            Ok(Picture { name: format!("{}: {}", real.identities()[f.label as usize], f.reason), image })
+        };
+        self.quality.failing.iter().map(picture).collect()
     }
 }
 
 /// Number of images and identities, and their hash.
 fn images(d: &IdentityDataset) -> serde_json::Value {
     json!({ "images": d.len(), "identities": d.identities().len(), "hash": d.hash() })
-}
-
-fn arm_row(a: &ArmResult) -> ArmRow {
-    let figure = |name: &str| a.figures.get(name).map_or("–".to_owned(), |s| format!("{:.3}", s.mean));
-    ArmRow {
-        name: a.arm.name(),
-        description: a.description.clone(),
-        accuracy: a.accuracy.percent(),
-        gain: a.gain.as_ref().map_or("–".into(), |g| {
-            let (low, high) = g.ci95();
-            format!("{:+.2} ({:+.2} to {:+.2})", 100.0 * g.accuracy_gain, 100.0 * low, 100.0 * high)
-        }),
-        tar2: figure("tar_at_far_1e2"),
-        tar3: figure("tar_at_far_1e3"),
-        eer: figure("eer"),
-        auc: figure("auc"),
-        rank1: figure("rank1"),
-        seconds: format!("{:.0}", a.seconds),
-    }
-}
-
-/// The kinds of images that have figures.
-fn columns(q: &Quality) -> Vec<(&'static str, &Figures)> {
-    let all = [("held-out real", &q.real), ("synthetic", &q.existing), ("new identities", &q.new)];
-    all.into_iter().filter_map(|(name, f)| Some((name, f.as_ref()?))).collect()
-}
-
-fn quality_rows(q: &Quality) -> Vec<(&'static str, Vec<String>)> {
-    type Cell = fn(&Figures) -> Option<f64>;
-    let rows: [(&'static str, Cell); 18] = [
-        ("images looked at", |f| Some(f.images as f64)),
-        ("top-1 as its identity", |f| f.top1),
-        ("exp(E KL) over identities", |f| Some(f.score)),
-        ("mean similarity to its identity", |f| Some(f.similarity)),
-        ("consistency", |f| Some(f.consistency)),
-        ("uniqueness of identities", |f| Some(f.uniqueness)),
-        ("diversity within an identity", |f| f.diversity),
-        ("EER against identity means", |f| f.eer),
-        ("images that the next six compare", |f| Some(f.distances?.0 as f64)),
-        ("Frechet distance of embeddings", |f| Some(f.distances?.1.frechet)),
-        ("kernel distance of embeddings, x 1000", |f| Some(f.distances?.1.kernel * 1000.0)),
-        ("precision (5 neighbours)", |f| Some(f.distances?.1.precision)),
-        ("recall (5 neighbours)", |f| Some(f.distances?.1.recall)),
-        ("density (5 neighbours)", |f| Some(f.distances?.1.density)),
-        ("coverage (5 neighbours)", |f| Some(f.distances?.1.coverage)),
-        ("mean similarity to nearest training image", |f| Some(f.copies.mean)),
-        ("99 % are below", |f| Some(f.copies.high)),
-        ("share of copies", |f| Some(f.copies.share)),
-    ];
-    let columns = columns(q);
-    let shown = |v: f64| if v.fract() == 0.0 && v >= 10.0 { format!("{v:.0}") } else { format!("{v:.3}") };
-    let cells = |cell: &Cell| columns.iter().map(|(_, f)| cell(f).map_or("–".into(), shown)).collect();
-    rows.iter().map(|(name, cell)| (*name, cells(cell))).collect()
 }
 
 /// Images side by side, as a data URI of a PNG.
@@ -350,39 +240,4 @@ fn strip(images: &[&[u8]], size: usize) -> Result<String> {
         }
     }
     Ok(format!("data:image/png;base64,{}", STANDARD.encode(encode_png(&canvas, width, size)?)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::evaluate::comparison::Gain;
-    use crate::evaluate::statistics::summary;
-
-    fn arm(arm: Arm, gains: &[f64]) -> ArmResult {
-        let gain = (!gains.is_empty()).then(|| Gain {
-            accuracy_gain: summary(gains).mean,
-            by_seed: gains.to_vec(),
-            ci95_seeds: crate::evaluate::statistics::t_interval(gains),
-            ci95_pairs: (summary(gains).mean - 0.005, summary(gains).mean + 0.005),
-        });
-        ArmResult {
-            arm,
-            description: arm.description().into(),
-            accuracy: summary(&[0.8, 0.81]),
-            figures: std::collections::BTreeMap::new(),
-            gain,
-            seconds: 1.0,
-        }
-    }
-
-    #[test]
-    fn the_verdict_believes_only_intervals_above_zero() {
-        let of =
-            |gains: &[f64]| verdict(&[arm(Arm::Real, &[]), arm(Arm::Repeats, &[0.5, 0.5]), arm(Arm::New, gains)], 100);
-        assert!(of(&[0.02, 0.021, 0.022]).starts_with("Yes: new identities gain +2.10 points"));
-        assert!(of(&[0.03, -0.02, 0.02]).starts_with("Not shown"));
-        assert!(of(&[-0.03, -0.031, -0.032]).starts_with("No:"));
-        assert!(of(&[0.05]).starts_with("One seed alone"));
-        assert!(verdict(&[arm(Arm::Real, &[])], 100).starts_with("No arm with synthetic"));
-    }
 }

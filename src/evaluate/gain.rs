@@ -1,0 +1,112 @@
+//! What the outcomes of a comparison say: each arm's figures over seeds, and its gain over the baseline.
+
+use super::comparison::{Arm, Run};
+use super::statistics::{self, Summary};
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// The figures of one arm over all seeds, beside the baseline's.
+#[derive(Clone, Debug, Serialize)]
+pub struct ArmResult {
+    /// Which.
+    pub arm: Arm,
+    /// What it was trained on, in words.
+    pub description: String,
+    /// Accuracy of verification.
+    pub accuracy: Summary,
+    /// Other figures of verification and identification.
+    pub figures: BTreeMap<String, Summary>,
+    /// Gain against the baseline; none for the baseline.
+    pub gain: Option<Gain>,
+    /// Mean time of a training, in seconds.
+    pub seconds: f64,
+}
+
+/// Difference of accuracy to the baseline of the same seed.
+#[derive(Clone, Debug, Serialize)]
+pub struct Gain {
+    /// Mean over seeds, as a fraction.
+    pub accuracy_gain: f64,
+    /// The difference of each seed.
+    pub by_seed: Vec<f64>,
+    /// 95 % interval over paired seeds (Student's t); none with a single seed.
+    pub ci95_seeds: Option<(f64, f64)>,
+    /// 95 % interval over pairs of images (bootstrap of differences averaged over seeds).
+    pub ci95_pairs: (f64, f64),
+}
+
+impl Gain {
+    /// From the differences of each seed, and of each pair of images (averaged over seeds).
+    pub(super) fn new(by_seed: Vec<f64>, by_pair: &[f64]) -> Self {
+        Self {
+            accuracy_gain: statistics::summary(&by_seed).mean,
+            ci95_seeds: statistics::t_interval(&by_seed),
+            ci95_pairs: statistics::bootstrap_interval(by_pair),
+            by_seed,
+        }
+    }
+
+    /// The interval of both sources of chance together: half-widths add as those of independent errors do.
+    pub fn ci95(&self) -> (f64, f64) {
+        let gain = self.accuracy_gain;
+        let joint = |pairs: f64, seeds: Option<f64>| (pairs - gain).hypot(seeds.map_or(0.0, |s| s - gain));
+        let (low, high) = self.ci95_pairs;
+        (gain - joint(low, self.ci95_seeds.map(|s| s.0)), gain + joint(high, self.ci95_seeds.map(|s| s.1)))
+    }
+}
+
+/// One figure of an outcome.
+type Figure = fn(&Run) -> Option<f64>;
+
+/// Summarises `runs`: an entry for each arm, in their order, with gains against [`Arm::Real`].
+pub fn summarise(runs: &[Run]) -> Vec<ArmResult> {
+    let of = |arm: Arm| -> Vec<&Run> { runs.iter().filter(|r| r.arm == arm).collect() };
+    let baseline = of(Arm::Real);
+    let arms: Vec<Arm> = Arm::ALL.into_iter().filter(|a| !of(*a).is_empty()).collect();
+    arms.into_iter()
+        .map(|arm| {
+            let own = of(arm);
+            let over = |f: &dyn Fn(&Run) -> Option<f64>| {
+                let values: Vec<f64> = own.iter().filter_map(|r| f(r)).collect();
+                (!values.is_empty()).then(|| statistics::summary(&values))
+            };
+            let figure: [(&str, Figure); 6] = [
+                ("tar_at_far_1e2", |r| Some(r.verification.tar_at_far_1e2)),
+                ("tar_at_far_1e3", |r| Some(r.verification.tar_at_far_1e3)),
+                ("eer", |r| Some(r.verification.eer)),
+                ("auc", |r| Some(r.verification.auc)),
+                ("rank1", |r| r.rank1),
+                ("rank5", |r| r.rank5),
+            ];
+            let figures = figure.into_iter().filter_map(|(name, f)| Some((name.to_owned(), over(&f)?))).collect();
+            let accuracies: Vec<f64> = own.iter().map(|r| r.verification.accuracy).collect();
+            ArmResult {
+                arm,
+                description: arm.description().into(),
+                accuracy: statistics::summary(&accuracies),
+                figures,
+                gain: if arm == Arm::Real { None } else { gain(&own, &baseline) },
+                seconds: own.iter().map(|r| r.seconds).sum::<f64>() / own.len() as f64,
+            }
+        })
+        .collect()
+}
+
+/// Gain of `runs` over the baseline's of the same seeds.
+fn gain(runs: &[&Run], baseline: &[&Run]) -> Option<Gain> {
+    let paired = paired(runs, baseline);
+    let by_seed = paired.iter().map(|(r, b)| r.verification.accuracy - b.verification.accuracy).collect();
+    let pairs = 0..paired.first()?.0.verification.correct.len();
+    Some(Gain::new(by_seed, &pairs.map(|i| difference(&paired, i)).collect::<Vec<_>>()))
+}
+
+/// Each of `runs` with the baseline's of its seed.
+pub(super) fn paired<'a>(runs: &[&'a Run], baseline: &[&'a Run]) -> Vec<(&'a Run, &'a Run)> {
+    runs.iter().filter_map(|r| Some((*r, *baseline.iter().find(|b| b.seed == r.seed)?))).collect()
+}
+
+/// How much more often `pair` is decided right than by the baseline, averaged over seeds.
+pub(super) fn difference(paired: &[(&Run, &Run)], pair: usize) -> f64 {
+    let right = |r: &Run| f64::from(u8::from(r.verification.correct[pair]));
+    paired.iter().map(|(r, b)| right(r) - right(b)).sum::<f64>() / paired.len() as f64
+}

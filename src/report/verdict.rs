@@ -1,0 +1,75 @@
+//! The report's answer in one sentence.
+
+use crate::evaluate::comparison::Arm;
+use crate::evaluate::gain::{ArmResult, Gain};
+
+/// One sentence: the gain of the arm with synthetic images that stands best, and whether its interval allows to believe in it.
+/// Arms compare by the lower ends of their intervals.
+pub fn verdict(arms: &[ArmResult], pairs: usize) -> String {
+    let synthetic = |a: &&ArmResult| matches!(a.arm, Arm::Existing | Arm::New | Arm::Both | Arm::Pretrain);
+    let gained: Vec<(&ArmResult, &Gain)> =
+        arms.iter().filter(synthetic).filter_map(|a| Some((a, a.gain.as_ref()?))).collect();
+    let best = gained.iter().max_by(|a, b| a.1.ci95().0.total_cmp(&b.1.ci95().0));
+    let Some((best, gain)) = best else {
+        return "No arm with synthetic images was trained, so no gain was measured.".into();
+    };
+    let (low, high) = gain.ci95();
+    let seeds = gain.by_seed.len();
+    let basis = format!(
+        "95 % interval {:+.2} to {:+.2}, {seeds} paired seed{}, {pairs} pairs, best of {} arm{}",
+        100.0 * low,
+        100.0 * high,
+        if seeds == 1 { "" } else { "s" },
+        gained.len(),
+        if gained.len() == 1 { "" } else { "s" }
+    );
+    let points = 100.0 * gain.accuracy_gain;
+    let what = best.description.trim_start_matches("baseline + ");
+    if seeds == 1 {
+        format!("One seed alone cannot show a gain: the best arm ({what}) stands at {points:+.2} points ({basis}).")
+    } else if low > 0.0 {
+        format!(
+            "Yes: {what} gain {points:+.2} points of accuracy over real images with the usual augmentation ({basis})."
+        )
+    } else if high < 0.0 {
+        format!("No: even the best arm ({what}) loses accuracy, {points:+.2} points ({basis}).")
+    } else {
+        format!(
+            "Not shown: the best arm ({what}) stands at {points:+.2} points, and the interval holds zero ({basis})."
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evaluate::statistics::summary;
+
+    fn arm(arm: Arm, gains: &[f64]) -> ArmResult {
+        let gain = (!gains.is_empty()).then(|| Gain {
+            accuracy_gain: summary(gains).mean,
+            by_seed: gains.to_vec(),
+            ci95_seeds: crate::evaluate::statistics::t_interval(gains),
+            ci95_pairs: (summary(gains).mean - 0.005, summary(gains).mean + 0.005),
+        });
+        ArmResult {
+            arm,
+            description: arm.description().into(),
+            accuracy: summary(&[0.8, 0.81]),
+            figures: std::collections::BTreeMap::new(),
+            gain,
+            seconds: 1.0,
+        }
+    }
+
+    #[test]
+    fn the_verdict_believes_only_intervals_above_zero() {
+        let of =
+            |gains: &[f64]| verdict(&[arm(Arm::Real, &[]), arm(Arm::Repeats, &[0.5, 0.5]), arm(Arm::New, gains)], 100);
+        assert!(of(&[0.02, 0.021, 0.022]).starts_with("Yes: new identities gain +2.10 points"));
+        assert!(of(&[0.03, -0.02, 0.02]).starts_with("Not shown"));
+        assert!(of(&[-0.03, -0.031, -0.032]).starts_with("No:"));
+        assert!(of(&[0.05]).starts_with("One seed alone"));
+        assert!(verdict(&[arm(Arm::Real, &[])], 100).starts_with("No arm with synthetic"));
+    }
+}
