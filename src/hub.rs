@@ -1,7 +1,10 @@
 //! Manifests and models from the Hugging Face hub: the only code that opens a network connection, and only for `hf://`.
 //!
-//! Every address is pinned by a 40-digit commit. `HF_ENDPOINT` and `HF_TOKEN` are read here and passed on explicitly;
+//! Every address is pinned by a 40-digit commit, and by a sha256 in `models.lock` once it was fetched. `HF_ENDPOINT` and `HF_TOKEN` are read here and passed on explicitly;
 //! with `HF_HUB_OFFLINE=1` only files that are in the cache already are used.
+
+#[cfg(feature = "hub")]
+mod lock;
 
 use crate::error::{Error, Result};
 use std::path::{Path, PathBuf};
@@ -68,6 +71,14 @@ impl HubFile {
         cache.join(repo).join("snapshots").join(&self.commit).join(&self.path)
     }
 
+    /// The local copy, downloaded if need be, with the bytes that `models.lock` says.
+    fn locked(&self, cache: &Path) -> Result<PathBuf> {
+        let path = self.fetch(cache)?;
+        #[cfg(feature = "hub")]
+        lock::check(&self.to_string(), &path)?;
+        Ok(path)
+    }
+
     /// The local copy, downloaded if need be.
     fn fetch(&self, cache: &Path) -> Result<PathBuf> {
         let cached = self.cached(cache);
@@ -96,18 +107,13 @@ impl HubFile {
     /// for the file next time. The client itself checks neither length nor hash.
     #[cfg(feature = "hub")]
     fn verify(&self, cached: &Path) -> Result<()> {
-        use sha2::{Digest, Sha256};
         let blob = cached.canonicalize().map_err(|e| Error::io(cached, e))?;
         let name = blob.file_name().unwrap_or_default().to_string_lossy().into_owned();
         // Small files that are not stored apart have another kind of name.
         if name.len() != 64 || !name.bytes().all(|b| b.is_ascii_hexdigit()) {
             return Ok(());
         }
-        let mut file = std::fs::File::open(&blob).map_err(|e| Error::io(&blob, e))?;
-        let mut hasher = Sha256::new();
-        std::io::copy(&mut file, &mut hasher).map_err(|e| Error::io(&blob, e))?;
-        let expected = (0..name.len()).step_by(2).map(|i| u8::from_str_radix(&name[i..i + 2], 16).ok());
-        if expected.eq(hasher.finalize().iter().map(|b| Some(*b))) {
+        if lock::sha256(&blob)?.eq_ignore_ascii_case(&name) {
             return Ok(());
         }
         for path in [cached, &blob] {
@@ -180,7 +186,7 @@ pub fn localize_manifest(spec: &str, cache: &Path) -> Result<String> {
     if file.kind != Kind::Dataset {
         return Err(Error::Usage(format!("{spec}: a manifest comes from hf://datasets/..")));
     }
-    Ok(file.fetch(&cache.join("hub"))?.display().to_string())
+    Ok(file.locked(&cache.join("hub"))?.display().to_string())
 }
 
 /// The local path of a model: `spec` itself, or the download of an `hf://` address.
@@ -188,7 +194,7 @@ pub fn localize_model(spec: &str, cache: &Path) -> Result<PathBuf> {
     if !spec.starts_with("hf://") {
         return Ok(PathBuf::from(spec));
     }
-    HubFile::parse(spec, Some(crate::train::trained::MODEL_FILE))?.fetch(&cache.join("hub"))
+    HubFile::parse(spec, Some(crate::train::trained::MODEL_FILE))?.locked(&cache.join("hub"))
 }
 
 #[cfg(test)]

@@ -72,6 +72,8 @@ impl Hub {
             .env("HF_ENDPOINT", &self.endpoint)
             .envs(self.token.map(|t| ("HF_TOKEN", t)))
             .env("NO_PROXY", "127.0.0.1")
+            // Where models.lock is written.
+            .current_dir(cache)
             .output()
             .unwrap()
     }
@@ -106,6 +108,7 @@ fn manifests_are_downloaded_once_and_work_offline() {
     let offline = |uri: &str| {
         let mut c = Command::new(env!("CARGO_BIN_EXE_augment"));
         c.args(["inspect", "--manifest", uri, "--cache"]).arg(cache.path());
+        c.current_dir(cache.path());
         c.env("HF_HUB_OFFLINE", "1").env("HF_ENDPOINT", &hub.endpoint).output().unwrap()
     };
     let cached = offline(&uri);
@@ -114,6 +117,32 @@ fn manifests_are_downloaded_once_and_work_offline() {
     assert_eq!(offline.status.code(), Some(2));
     assert!(text(&offline).contains("HF_HUB_OFFLINE"), "{}", text(&offline));
     assert_eq!(hub.requests.lock().unwrap().len(), requests.len());
+}
+
+#[test]
+fn what_was_fetched_once_must_not_change() {
+    let path = format!("/datasets/lab/faces/resolve/{COMMIT}/data/demo.parquet");
+    let good = std::fs::read(DEMO).unwrap();
+    let work = tempfile::tempdir().unwrap();
+    let uri = format!("hf://datasets/lab/faces@{COMMIT}/data/demo.parquet");
+    let ask = |body: &[u8], cache: &str| {
+        let hub = Hub::start(BTreeMap::from([(path.clone(), body.to_vec())]), COMMIT);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_augment"));
+        command.args(["inspect", "--manifest", &uri, "--cache"]).arg(work.path().join(cache)).current_dir(work.path());
+        command.env("HF_ENDPOINT", &hub.endpoint).env("NO_PROXY", "127.0.0.1").output().unwrap()
+    };
+    let first = ask(&good, "cache");
+    assert!(first.status.success(), "{}", text(&first));
+    let lock = std::fs::read_to_string(work.path().join("models.lock")).unwrap();
+    assert!(lock.contains(&format!("\"{uri}\" = \"{}\"", sha256(&good))), "{lock}");
+    assert!(ask(&good, "another").status.success());
+    // Another machine, another answer for the same commit.
+    let mut other = good.clone();
+    other.extend(b" ");
+    let refused = ask(&other, "third");
+    assert_eq!(refused.status.code(), Some(2), "{}", text(&refused));
+    assert!(text(&refused).contains("models.lock says"), "{}", text(&refused));
+    assert_eq!(std::fs::read_to_string(work.path().join("models.lock")).unwrap(), lock);
 }
 
 #[test]

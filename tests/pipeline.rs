@@ -348,6 +348,36 @@ fn verify_finds_every_changed_lost_or_strange_file() {
 }
 
 #[test]
+fn a_forgotten_person_is_gone_and_does_not_come_back() {
+    for format in ["parquet", "imagefolder"] {
+        let (dir, out, _) =
+            synthesize(&["--per-id", "3", "--new-identities", "20", "--format", format, "--shard-rows", "50"]);
+        let knows = |r: &Record| r.identity == "person-05" || r.label_mix.contains("\"person-05\"");
+        let before = records(&out);
+        let kept: Vec<Record> = before.iter().filter(|r| !knows(r)).cloned().collect();
+        assert!(before.len() - kept.len() > 3, "no new identity is mixed from the person");
+        // A copy: the others use the model too.
+        let (model, cache) = (dir.path().join("model"), dir.path().join("empty"));
+        std::fs::create_dir(&model).unwrap();
+        std::fs::copy(Path::new(&model_dir()).join("model.safetensors"), model.join("model.safetensors")).unwrap();
+        let (out, model, cache) = (out.to_str().unwrap(), model.to_str().unwrap(), cache.to_str().unwrap());
+        let forget = |name: &str| run(&["forget", "--identity", name, out, model, "--cache", cache]);
+        assert_eq!(forget("nobody").status.code(), Some(2));
+        assert_eq!(records(Path::new(out)), before);
+        for _ in 0..2 {
+            let done = forget("person-05");
+            assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+            assert_eq!(records(Path::new(out)), kept);
+            ok(&["verify", out]);
+        }
+        let text = fails(2, &["synthesize", "--model", model, "--per-id", "1", "--out", &format!("{out}-more")]);
+        assert!(text.contains("forgotten"), "{text}");
+        let text = fails(2, &["synthesize", "--model", &model_dir(), "--per-id", "3", "--out", out]);
+        assert!(text.contains("identity `person-05` was forgotten"), "{text}");
+    }
+}
+
+#[test]
 fn synthetic_images_carry_the_mark_and_real_ones_do_not() {
     for encoding in ["jpeg", "png"] {
         let (_dir, out, _) = synthesize(&["--balance-to", "26", "--include-real", "--encoding", encoding]);
@@ -454,6 +484,8 @@ fn evaluate_finds_copies_however_they_are_changed() {
         let share = |kind: &str| json["quality"][kind]["copies"]["share"].as_f64().unwrap();
         assert!(share("existing") >= found, "{name}: {}", json["quality"]);
         assert!(share("real") < 0.02, "{name}: {}", json["quality"]);
+        // Such a generator gives away whom it was trained on.
+        assert!(json["quality"]["membership"]["auc"].as_f64().unwrap() >= 0.9, "{name}: {}", json["quality"]);
     }
 }
 

@@ -2,6 +2,7 @@
 
 import atexit
 import hashlib
+import json
 import os
 import pathlib
 import random
@@ -45,11 +46,37 @@ def start(*args):
     return subprocess.Popen([AUGMENT, *map(str, args)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=ENV)
 
 
+def bench(name):
+    """Builds the program benches/NAME.rs and returns its path."""
+    build = ["cargo", "bench", "--no-run", "--bench", name, "--message-format=json"]
+    messages = subprocess.run(build, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    return [json.loads(m)["executable"] for m in messages if f'"name":"{name}"' in m and '"executable":"' in m][-1]
+
+
+def plant(*args):
+    """Plants a fault: benches/plant.rs."""
+    subprocess.run([bench("plant"), *map(str, args)], check=True)
+
+
+def measured(*args):
+    """Runs the program: exit code, what it wrote, seconds, and the largest resident memory of it and its children, in MiB."""
+    begin = time.monotonic()
+    process = subprocess.Popen([AUGMENT, *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=ENV)
+    text = process.stdout.read().decode()
+    _, status, used = os.wait4(process.pid, 0)
+    return os.waitstatus_to_exitcode(status), text, time.monotonic() - begin, used.ru_maxrss / 1024
+
+
 def model():
     """A model of the demonstration set, trained for a moment."""
-    folder = WORK / "model"
+    return trained("0.1")
+
+
+def trained(kimg):
+    """A model of the demonstration set."""
+    folder = WORK / f"model-{kimg}"
     if not folder.exists():
-        augment("train", "--manifest", DEMO, "--duration-kimg", "0.1", "-q", "--out", folder)
+        augment("train", "--manifest", DEMO, "--duration-kimg", kimg, "-q", "--out", folder)
     return folder
 
 

@@ -6,12 +6,10 @@ import subprocess
 import sys
 import zlib
 
-from common import ROOT, WORK, count, row
+from common import WORK, bench, count, row
 
 n = count(10_000_000)
-build = ["cargo", "bench", "--no-run", "--bench", "hostile", "--message-format=json"]
-messages = subprocess.run(build, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
-HOSTILE = [json.loads(m)["executable"] for m in messages if '"name":"hostile"' in m and '"executable":"' in m][-1]
+HOSTILE = bench("hostile")
 
 
 def mutated(kind, total):

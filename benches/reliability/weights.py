@@ -8,7 +8,7 @@ import shutil
 import struct
 import zipfile
 
-from common import WORK, augment, model, row
+from common import WORK, augment, model, plant, row
 
 marker = WORK / "executed"
 good = (model() / "model.safetensors").read_bytes()
@@ -62,17 +62,20 @@ faulty = [
     good[: len(good) // 2],
     b"",
 ]
+plant("weights", model(), WORK / "sealed")
+sealed = [p.read_bytes() for p in sorted((WORK / "sealed").glob("*/model.safetensors"))]
 refused = 0
-for i, data in enumerate(pickles + faulty):
+for i, data in enumerate(pickles + faulty + sealed):
     folder = WORK / f"case-{i}"
     folder.mkdir()
     (folder / "model.safetensors").write_bytes(data)
     result = augment("synthesize", "--model", folder, "--per-id", 1, "-q", "--out", folder / "out", check=False)
     refused += result.returncode == 2 and "model.safetensors" in result.stderr and not (folder / "out").exists()
     shutil.rmtree(folder)
+total = len(pickles) + len(faulty) + len(sealed)
 row(
     "pickles and faulty weights in the place of a model",
-    f"{refused} of {len(pickles) + len(faulty)} refused ({len(pickles)} pickles, {len(faulty)} faulty files) with exit code 2, {int(marker.exists())} executed",
+    f"{refused} of {total} refused ({len(pickles)} pickles, {len(faulty)} faulty files, {len(sealed)} faulty ones whose hash is right) with exit code 2, {int(marker.exists())} executed",
     "20 disguised pickles and every fault refused before loading",
-    refused == len(pickles) + len(faulty) and not marker.exists() and len(pickles) >= 20,
+    refused == total and not marker.exists() and len(pickles) >= 20,
 )

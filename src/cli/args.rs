@@ -39,6 +39,8 @@ pub enum Command {
     Verify(FolderArgs),
     /// Show how far a run is that writes into a folder, and whether it still runs.
     Status(FolderArgs),
+    /// Take a person out of everything that was made: rows and files go, models are marked and refused.
+    Forget(ForgetArgs),
     /// Read a manifest and say nothing: what a child process with limits does before its parent reads it.
     #[command(hide = true)]
     TryManifest(TrialArgs),
@@ -344,6 +346,17 @@ pub struct FolderArgs {
     /// Folder of a dataset, a model or an evaluation.
     #[arg(value_name = "DIR")]
     pub dir: PathBuf,
+}
+
+/// `augment forget`
+#[derive(Args)]
+pub struct ForgetArgs {
+    /// Key of the person.
+    #[arg(long, value_name = "KEY")]
+    pub identity: String,
+    /// Folders of datasets, models and evaluations; models of the cache are always searched.
+    #[arg(value_name = "DIR")]
+    pub dirs: Vec<PathBuf>,
 }
 
 /// `augment demo`

@@ -79,14 +79,14 @@ pub fn status(args: &FolderArgs) -> Result<Outcome> {
 
 /// What a folder holds.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     Dataset,
     Model,
     Evaluation,
 }
 
 impl Kind {
-    fn of(dir: &Path) -> Result<Self> {
+    pub(super) fn of(dir: &Path) -> Result<Self> {
         let has = |name: &str| dir.join(name).exists();
         if has(PLAN_FILE) || has(SUCCESS) {
             Ok(Self::Dataset)

@@ -6,6 +6,7 @@ mod config;
 mod demo;
 mod evaluate;
 mod folder;
+mod forget;
 mod inspect;
 mod output;
 mod plan;
@@ -114,6 +115,7 @@ fn dispatch(cli: Cli, terminal: &mut Terminal) -> crate::error::Result<Outcome> 
         Some(Command::Inspect(args)) => inspect::run(&args, &global, terminal),
         Some(Command::Verify(args)) => folder::verify(&args),
         Some(Command::Status(args)) => folder::status(&args),
+        Some(Command::Forget(args)) => forget::run(&args, &global),
         Some(Command::TryManifest(args)) => boundary::run(&args),
         Some(Command::Demo(args)) => demo::run(&args, &global),
         Some(Command::Config(args)) => config::run(&args),

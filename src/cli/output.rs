@@ -13,13 +13,14 @@ use crate::manifest::rejects::Reject;
 use crate::progress::Progress;
 use crate::sink::card::Card;
 use crate::sink::commit::{Opened, Output, Stored, look};
+use crate::sink::forget::Tombstones;
 use crate::sink::records::verify;
 use crate::sink::{FolderSink, ParquetSink, Record, Sink};
 use crate::store;
 use crate::synthesize::encode::{Origin, encode};
 use crate::synthesize::plan::{Amount, NewIdentities, Plan};
 use crate::synthesize::select::{Selection, select};
-use crate::synthesize::{self, Item, Provenance, Sampling};
+use crate::synthesize::{self, Item, Provenance, Sampling, gate};
 use crate::train::TrainedModel;
 use candle_core::Device;
 use image::RgbImage;
@@ -133,6 +134,15 @@ impl Job<'_> {
                 s.mix
             )));
         }
+        if let Some(tombstones) = Tombstones::read(&self.out)? {
+            let known = self.models.iter().flat_map(|m| &m.identities);
+            if let Some(identity) = known.into_iter().find(|i| tombstones.contains(i)) {
+                return Err(Error::Usage(format!(
+                    "identity `{identity}` was forgotten in {}: take it out of the manifest, or choose a model that does not know it",
+                    self.out.display()
+                )));
+            }
+        }
         let mut plan = self.describe(0)?;
         if let Some(plan) = plan.as_object_mut() {
             plan.retain(|key, _| !matches!(key.as_str(), "models" | "rows"));
@@ -201,6 +211,9 @@ impl Job<'_> {
             Opened::Complete(done) => return Ok(self.outcome(&done, true)),
             Opened::Ready(output) => output,
         };
+        for m in &self.models {
+            gate::check(&TrainedModel::load(&m.path, &self.device)?, &self.sampling())?;
+        }
         let (plans, selections) = self.select(plans, terminal)?;
         let synthetic: usize = plans.iter().map(Plan::images).sum();
         if synthetic + real == 0 {

@@ -9,6 +9,7 @@ mod figures;
 pub mod gain;
 pub mod groups;
 pub mod judge;
+pub mod membership;
 pub mod pairs;
 pub mod quality;
 pub mod recogniser;

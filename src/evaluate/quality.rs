@@ -8,6 +8,7 @@ use super::copies;
 use super::distribution::{Distances, NEIGHBOURS, distances};
 use super::figures::{diversity, equal_error, present, quantile, score, similarity_to_others, top, uniqueness};
 use super::judge::Judge;
+use super::membership::{self, Membership};
 use super::recogniser::{Embeddings, Recogniser, dot};
 use crate::config::EvaluationConfig;
 use crate::dataset::IdentityDataset;
@@ -87,6 +88,8 @@ pub struct Quality {
     pub identity_threshold: f64,
     /// True if held-out images decided both.
     pub calibrated: bool,
+    /// Membership inference from the synthetic images of existing identities; none without held-out images.
+    pub membership: Option<Membership>,
     /// Synthetic images of existing identities, by identity.
     pub identities: Vec<IdentityFigures>,
     /// The (training, synthetic) images that are most similar to each other, most similar first.
@@ -290,10 +293,26 @@ pub fn measure(
     };
     let existing = synthetic("copies (existing)", &material.existing, true)?;
     let new = synthetic("copies (new)", &material.new, false)?;
+    let membership = match (&material.existing, &material.held_out) {
+        (Some(made), Some(others)) => {
+            let (made, others) = (made.subset(&sample(made))?, others.subset(&sample(others))?);
+            Some(membership::attack(&made, training, &others, progress)?)
+        }
+        _ => None,
+    };
     let (identity_threshold, calibrated) = (judge.threshold, halves.is_some());
-    let nearest = near;
-    let quality =
-        Quality { real, existing, new, copy_limit, identity_threshold, calibrated, identities, nearest, failing };
+    let quality = Quality {
+        real,
+        existing,
+        new,
+        copy_limit,
+        identity_threshold,
+        calibrated,
+        membership,
+        identities,
+        nearest: near,
+        failing,
+    };
     Ok((quality, judge))
 }
 

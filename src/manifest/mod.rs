@@ -16,6 +16,7 @@ pub use schema::{Columns, DEFAULT_SET};
 
 use crate::error::{Error, Result};
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
+use parquet::file::metadata::RowGroupMetaData;
 use std::fs::File;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -54,11 +55,13 @@ impl Manifest {
         let mut parts = Vec::new();
         for path in paths {
             hasher.update(file_hash(&path)?.as_bytes());
+            check_footer(&path)?;
             let metadata = guarded(&path, || {
                 let file = File::open(&path).map_err(|e| Error::io(&path, e))?;
                 ArrowReaderMetadata::load(&file, ArrowReaderOptions::new())
                     .map_err(|e| Error::Manifest(format!("{}: not a readable Parquet file: {e}", path.display())))
             })?;
+            check_size(&path, &metadata)?;
             let folders = hive_folders(&root, &path);
             let layout = schema::Layout::find(&path, metadata.schema(), columns, &folders)?;
             parts.push(Part { path, metadata, layout, terms: None });
@@ -129,6 +132,58 @@ pub(crate) fn file_hash(path: &Path) -> Result<blake3::Hash> {
     let file = File::open(path).map_err(|e| Error::io(path, e))?;
     hasher.update_reader(file).map_err(|e| Error::io(path, e))?;
     Ok(hasher.finalize())
+}
+
+/// Values of a column that a byte of a file may stand for, and bytes of memory: pictures and their paths do not compress so well.
+const MOST_VALUES: u64 = 8;
+const MOST_BYTES: u64 = 1000;
+
+/// A footer that is smaller is never too large, in bytes.
+const FINE_FOOTER: u64 = 1 << 20;
+
+/// Refuses a file that is description more than data: thousands of columns or row groups.
+fn check_footer(path: &Path) -> Result<()> {
+    use std::io::{Read, Seek, SeekFrom};
+    let failed = |e| Error::io(path, e);
+    let mut file = File::open(path).map_err(failed)?;
+    let bytes = file.metadata().map_err(failed)?.len();
+    let mut end = [0; 8];
+    if bytes < end.len() as u64 {
+        // Its reader says what is wrong.
+        return Ok(());
+    }
+    file.seek(SeekFrom::End(-(end.len() as i64))).and_then(|_| file.read_exact(&mut end)).map_err(failed)?;
+    let footer = u64::from(u32::from_le_bytes([end[0], end[1], end[2], end[3]]));
+    if end[4..] == *b"PAR1" && footer > FINE_FOOTER && (bytes / 2..bytes).contains(&footer) {
+        return Err(Error::Manifest(format!(
+            "{}: {footer} of its {bytes} bytes describe columns and row groups; write it again with the columns that are needed, in larger \
+             row groups",
+            path.display()
+        )));
+    }
+    Ok(())
+}
+
+/// Refuses a file that would take far more time or memory to read than its size says.
+fn check_size(path: &Path, metadata: &ArrowReaderMetadata) -> Result<()> {
+    let bytes = std::fs::metadata(path).map_err(|e| Error::io(path, e))?.len();
+    let of = |n: i64| n.max(0) as u64;
+    let groups = metadata.metadata().row_groups();
+    let rows = groups.iter().fold(0u64, |sum, g| sum.saturating_add(of(g.num_rows())));
+    let columns = groups.iter().flat_map(RowGroupMetaData::columns);
+    let (mut values, mut memory) = (rows, 0u64);
+    for column in columns {
+        values = values.max(of(column.num_values()));
+        memory = memory.saturating_add(of(column.uncompressed_size()));
+    }
+    if values > MOST_VALUES.saturating_mul(bytes) || memory > MOST_BYTES.saturating_mul(bytes) {
+        return Err(Error::Manifest(format!(
+            "{}: {rows} rows, {values} values in a column and {memory} bytes of data in a file of {bytes} bytes: no list of pictures \
+             compresses so well; write it again without rows that are empty",
+            path.display()
+        )));
+    }
+    Ok(())
 }
 
 /// Runs a parser and turns a panic inside it into an error that names `path`.

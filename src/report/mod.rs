@@ -81,6 +81,7 @@ struct Page {
     quality: Vec<(&'static str, Vec<String>)>,
     copy_limit: String,
     calibrated: bool,
+    membership: Option<String>,
     nearest: Vec<Picture>,
     failing: Vec<Picture>,
     persons: Vec<Person>,
@@ -149,6 +150,9 @@ impl Report<'_> {
             quality: quality_rows(self.quality),
             copy_limit: format!("{:.3}", self.quality.copy_limit),
             calibrated: self.quality.calibrated,
+            membership: self.quality.membership.as_ref().map(|m| {
+                format!("AUC {:.3}, true positives at 1 % false positives {:.1} %", m.auc, 100.0 * m.tpr_at_fpr_1e2)
+            }),
             nearest: self.nearest()?,
             failing: self.failing()?,
             persons: person_rows(&m.real, &self.quality.identities),

@@ -262,7 +262,8 @@ fn clean(out: &Path, units: &BTreeMap<usize, Unit>) -> Result<()> {
     Ok(())
 }
 
-fn remove(path: &Path) -> Result<()> {
+/// Deletes a file.
+pub(super) fn remove(path: &Path) -> Result<()> {
     std::fs::remove_file(path).map_err(|e| Error::io(path, e))
 }
 

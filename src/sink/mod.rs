@@ -3,6 +3,7 @@
 pub mod card;
 pub mod commit;
 mod folder;
+pub mod forget;
 mod parquet;
 pub mod read;
 pub mod records;

@@ -80,7 +80,7 @@ pub(super) fn record(number: usize) -> PathBuf {
 }
 
 /// The record in `path`.
-fn read_unit(path: &Path) -> Result<Unit> {
+pub(super) fn read_unit(path: &Path) -> Result<Unit> {
     let object = store::read_sealed(path)?.unwrap_or_default();
     serde_json::from_value(object)
         .map_err(|_| Error::Damaged { path: path.to_owned(), what: "it is no record of a commit".into() })

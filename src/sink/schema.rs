@@ -79,6 +79,23 @@ pub fn output_schema(names: &[String], file_names: bool) -> Schema {
     Schema::new(fields).with_metadata(metadata)
 }
 
+/// `schema` of a written file with another name for the class `name` (of whatever identity set); numbers of classes stay.
+pub fn rename_class(schema: &Schema, name: &str, to: &str) -> Schema {
+    const KEY: &str = "huggingface";
+    let mut metadata = schema.metadata().clone();
+    if let Some(mut info) = metadata.get(KEY).and_then(|v| serde_json::from_str::<serde_json::Value>(v).ok()) {
+        let names = info["info"]["features"]["label"]["names"].as_array_mut();
+        for class in names.into_iter().flatten() {
+            let known = class.as_str().is_some_and(|c| c == name || c.split_once('/').is_some_and(|(_, c)| c == name));
+            if known {
+                *class = json!(to);
+            }
+        }
+        metadata.insert(KEY.to_owned(), info.to_string());
+    }
+    Schema::new(schema.fields().clone()).with_metadata(metadata)
+}
+
 /// Images uncompressed and without statistics, everything else zstd. The schema's metadata goes into the footer, where
 /// Arrow's own reader looks for it.
 pub fn writer_properties(schema: &Schema) -> WriterProperties {

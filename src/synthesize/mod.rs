@@ -3,6 +3,7 @@
 //! An image is named by (seed, model, identity, index); it does not depend on what else is made with it.
 
 pub mod encode;
+pub mod gate;
 pub mod plan;
 pub mod select;
 

@@ -24,6 +24,9 @@ struct Header {
     /// Configuration without what a resumed run may change: its length and its output intervals.
     training: String,
     dataset: String,
+    /// Identity keys in the order of their labels.
+    #[serde(default)]
+    identities: Vec<String>,
 }
 
 const FORMAT: u32 = 2;
@@ -50,8 +53,8 @@ pub fn save(path: &Path, state: &State, config: &RunConfig, dataset: &IdentityDa
             });
         }
     }
-    let header =
-        Header { format: FORMAT, step: state.step, training: training_key(config)?, dataset: dataset.hash().into() };
+    let (training, identities) = (training_key(config)?, dataset.identities().to_vec());
+    let header = Header { format: FORMAT, step: state.step, training, dataset: dataset.hash().into(), identities };
     write(path, &tensors, &header)
 }
 
@@ -162,7 +165,7 @@ fn sealed_header(bytes: &[u8]) -> std::result::Result<String, String> {
 }
 
 /// Writes tensors and a header as safetensors. The file holds a hash of its content.
-pub(crate) fn write(path: &Path, tensors: &BTreeMap<String, Tensor>, header: &impl Serialize) -> Result<()> {
+pub fn write(path: &Path, tensors: &BTreeMap<String, Tensor>, header: &impl Serialize) -> Result<()> {
     let failed = |e: &dyn std::fmt::Display| Error::Model(format!("{}: {e}", path.display()));
     let header = serde_json::to_string(header).map_err(|e| failed(&e))?;
     let sealed = Sealed { blake3: String::from_utf8_lossy(&NO_HASH).into_owned(), header };
@@ -184,8 +187,29 @@ pub fn header(path: &Path) -> Result<serde_json::Value> {
     header.map_err(|m| Error::Model(format!("{}: {m}", path.display())))
 }
 
+/// Key of a header whose weights must not be used any more.
+const FORGOTTEN: &str = "forgotten";
+
+/// The identities that the weights in `path` were trained with; none if the file does not say.
+pub fn identities(path: &Path) -> Result<Option<Vec<String>>> {
+    Ok(serde_json::from_value(header(path)?["identities"].clone()).ok())
+}
+
+/// Marks the weights in `path`, if `identity` is among those that they were trained with: nothing reads them from then on, and the
+/// name is replaced by `placeholder`. Returns whether it was.
+pub fn mark_forgotten(path: &Path, identity: &str, placeholder: &str) -> Result<bool> {
+    let mut header = header(path)?;
+    let names = header["identities"].as_array_mut();
+    let Some(name) = names.and_then(|n| n.iter_mut().find(|n| *n == identity)) else { return Ok(false) };
+    *name = placeholder.into();
+    header[FORGOTTEN] = true.into();
+    let tensors = candle_core::safetensors::load(path, &Device::Cpu)?;
+    write(path, &tensors.into_iter().collect(), &header)?;
+    Ok(true)
+}
+
 /// Reads what [`write`] wrote.
-pub(crate) fn read<H: DeserializeOwned>(path: &Path, device: &Device) -> Result<(BTreeMap<String, Tensor>, H)> {
+pub fn read<H: DeserializeOwned>(path: &Path, device: &Device) -> Result<(BTreeMap<String, Tensor>, H)> {
     let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
     parse(&bytes, device).map_err(|m| Error::Model(format!("{}: {m}", path.display())))
 }
@@ -195,7 +219,12 @@ fn parse<H: DeserializeOwned>(
     device: &Device,
 ) -> std::result::Result<(BTreeMap<String, Tensor>, H), String> {
     let damaged = |e: &dyn std::fmt::Display| format!("damaged or not safetensors: {e}");
-    let header = serde_json::from_str(&sealed_header(bytes)?).map_err(|e| damaged(&e))?;
+    let header = sealed_header(bytes)?;
+    let marked = serde_json::from_str::<serde_json::Value>(&header).is_ok_and(|h| h.get(FORGOTTEN).is_some());
+    if marked {
+        return Err("trained with a person who has been forgotten since; train again without".into());
+    }
+    let header = serde_json::from_str(&header).map_err(|e| damaged(&e))?;
     let tensors = candle_core::safetensors::load_buffer(bytes, device).map_err(|e| damaged(&e))?;
     Ok((tensors.into_iter().collect(), header))
 }

@@ -1,0 +1,45 @@
+//! What is fuzzed: each function takes the bytes of one untrusted file and must come back, whatever they are.
+
+use augment::dataset::decode_source;
+use augment::manifest::{Columns, ImageSource, Manifest};
+use augment::sink::read;
+use augment::store;
+use augment::train::{TrainedModel, checkpoint};
+use std::path::Path;
+
+/// Calls `f` with the path of a file of these bytes.
+fn as_file(bytes: &[u8], name: &str, f: impl FnOnce(&Path)) {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let path = dir.path().join(name);
+    std::fs::write(&path, bytes).expect("room on the disk");
+    f(&path);
+}
+
+/// A manifest: a Parquet file from anywhere.
+pub fn manifest(bytes: &[u8]) {
+    as_file(bytes, "x.parquet", |path| {
+        let opened = Manifest::open(&path.display().to_string(), &Columns::default());
+        let _ = opened.and_then(|m| m.read(true, |_| Ok(())));
+    });
+}
+
+/// The picture of a row.
+pub fn picture(bytes: &[u8]) {
+    let _ = decode_source(&ImageSource::Bytes(bytes.to_vec()));
+}
+
+/// A model or checkpoint.
+pub fn weights(bytes: &[u8]) {
+    as_file(bytes, "model.safetensors", |path| {
+        let _ = checkpoint::header(path);
+        let _ = TrainedModel::load(path, &candle_core::Device::Cpu);
+    });
+}
+
+/// What a run wrote beside its images: sealed JSON, and the rows of a shard.
+pub fn metadata(bytes: &[u8]) {
+    as_file(bytes, "x.parquet", |path| {
+        let _ = store::read_sealed(path);
+        let _ = read::records(path, |_| Ok(()));
+    });
+}

@@ -1,0 +1,46 @@
+//! Membership inference: can it be told from the synthetic images alone which real images the generator was trained on?
+//!
+//! The attack scores a real image by its most similar synthetic one (aligned pixels); training images are its members, held-out
+//! images of the same identities are not.
+
+use super::copies;
+use super::verification::{FOLDS, Pair, judge};
+use crate::dataset::IdentityDataset;
+use crate::error::Result;
+use crate::progress::Progress;
+use serde::Serialize;
+
+/// How well the attack does.
+#[derive(Clone, Debug, Serialize)]
+pub struct Membership {
+    /// Training images that it was tried on.
+    pub members: usize,
+    /// Held-out images that it was tried on.
+    pub others: usize,
+    /// Area under its ROC curve; 0.5 is chance.
+    pub auc: f64,
+    /// Share of members found where at most 1 % of the others are taken for members.
+    pub tpr_at_fpr_1e2: f64,
+}
+
+/// Attacks `synthetic`, with as many training images as there are held-out ones.
+pub fn attack(
+    synthetic: &IdentityDataset,
+    training: &IdentityDataset,
+    held_out: &IdentityDataset,
+    progress: &mut dyn Progress,
+) -> Result<Membership> {
+    let count = training.len().min(held_out.len());
+    let members = training.subset(&(0..count).map(|i| i * training.len() / count).collect::<Vec<_>>())?;
+    let (mut distances, mut pairs) = (Vec::new(), Vec::new());
+    for (images, is_same) in [(&members, true), (held_out, false)] {
+        progress.start("membership", synthetic.len() as u64, "synthetic images");
+        let found = copies::search(images, synthetic, progress)?;
+        progress.finish();
+        distances.extend(found.iter().map(|n| 1.0 - f64::from(n.similarity)));
+        pairs.extend((0..images.len()).map(|i| Pair { left: i, right: i, is_same, fold: i % FOLDS }));
+    }
+    let outcome = judge(&distances, &pairs);
+    let (auc, tpr_at_fpr_1e2) = (outcome.auc, outcome.tar_at_far_1e2);
+    Ok(Membership { members: members.len(), others: held_out.len(), auc, tpr_at_fpr_1e2 })
+}

@@ -1,0 +1,50 @@
+//! `models.lock`: the sha256 of every file that was ever fetched from a hub, by its address. The first fetch writes it down, every later
+//! one must bring the same bytes; the file belongs beside the job's other files, under version control.
+
+use crate::error::{Error, Result};
+use crate::store;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::Path;
+
+/// The lock file, in the working folder.
+const LOCK: &str = "models.lock";
+const HEAD: &str = "# Files from a hub and their sha256. Written by augment; keep it under version control.\n";
+
+/// Compares `file`, fetched from `address`, with its entry, or adds one.
+///
+/// # Errors
+/// The bytes are not those that were fetched first.
+pub fn check(address: &str, file: &Path) -> Result<()> {
+    let path = Path::new(LOCK);
+    let text = match std::fs::read_to_string(path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => String::new(),
+        text => text.map_err(|e| Error::io(path, e))?,
+    };
+    let mut entries: BTreeMap<String, String> =
+        toml::from_str(&text).map_err(|e| Error::Config(format!("{LOCK}: {e}")))?;
+    let found = sha256(file)?;
+    match entries.get(address) {
+        Some(known) if *known == found => Ok(()),
+        Some(known) => Err(Error::HubRefused(format!(
+            "{address}: its sha256 is {found}, but {LOCK} says {known}; delete {} if it was damaged here, or the entry if another file \
+             is meant",
+            file.display()
+        ))),
+        None => {
+            entries.insert(address.to_owned(), found);
+            let text = toml::to_string(&entries).map_err(|e| Error::Config(format!("{LOCK}: {e}")))?;
+            store::write_atomic(path, format!("{HEAD}{text}").as_bytes())
+        }
+    }
+}
+
+/// sha256 (hex) of a file.
+pub fn sha256(path: &Path) -> Result<String> {
+    let mut file = File::open(path).map_err(|e| Error::io(path, e))?;
+    let mut hasher = Sha256::new();
+    std::io::copy(&mut file, &mut hasher).map_err(|e| Error::io(path, e))?;
+    let digits = hasher.finalize().into_iter().flat_map(|b| [b >> 4, b & 15]);
+    Ok(digits.filter_map(|d| char::from_digit(u32::from(d), 16)).collect())
+}
