@@ -4,16 +4,17 @@
 # usage: pipelines/gain.sh OUT PER_IDENTITY KIMG SET.parquet ..   (PER_IDENTITY 0: all images of a person)
 # Each set has the columns identity, image_id, image and split; persons that are not in split `train` are those to choose
 # by. With PAIRS and PAIR_IMAGES the last comparison is tested on that list (LFW) instead of on the other persons.
-# SEEDS (5), PER_ID (40), NEW (300 new identities), ARMS (all), TRAIN and EVALUATE (more options of `augment train` and `augment evaluate`)
-# may be set; on a processor with a matrix unit, TRAIN='--set train.precision="bf16"' and
-# EVALUATE='--set recipe.precision="bf16" --set recipe.steps=1200' save half of the time. Needs a Python with pyarrow as PYTHON.
-# Interrupt it at any time; the same command goes on.
+# The defaults are those that were chosen on persons of split `dev` (docs/experiments.md): SEEDS (5), PER_ID (40), NEW (1500 new
+# identities), STEPS (2400 of the recogniser), SHARE (0.5 of every batch synthetic), ARMS (all). TRAIN and EVALUATE may hold more options
+# of `augment train` and `augment evaluate`: on a processor with a matrix unit, TRAIN='--set train.precision="bf16"' and
+# EVALUATE='--set recipe.precision="bf16"' save half of the time. AUGMENT names a built program. Needs a Python with pyarrow as
+# PYTHON. Interrupt it at any time; the same command goes on.
 set -euo pipefail
 out=${1:?output folder} per_identity=${2:?images of a person} kimg=${3:?training length in thousand images}
 shift 3
 here=$(cd "$(dirname "$0")/.." && pwd)
-cargo build --release --manifest-path "$here/Cargo.toml"
-augment=$here/target/release/augment
+[ -n "${AUGMENT:-}" ] || cargo build --release --manifest-path "$here/Cargo.toml"
+augment=${AUGMENT:-$here/target/release/augment}
 mkdir -p "$out"
 
 # Exit code 1 is success with rejected rows, which are listed beside the output.
@@ -24,11 +25,12 @@ manifest=(--manifest "$out/manifest.parquet")
 read -ra train <<<"${TRAIN:-}"
 run train "${manifest[@]}" --preset base --duration-kimg "$kimg" --out "$out/model" "${train[@]}"
 read -ra more <<<"${EVALUATE:-}"
-evaluate=(evaluate "${manifest[@]}" --held-out val --out "$out/evaluation" "${more[@]}")
+evaluate=(evaluate "${manifest[@]}" --held-out val --out "$out/evaluation" --set "recipe.steps=${STEPS:-2400}"
+  --set "comparison.synthetic_share=${SHARE:-0.5}" "${more[@]}")
 # The baseline of the first seed judges the images before they are written.
 [ -e "$out/faces/_SUCCESS.json" ] || run "${evaluate[@]}" --pairs-from dev --arms real --seeds 1
 [ -e "$out/judge.safetensors" ] || cp "$out/evaluation/judge.safetensors" "$out/judge.safetensors"
-run synthesize --model "$out/model" --per-id "${PER_ID:-40}" --latent posterior --new-identities "${NEW:-300}" --mix 2 \
+run synthesize --model "$out/model" --per-id "${PER_ID:-40}" --latent posterior --new-identities "${NEW:-1500}" --mix 2 \
   --judge "$out/judge.safetensors" --out "$out/faces"
 evaluate+=(--synthetic "$out/faces" --seeds "${SEEDS:-5}" ${ARMS:+--arms "$ARMS"})
 # Weights are kept: the second test trains nothing.

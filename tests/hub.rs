@@ -175,10 +175,8 @@ fn models_come_from_a_hub() {
     let hub = Hub::start(BTreeMap::from([(format!("/lab/gan/resolve/{COMMIT}/model.safetensors"), weights)]), COMMIT);
     let out = dir.path().join("out");
     let uri = format!("hf://lab/gan@{COMMIT}");
-    let made = hub.augment(
-        &dir.path().join("cache"),
-        &["synthesize", "--model", &uri, "--per-id", "1", "--out", out.to_str().unwrap(), "-q"],
-    );
+    let made = hub
+        .augment(dir.path(), &["synthesize", "--model", &uri, "--per-id", "1", "--out", out.to_str().unwrap(), "-q"]);
     assert!(made.status.success(), "{}", text(&made));
     assert!(text(&made).contains("32 images"), "{}", text(&made));
 }

@@ -9,7 +9,7 @@ cache, evaluation = WORK / "cache", WORK / "evaluation"
 checks, folders = [], [WORK / "parquet", WORK / "imagefolder"]
 for out in folders:
     augment(
-        "--manifest", DEMO, "--per-id", 4, "--new-identities", 40, "--mix", 2, "--duration-kimg", "0.2", "--shard-rows", 50, "-q",
+        "--manifest", DEMO, "--per-id", 4, "--new-identities", 150, "--mix", 2, "--duration-kimg", "0.2", "--shard-rows", 50, "-q",
         "--include-real", "--format", out.name, "--cache", cache, "--out", out,
     )  # fmt: skip
 augment(

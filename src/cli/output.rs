@@ -134,15 +134,6 @@ impl Job<'_> {
                 s.mix
             )));
         }
-        if let Some(tombstones) = Tombstones::read(&self.out)? {
-            let known = self.models.iter().flat_map(|m| &m.identities);
-            if let Some(identity) = known.into_iter().find(|i| tombstones.contains(i)) {
-                return Err(Error::Usage(format!(
-                    "identity `{identity}` was forgotten in {}: take it out of the manifest, or choose a model that does not know it",
-                    self.out.display()
-                )));
-            }
-        }
         let mut plan = self.describe(0)?;
         if let Some(plan) = plan.as_object_mut() {
             plan.retain(|key, _| !matches!(key.as_str(), "models" | "rows"));
@@ -151,6 +142,18 @@ impl Job<'_> {
             // Whether the files are unchanged is seen by reading them.
             Stored::Complete(done) if verify(&self.out)?.damages.is_empty() => Ok(Some(self.outcome(&done, true))),
             _ => Ok(None),
+        }
+    }
+
+    /// Refuses identities that were forgotten in the output folder.
+    pub fn refuse_forgotten<'b>(&self, mut identities: impl Iterator<Item = &'b str>) -> Result<()> {
+        let Some(tombstones) = Tombstones::read(&self.out)? else { return Ok(()) };
+        match identities.find(|i| tombstones.contains(i)) {
+            Some(identity) => Err(Error::Usage(format!(
+                "identity `{identity}` was forgotten in {}: take it out of the manifest, or choose a model that does not know it",
+                self.out.display()
+            ))),
+            None => Ok(()),
         }
     }
 

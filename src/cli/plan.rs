@@ -83,8 +83,13 @@ impl Source {
     /// Numbers of identities and of labelled images of `set`.
     pub fn count(&self, set: &str) -> (usize, usize) {
         let rows = self.census.images.iter().filter(|((s, split, _), _)| s == set && self.uses(split));
-        let identities: BTreeSet<&str> = rows.clone().map(|((_, _, identity), _)| identity.as_str()).collect();
-        (identities.len(), rows.map(|(_, n)| n).sum())
+        (self.identities(set).len(), rows.map(|(_, n)| n).sum())
+    }
+
+    /// Identities of `set`.
+    pub fn identities(&self, set: &str) -> BTreeSet<&str> {
+        let rows = self.census.images.keys().filter(|(s, split, _)| s == set && self.uses(split));
+        rows.map(|(_, _, identity)| identity.as_str()).collect()
     }
 
     /// Decodes the images of the sets in turn and hands each to `f`. Before that all are tried: rejected rows are written to

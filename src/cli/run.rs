@@ -12,6 +12,7 @@ use crate::hub;
 use crate::progress::Progress;
 use crate::train::{TrainedModel, trained::MODEL_FILE};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 /// `augment --manifest ..`
@@ -53,8 +54,9 @@ pub fn run(args: &RunArgs, global: &GlobalArgs, terminal: &mut Terminal) -> Resu
         judge: plan::judge(&args.synthesis, &device)?,
         config,
     };
-    let fewest = sets.iter().map(|s| source.count(s).0).min().unwrap_or(0);
-    let complete = job.check(fewest)?;
+    let identities: Vec<_> = sets.iter().map(|s| source.identities(s)).collect();
+    job.refuse_forgotten(identities.iter().flatten().copied())?;
+    let complete = job.check(identities.iter().map(BTreeSet::len).min().unwrap_or(0))?;
     if global.dry_run {
         return dry_run(&source, &job.config, Some(&args.synthesis));
     }

@@ -47,6 +47,7 @@ pub fn run(args: &SynthesizeArgs, global: &GlobalArgs, terminal: &mut Terminal) 
         device,
         config,
     };
+    job.refuse_forgotten(model.header.identities.iter().map(String::as_str))?;
     job.check(identities)?;
     if global.dry_run {
         let config = &job.config;

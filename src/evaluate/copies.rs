@@ -96,19 +96,52 @@ pub fn search(
     progress: &mut dyn Progress,
 ) -> Result<Vec<Nearest>> {
     let size = training.image_size();
+    let compared = compare(images, training, progress)?;
+    let refined = compared.best.par_iter().enumerate().map(|(i, candidates)| {
+        let plain = whole(images, i);
+        let flipped = mirrored(&plain);
+        let refine = |c: &Candidate| {
+            let own = if c.3 { &flipped } else { &plain };
+            Nearest { index: c.1, similarity: refine(own, training.image(c.1), size, *c) }
+        };
+        let best = candidates.iter().map(refine).max_by(|a, b| a.similarity.total_cmp(&b.similarity));
+        best.unwrap_or(Nearest { index: 0, similarity: -1.0 })
+    });
+    Ok(refined.collect())
+}
+
+/// For each of `training`, the similarity of the most similar of `images`.
+pub fn peaks(images: &IdentityDataset, training: &IdentityDataset, progress: &mut dyn Progress) -> Result<Vec<f32>> {
+    Ok(compare(images, training, progress)?.peaks)
+}
+
+/// Every image against every training image.
+struct Compared {
+    /// The most similar training images of each image.
+    best: Vec<Vec<Candidate>>,
+    /// The largest similarity of each training image.
+    peaks: Vec<f32>,
+}
+
+fn compare(images: &IdentityDataset, training: &IdentityDataset, progress: &mut dyn Progress) -> Result<Compared> {
+    let size = training.image_size();
     let crops = crops();
     let plain: Vec<Vec<f32>> = (0..images.len()).into_par_iter().map(|i| whole(images, i)).collect();
     let mut best: Vec<Vec<Candidate>> = vec![Vec::new(); images.len()];
+    let mut peaks = Vec::with_capacity(training.len());
     for start in (0..training.len()).step_by(BLOCK) {
         let block = start..(start + BLOCK).min(training.len());
+        let none = || vec![-1.0f32; block.len()];
         // All crops of a training image, one after the other.
         let rows: Vec<Vec<f32>> = block
+            .clone()
             .into_par_iter()
             .map(|i| crops.iter().flat_map(|c| picture(training.image(i), size, *c)).collect())
             .collect();
         let rows = rows.concat();
-        best.par_chunks_mut(BLOCK).zip(plain.par_chunks(BLOCK)).for_each(|(best, plain)| {
+        let part = |(best, plain): (&mut [Vec<Candidate>], &[Vec<f32>])| {
             let flipped: Vec<f32> = plain.iter().flat_map(|p| mirrored(p)).collect();
+            let mut peaks = none();
             for (pictures, flip) in [(plain.concat(), false), (flipped, true)] {
                 let products = dot_products(&pictures, &rows, SIDE * SIDE);
                 let width = products.len() / plain.len();
@@ -117,25 +150,20 @@ pub fn search(
                         let top = (0..crops.len()).max_by(|a, b| of_one[*a].total_cmp(&of_one[*b]));
                         let top = top.unwrap_or_default();
                         keep(best, (of_one[top], start + n, crops[top], flip));
+                        peaks[n] = peaks[n].max(of_one[top]);
                     }
                 }
             }
-        });
+            peaks
+        };
+        let larger = |a: Vec<f32>, b: Vec<f32>| a.iter().zip(&b).map(|(a, b)| a.max(*b)).collect();
+        peaks.extend(best.par_chunks_mut(BLOCK).zip(plain.par_chunks(BLOCK)).map(part).reduce(none, larger));
         progress.at((start + BLOCK).min(training.len()) as u64);
         if progress.stop_requested() {
             return Err(Error::Stopped);
         }
     }
-    let refined = best.par_iter().zip(&plain).map(|(candidates, plain)| {
-        let flipped = mirrored(plain);
-        let refine = |c: &Candidate| {
-            let own = if c.3 { &flipped } else { plain };
-            Nearest { index: c.1, similarity: refine(own, training.image(c.1), size, *c) }
-        };
-        let best = candidates.iter().map(refine).max_by(|a, b| a.similarity.total_cmp(&b.similarity));
-        best.unwrap_or(Nearest { index: 0, similarity: -1.0 })
-    });
-    Ok(refined.collect())
+    Ok(Compared { best, peaks })
 }
 
 /// Adds a candidate to the [`CANDIDATES`] most similar ones, best first; of equal ones the first image wins.

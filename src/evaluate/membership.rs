@@ -1,6 +1,6 @@
 //! Membership inference: can it be told from the synthetic images alone which real images the generator was trained on?
 //!
-//! The attack scores a real image by its most similar synthetic one (aligned pixels); training images are its members, held-out
+//! The attack scores a real image by its most similar synthetic one (aligned pixels, cropped and mirrored as for copies); training images are its members, held-out
 //! images of the same identities are not.
 
 use super::copies;
@@ -34,10 +34,10 @@ pub fn attack(
     let members = training.subset(&(0..count).map(|i| i * training.len() / count).collect::<Vec<_>>())?;
     let (mut distances, mut pairs) = (Vec::new(), Vec::new());
     for (images, is_same) in [(&members, true), (held_out, false)] {
-        progress.start("membership", synthetic.len() as u64, "synthetic images");
-        let found = copies::search(images, synthetic, progress)?;
+        progress.start("membership", images.len() as u64, "real images");
+        let peaks = copies::peaks(synthetic, images, progress)?;
         progress.finish();
-        distances.extend(found.iter().map(|n| 1.0 - f64::from(n.similarity)));
+        distances.extend(peaks.iter().map(|peak| 1.0 - f64::from(*peak)));
         pairs.extend((0..images.len()).map(|i| Pair { left: i, right: i, is_same, fold: i % FOLDS }));
     }
     let outcome = judge(&distances, &pairs);
