@@ -25,4 +25,5 @@ pub mod seeds;
 pub mod sink;
 pub mod store;
 pub mod synthesize;
+pub mod tombstones;
 pub mod train;

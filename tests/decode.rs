@@ -7,6 +7,8 @@ use augment::synthesize::encode::{Origin, encode};
 use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::PngEncoder;
 use image::{DynamicImage, ExtendedColorType, ImageEncoder, RgbImage};
+use jpeg_encoder::SamplingFactor;
+use png::{BitDepth::*, ColorType::*};
 
 /// Four quadrants of different grey, so that every orientation is told apart.
 fn quadrants() -> RgbImage {
@@ -32,29 +34,114 @@ fn largest_difference(a: &RgbImage, b: &RgbImage) -> u8 {
     a.as_raw().iter().zip(b.as_raw()).map(|(x, y)| x.abs_diff(*y)).max().unwrap()
 }
 
-#[test]
-fn every_colour_form_becomes_rgb() {
-    let (grey, rgb) = (DynamicImage::from(quadrants()), DynamicImage::from(colours()));
-    let cases = [
-        ("8-bit RGB", png(&rgb), &rgb, 0),
-        ("16-bit RGB", png(&DynamicImage::from(rgb.to_rgb16())), &rgb, 0),
-        ("8-bit RGBA", png(&DynamicImage::from(rgb.to_rgba8())), &rgb, 0),
-        ("16-bit RGBA", png(&DynamicImage::from(rgb.to_rgba16())), &rgb, 0),
-        ("8-bit grey", png(&DynamicImage::from(grey.to_luma8())), &grey, 0),
-        ("16-bit grey", png(&DynamicImage::from(grey.to_luma16())), &grey, 0),
-        ("8-bit grey with alpha", png(&DynamicImage::from(grey.to_luma_alpha8())), &grey, 0),
-        ("16-bit grey with alpha", png(&DynamicImage::from(grey.to_luma_alpha16())), &grey, 0),
-    ];
-    for (name, bytes, expected, tolerance) in &cases {
-        let ours = decode(bytes).unwrap_or_else(|e| panic!("{name}: {e}"));
-        assert!(largest_difference(&ours, &expected.to_rgb8()) <= *tolerance, "{name}");
+/// A PNG file of 48 x 32 samples that are in the file's own form already.
+fn png_form(
+    colour: png::ColorType,
+    depth: png::BitDepth,
+    data: &[u8],
+    palette: Option<&[u8]>,
+    transparent: Option<&[u8]>,
+) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, 48, 32);
+    encoder.set_color(colour);
+    encoder.set_depth(depth);
+    if let Some(palette) = palette {
+        encoder.set_palette(palette.to_vec());
     }
-    for (image, colour) in [(&rgb, ExtendedColorType::Rgb8), (&grey, ExtendedColorType::L8)] {
-        let raw =
-            if colour == ExtendedColorType::L8 { image.to_luma8().into_raw() } else { image.to_rgb8().into_raw() };
+    if let Some(transparent) = transparent {
+        encoder.set_trns(transparent.to_vec());
+    }
+    encoder.write_header().unwrap().write_image_data(data).unwrap();
+    bytes
+}
+
+/// Samples of `bits` bits each, the first in the highest bits; a row of 48 fills whole bytes.
+fn packed(samples: &[u8], bits: usize) -> Vec<u8> {
+    samples.chunks(8 / bits).map(|chunk| chunk.iter().fold(0, |byte, s| byte << bits | s)).collect()
+}
+
+#[test]
+fn all_colour_forms_become_rgb() {
+    let (grey, rgb) = (DynamicImage::from(quadrants()).to_luma8(), colours());
+    let wide = |samples: &[u8]| -> Vec<u8> { samples.iter().flat_map(|&s| [s, 17]).collect() };
+    let opaque = |samples: &[u8], channels: usize| -> Vec<u8> {
+        samples.chunks(channels).flat_map(|c| [c, &[255]].concat()).collect()
+    };
+    let shown = |samples: &[u8]| RgbImage::from_fn(48, 32, |x, y| image::Rgb([samples[(y * 48 + x) as usize]; 3]));
+    let mut forms: Vec<(String, Vec<u8>, RgbImage, u8)> = Vec::new();
+    let (g, c, as_grey) = (grey.as_raw(), rgb.as_raw(), shown(grey.as_raw()));
+    for (name, colour, depth, data, expected) in [
+        ("8-bit grey", Grayscale, Eight, g.clone(), &as_grey),
+        ("16-bit grey", Grayscale, Sixteen, wide(g), &as_grey),
+        ("8-bit grey with alpha", GrayscaleAlpha, Eight, opaque(g, 1), &as_grey),
+        ("16-bit grey with alpha", GrayscaleAlpha, Sixteen, wide(&opaque(g, 1)), &as_grey),
+        ("8-bit RGB", Rgb, Eight, c.clone(), &rgb),
+        ("16-bit RGB", Rgb, Sixteen, wide(c), &rgb),
+        ("8-bit RGBA", Rgba, Eight, opaque(c, 3), &rgb),
+        ("16-bit RGBA", Rgba, Sixteen, wide(&opaque(c, 3)), &rgb),
+    ] {
+        // The low byte of 16 bits moves a value by less than one.
+        forms.push((name.into(), png_form(colour, depth, &data, None, None), expected.clone(), 1));
+    }
+    forms.push((
+        "RGB with a transparent colour".into(),
+        png_form(Rgb, Eight, c, None, Some(&[0, 1, 0, 1, 0, 1])),
+        rgb.clone(),
+        0,
+    ));
+    forms.push((
+        "grey with a transparent value".into(),
+        png_form(Grayscale, Eight, g, None, Some(&[0, 1])),
+        as_grey,
+        0,
+    ));
+    for (bits, depth) in [(1, One), (2, Two), (4, Four), (8, Eight)] {
+        let levels = 1usize << bits;
+        let samples: Vec<u8> = g.iter().map(|&v| (usize::from(v) * levels / 256) as u8).collect();
+        let data = packed(&samples, bits);
+        if bits < 8 {
+            let values: Vec<u8> = samples.iter().map(|&s| (usize::from(s) * 255 / (levels - 1)) as u8).collect();
+            forms.push((format!("{bits}-bit grey"), png_form(Grayscale, depth, &data, None, None), shown(&values), 0));
+        }
+        let palette: Vec<u8> =
+            (0..levels).flat_map(|i| [i * 255 / (levels - 1), 255 - i, i / 2].map(|v| v as u8)).collect();
+        let expected = RgbImage::from_fn(48, 32, |x, y| {
+            let at = 3 * usize::from(samples[(y * 48 + x) as usize]);
+            image::Rgb([palette[at], palette[at + 1], palette[at + 2]])
+        });
+        for transparent in [None, Some(&[255u8, 255][..])] {
+            let form = format!("{bits}-bit palette, transparency {}", transparent.is_some());
+            forms.push((form, png_form(Indexed, depth, &data, Some(&palette), transparent), expected.clone(), 0));
+        }
+    }
+    let jpeg = |sampling, progressive, colour, data: &[u8]| {
         let mut bytes = Vec::new();
-        JpegEncoder::new_with_quality(&mut bytes, 100).encode(&raw, 48, 32, colour).unwrap();
-        assert!(largest_difference(&decode(&bytes).unwrap(), &image.to_rgb8()) <= 12, "JPEG {colour:?}");
+        let mut encoder = jpeg_encoder::Encoder::new(&mut bytes, 100);
+        encoder.set_sampling_factor(sampling);
+        encoder.set_progressive(progressive);
+        encoder.encode(data, 48, 32, colour).unwrap();
+        bytes
+    };
+    // Chroma of half the size is smoothed where blocks of one colour meet.
+    let blocks = RgbImage::from_fn(48, 32, |x, y| *rgb.get_pixel(x / 16 * 16, y / 16 * 16));
+    let inks: Vec<u8> = blocks.as_raw().chunks(3).flat_map(|p| [255 - p[0], 255 - p[1], 255 - p[2], 0]).collect();
+    for progressive in [false, true] {
+        for (sampling, tolerance) in
+            [(SamplingFactor::F_1_1, 12), (SamplingFactor::F_2_1, 40), (SamplingFactor::F_2_2, 60)]
+        {
+            let bytes = jpeg(sampling, progressive, jpeg_encoder::ColorType::Rgb, blocks.as_raw());
+            forms.push((format!("JPEG {sampling:?}, progressive {progressive}"), bytes, blocks.clone(), tolerance));
+        }
+        let bytes = jpeg(SamplingFactor::F_1_1, progressive, jpeg_encoder::ColorType::Luma, g);
+        forms.push((format!("JPEG grey, progressive {progressive}"), bytes, shown(g), 12));
+        let bytes = jpeg(SamplingFactor::F_1_1, progressive, jpeg_encoder::ColorType::Cmyk, &inks);
+        forms.push((format!("JPEG CMYK, progressive {progressive}"), bytes, blocks.clone(), 12));
+    }
+    assert_eq!(forms.len(), 31);
+    for (name, bytes, expected, tolerance) in &forms {
+        let ours = decode(bytes).unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert!(largest_difference(&ours, expected) <= *tolerance, "{name}: {}", largest_difference(&ours, expected));
     }
 }
 

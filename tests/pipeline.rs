@@ -362,7 +362,9 @@ fn a_forgotten_person_is_gone_and_does_not_come_back() {
         std::fs::copy(Path::new(&model_dir()).join("model.safetensors"), model.join("model.safetensors")).unwrap();
         let (out, model, cache) = (out.to_str().unwrap(), model.to_str().unwrap(), cache.to_str().unwrap());
         let forget = |name: &str| run(&["forget", "--identity", name, out, model, "--cache", cache]);
-        assert_eq!(forget("nobody").status.code(), Some(2));
+        for _ in 0..2 {
+            assert_eq!(forget("nobody").status.code(), Some(2));
+        }
         assert_eq!(records(Path::new(out)), before);
         for _ in 0..2 {
             let done = forget("person-05");
@@ -370,11 +372,26 @@ fn a_forgotten_person_is_gone_and_does_not_come_back() {
             assert_eq!(records(Path::new(out)), kept);
             ok(&["verify", out]);
         }
+        let done: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(Path::new(out).join("_SUCCESS.json")).unwrap()).unwrap();
+        assert_eq!((&done["rows"], &done["synthetic"]), (&kept.len().into(), &kept.len().into()));
+        let card = std::fs::read_to_string(Path::new(out).join("README.md")).unwrap();
+        assert!(card.contains(&format!("{} synthetic images", kept.len())), "{card}");
         let text = fails(2, &["synthesize", "--model", model, "--per-id", "1", "--out", &format!("{out}-more")]);
         assert!(text.contains("forgotten"), "{text}");
         let text = fails(2, &["synthesize", "--model", &model_dir(), "--per-id", "3", "--out", out]);
         assert!(text.contains("identity `person-05` was forgotten"), "{text}");
     }
+}
+
+#[test]
+fn a_folder_of_somebody_else_is_not_forgotten() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("runs/log.json");
+    std::fs::create_dir(dir.path().join("runs")).unwrap();
+    std::fs::write(&log, "{}").unwrap();
+    let text = fails(2, &["forget", "--identity", "person-05", dir.path().to_str().unwrap()]);
+    assert!(text.contains("no dataset, model or evaluation") && log.exists(), "{text}");
 }
 
 #[test]
@@ -429,6 +446,24 @@ fn evaluate_compares_arms_judges_images_and_writes_a_report() {
     // Again: nothing is trained, and the outcome is the same.
     let again = evaluate(&out, &[&test[..], &["--arms", "plain,repeats,existing,pretrain"]].concat());
     assert!(again.stdout == first.stdout && !String::from_utf8_lossy(&again.stderr).contains("2560/2560"));
+    // A changed report is found, and so is a lost one.
+    let text = ok(&["verify", out.to_str().unwrap()]);
+    assert!(text.contains("complete, 14 files read, 0 damaged"), "{text}");
+    std::fs::write(out.join("report.html"), page.replacen('5', "6", 1)).unwrap();
+    let changed = augment(&["verify", out.to_str().unwrap()]).output().unwrap();
+    assert!(changed.status.code() == Some(2) && String::from_utf8_lossy(&changed.stdout).contains("report.html"));
+    // Nothing of a forgotten person is left, and nothing of somebody else is lost.
+    let empty = dir.path().join("empty");
+    let forget =
+        |name: &str| run(&["forget", "--identity", name, out.to_str().unwrap(), "--cache", empty.to_str().unwrap()]);
+    assert!(forget("nobody").status.code() == Some(2) && out.join("judge.safetensors").exists());
+    for _ in 0..2 {
+        assert!(forget("person-05").status.success());
+        let left: Vec<PathBuf> =
+            std::fs::read_dir(&out).unwrap().map(|e| e.unwrap().path()).filter(|p| p.is_file()).collect();
+        assert!(left.iter().all(|p| p.ends_with("_LOCK") || p.ends_with("_EVALUATION.json")), "{left:?}");
+        assert_eq!(std::fs::read_dir(out.join("runs")).unwrap().count(), 0);
+    }
 }
 
 /// The judge that an evaluation left keeps all images, some or none, and what it kept is made again from its rows.

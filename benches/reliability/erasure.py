@@ -1,8 +1,9 @@
 """Forgets a person in datasets of two formats, a model, a cache and an evaluation."""
 
 import json
+import shutil
 
-from common import DEMO, WORK, augment, row, tree
+from common import DEMO, WORK, augment, kill_at, rng, row, start, timed
 
 PERSON = "person-03"
 cache, evaluation = WORK / "cache", WORK / "evaluation"
@@ -28,6 +29,35 @@ def mentions(folder):
     return listed or any(PERSON.encode() in p.read_bytes() for p in folder.rglob("*") if p.is_file())
 
 
+
+# Copies, to end the command at any moment.
+copies, origins = [WORK / "copy-0", WORK / "copy-1", WORK / "copy-model"], [*folders, model]
+
+
+def copy():
+    for to, origin in zip(copies, origins):
+        shutil.rmtree(to, ignore_errors=True)
+        shutil.copytree(origin, to)
+
+
+copy()
+forget_copies = ["forget", "--identity", PERSON, *copies, "--cache", WORK / "empty"]
+seconds = timed(lambda: augment(*forget_copies))
+whole = [json.loads((c / "_SUCCESS.json").read_text())["rows"] for c in copies[:2]]
+KILLS, killed, right = 50, 0, 0
+for _ in range(KILLS):
+    copy()
+    killed += kill_at(start(*forget_copies), rng.random() * seconds) == -9
+    augment(*forget_copies)
+    summaries = [json.loads((c / "_SUCCESS.json").read_text()) for c in copies[:2]]
+    right += (
+        [s["rows"] for s in summaries] == [s["synthetic"] + s["real"] for s in summaries] == whole
+        and not any(mentions(c) for c in copies)
+        and not list(copies[2].glob("*.png"))
+        and all(augment("verify", c, check=False).returncode == 0 for c in copies)
+    )
+checks.append(("ended at any moment, the same command completes it", right == KILLS))
+
 before = {p.name: p.read_bytes() for p in (WORK / "imagefolder").glob("imagefolder/*/*.jpg")}
 rows = {out: json.loads((out / "_SUCCESS.json").read_text())["rows"] for out in folders}
 assert all(mentions(f) for f in [*folders, model])
@@ -50,7 +80,7 @@ checks.append(("a name that nothing knows is", unknown.returncode == 2))
 held = sum(ok for _, ok in checks)
 row(
     "erasure of a person",
-    f"{erased[0]} of {rows[folders[0]]} rows erased, {held} of {len(checks)} checks hold"
+    f"{erased[0]} of {rows[folders[0]]} rows erased, {held} of {len(checks)} checks hold; {killed} of {KILLS} runs killed midway, {right} completed by the same command"
     + "".join(f"; NOT: {name}" for name, ok in checks if not ok),
     "rows and files gone, shards rewritten, models refused, other images byte-identical",
     held == len(checks),

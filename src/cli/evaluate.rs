@@ -15,14 +15,22 @@ use crate::evaluate::pairs::PairSet;
 use crate::evaluate::quality;
 use crate::progress::Progress;
 use crate::report::{self, Report};
+use crate::sink::records::Entry;
 use crate::store;
+use crate::tombstones::Tombstones;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
+use std::collections::BTreeSet;
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-const REPORT_HTML: &str = "report.html";
-const REPORT_JSON: &str = "report.json";
+pub(super) const REPORT_HTML: &str = "report.html";
+pub(super) const REPORT_JSON: &str = "report.json";
+/// Whose images an evaluation has seen; it is there as long as anything of them is.
+pub(super) const SEEN: &str = "_EVALUATION.json";
+/// Key of [`REPORT_JSON`] that describes [`REPORT_HTML`].
+pub(super) const PAGE: &str = "page";
 
 /// Pairs of each kind that are drawn, at most.
 const DRAWN_PAIRS: usize = 3000;
@@ -41,11 +49,7 @@ pub fn run(args: &EvaluateArgs, global: &GlobalArgs, terminal: &mut Terminal) ->
         let text = crate::config::to_toml(&config)?;
         return Ok(Outcome::new(text, json!({ "version": 1, "dry_run": true, "config": config })));
     }
-    if args.pairs.is_none() && args.pairs_from.is_none() {
-        return Err(Error::Usage(
-            "nothing to test on: name a split of other persons with --pairs-from, or a list with --pairs".into(),
-        ));
-    }
+    let test = test_of(args)?;
     if args.max_copy_similarity.is_some_and(|s| !(0.0..=1.0).contains(&s)) {
         return Err(Error::Usage("--max-copy-similarity must lie in [0, 1]".into()));
     }
@@ -65,8 +69,9 @@ pub fn run(args: &EvaluateArgs, global: &GlobalArgs, terminal: &mut Terminal) ->
             std::fs::remove_file(&old).map_err(|e| Error::io(&old, e))?;
         }
     }
-    let material = material(args, &source, set, real, terminal)?;
+    let material = material(args, &test, &source, set, real, terminal)?;
     let arms = chosen_arms(args, &material)?;
+    remember(&out, &material)?;
     let contamination = contamination::find(&material, terminal)?;
     if !contamination.is_empty() {
         return Err(Error::Contaminated(contamination.join("; ")));
@@ -102,13 +107,58 @@ pub fn run(args: &EvaluateArgs, global: &GlobalArgs, terminal: &mut Terminal) ->
         arms: &results,
         quality: &quality,
     };
-    let json = report.json();
     let page = out.join(REPORT_HTML);
-    store::write_atomic(&out.join(REPORT_JSON), json.to_string().as_bytes())?;
     store::write_atomic(&page, report.html()?.as_bytes())?;
+    let mut json = report.json();
+    json[PAGE] = json!(Entry::of(&out, REPORT_HTML)?);
+    store::write_sealed(&out.join(REPORT_JSON), &json)?;
     let verdict = report::verdict(&results, material.test.pairs.len());
     let text = format!("{}\n{verdict}\nreport: {}\n", table(&results, &material.test), page.display());
     Ok(Outcome::new(text, json).with_rejects(rejected.len(), &rejects_to))
+}
+
+/// Persons of whom an evaluation holds pictures or weights, and those of whom it held some.
+#[derive(Default, Serialize, Deserialize)]
+pub(super) struct Seen {
+    pub(super) version: u32,
+    pub(super) identities: BTreeSet<String>,
+    pub(super) forgotten: Option<Tombstones>,
+}
+
+impl Seen {
+    /// Those of the evaluation in `dir`.
+    pub(super) fn read(dir: &Path) -> Result<Self> {
+        let path = dir.join(SEEN);
+        let Some(object) = store::read_sealed(&path)? else { return Ok(Self { version: 1, ..Self::default() }) };
+        serde_json::from_value(object).map_err(|_| Error::Damaged { path, what: "it is no list of identities".into() })
+    }
+}
+
+/// Adds the persons of `material` to those that `out` has seen.
+fn remember(out: &Path, material: &Material) -> Result<()> {
+    let mut seen = Seen::read(out)?;
+    let Material { real, held_out, test, .. } = material;
+    let images = [Some(real), held_out.as_ref(), Some(&test.images)];
+    seen.identities.extend(images.into_iter().flatten().flat_map(|i| i.identities().to_vec()));
+    store::write_sealed(&out.join(SEEN), &json!(seen))
+}
+
+/// What recognisers are tested on.
+enum Test<'a> {
+    /// A list of pairs.
+    List(&'a Path),
+    /// Pairs drawn from a split of other persons.
+    Split(&'a str),
+}
+
+fn test_of(args: &EvaluateArgs) -> Result<Test<'_>> {
+    match (&args.pairs, &args.pairs_from) {
+        (Some(list), _) => Ok(Test::List(list)),
+        (None, Some(split)) => Ok(Test::Split(split)),
+        (None, None) => Err(Error::Usage(
+            "nothing to test on: name a split of other persons with --pairs-from, or a list with --pairs".into(),
+        )),
+    }
 }
 
 /// The manifest's name without folders and extension.
@@ -119,6 +169,7 @@ fn stem(spec: &str) -> String {
 /// Reads all images but the training images.
 fn material(
     args: &EvaluateArgs,
+    test: &Test,
     source: &Source,
     set: &str,
     real: IdentityDataset,
@@ -145,17 +196,16 @@ fn material(
         Some(name) => Some(of_known(&split(name, "--held-out")?, &real, name)?),
         None => None,
     };
-    let test = match (&args.pairs, &args.pairs_from) {
-        (Some(list), _) => {
+    let test = match test {
+        Test::List(list) => {
             if let (Some(images), true) = (&args.pair_images, list.extension().is_some_and(|e| e == "parquet")) {
                 super::boundary::try_manifest(images, &source.columns)?;
             }
             PairSet::read(list, args.pair_images.as_deref(), &source.columns, source.policy.as_ref(), size)?
         }
-        (None, Some(name)) => {
+        Test::Split(name) => {
             PairSet::draw(&format!("drawn from split {name}"), split(name, "--pairs-from")?, DRAWN_PAIRS)?
         }
-        (None, None) => return Err(Error::Usage("--pairs or --pairs-from is missing".into())),
     };
     let synthetic = match &args.synthetic {
         Some(dataset) => Synthetic::read(dataset, &real)?,

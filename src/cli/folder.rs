@@ -2,9 +2,10 @@
 
 use super::Outcome;
 use super::args::FolderArgs;
+use super::evaluate::{PAGE, REPORT_JSON, SEEN};
 use crate::error::{Error, Result};
 use crate::manifest::PLAN_FILE;
-use crate::sink::records::{self, Damage, SUCCESS};
+use crate::sink::records::{self, Damage, Entry, SUCCESS};
 use crate::store;
 use crate::train::checkpoint::{self, CHECKPOINT_FILE};
 use crate::train::trained::MODEL_FILE;
@@ -28,8 +29,15 @@ pub fn verify(args: &FolderArgs) -> Result<Outcome> {
         for path in &paths {
             damages.extend(damage(dir, path)?);
         }
-        let last = if kind == Kind::Model { MODEL_FILE } else { "report.json" };
-        (dir.join(last).exists(), paths.len(), damages)
+        if kind == Kind::Model {
+            (dir.join(MODEL_FILE).exists(), paths.len(), damages)
+        } else {
+            let page = page(dir)?;
+            if let Some(page) = &page {
+                damages.extend(page.damage(dir)?);
+            }
+            (dir.join(REPORT_JSON).exists(), paths.len() + usize::from(page.is_some()), damages)
+        }
     };
     let mut text = String::new();
     for d in &damages {
@@ -65,8 +73,9 @@ pub fn status(args: &FolderArgs) -> Result<Outcome> {
             json!({ "complete": dir.join(MODEL_FILE).exists(), "checkpoint_step": step(CHECKPOINT_FILE)?, "model_step": step(MODEL_FILE)? })
         }
         Kind::Evaluation => {
-            let finished = kept_files(dir)?.iter().filter(|p| p.extension().is_some_and(|e| e == "json")).count();
-            json!({ "complete": dir.join("report.json").exists(), "finished_trainings": finished })
+            let outcome = |p: &&PathBuf| p.parent() != Some(dir) && p.extension().is_some_and(|e| e == "json");
+            let finished = kept_files(dir)?.iter().filter(outcome).count();
+            json!({ "complete": dir.join(REPORT_JSON).exists(), "finished_trainings": finished })
         }
     };
     let mut text =
@@ -90,7 +99,7 @@ impl Kind {
         let has = |name: &str| dir.join(name).exists();
         if has(PLAN_FILE) || has(SUCCESS) {
             Ok(Self::Dataset)
-        } else if has("runs") {
+        } else if has(SEEN) {
             Ok(Self::Evaluation)
         } else if has(MODEL_FILE) || has(CHECKPOINT_FILE) {
             Ok(Self::Model)
@@ -118,14 +127,28 @@ fn kept_files(dir: &Path) -> Result<Vec<PathBuf>> {
         };
         for entry in entries {
             let path = entry.map_err(|e| Error::io(&folder, e))?.path();
-            let outcome = folder != dir && path.extension().is_some_and(|e| e == "json");
-            if outcome || path.extension().is_some_and(|e| e == "safetensors") {
+            let json = folder != dir && path.extension().is_some_and(|e| e == "json");
+            if json
+                || path.ends_with(REPORT_JSON)
+                || path.ends_with(SEEN)
+                || path.extension().is_some_and(|e| e == "safetensors")
+            {
                 paths.push(path);
             }
         }
     }
     paths.sort();
     Ok(paths)
+}
+
+/// The page that an evaluation's summary describes.
+fn page(dir: &Path) -> Result<Option<Entry>> {
+    match store::read_sealed(&dir.join(REPORT_JSON)) {
+        Ok(report) => Ok(report.and_then(|r| serde_json::from_value(r[PAGE].clone()).ok())),
+        // Listed already.
+        Err(Error::Damaged { .. }) => Ok(None),
+        Err(e) => Err(e),
+    }
 }
 
 /// What is wrong with a file that holds its own hash, if anything is.

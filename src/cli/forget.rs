@@ -2,13 +2,17 @@
 
 use super::Outcome;
 use super::args::{ForgetArgs, GlobalArgs};
+use super::evaluate::{REPORT_HTML, REPORT_JSON, SEEN, Seen};
 use super::folder::Kind;
 use super::plan;
 use crate::error::{Error, Result};
-use crate::sink::forget::{forget, placeholder};
+use crate::evaluate::judge::JUDGE_FILE;
+use crate::sink::forget::{Erased, forget};
 use crate::store;
-use crate::train::checkpoint;
+use crate::tombstones::Tombstones;
+use crate::train::checkpoint::{self, Knowledge};
 use serde_json::json;
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
@@ -17,22 +21,24 @@ use std::path::{Path, PathBuf};
 pub fn run(args: &ForgetArgs, global: &GlobalArgs) -> Result<Outcome> {
     let mut dirs = args.dirs.clone();
     dirs.extend(subfolders(&plan::cache_dir(global)?.join("models"))?);
-    let (mut text, mut entries) = (String::new(), Vec::new());
+    let (mut text, mut entries, mut known) = (String::new(), Vec::new(), false);
     for dir in &dirs {
         let (what, n) = match Kind::of(dir)? {
-            Kind::Dataset => {
-                let erased = forget(dir, &args.identity)?;
-                if erased.rows == 0 && erased.before { ("erased before", 1) } else { ("rows erased", erased.rows) }
-            }
-            Kind::Model => ("files marked", mark(dir, &args.identity)?),
-            Kind::Evaluation => ("files deleted", delete(dir, &args.identity)?),
+            Kind::Dataset => match forget(dir, &args.identity)? {
+                Erased::Rows(n) => ("rows erased", n),
+                Erased::Before => (BEFORE, 0),
+                Erased::Unknown => (UNKNOWN, 0),
+            },
+            Kind::Model => mark(dir, &args.identity)?,
+            Kind::Evaluation => delete(dir, &args.identity)?,
         };
-        if n > 0 || args.dirs.contains(dir) {
+        known |= what != UNKNOWN;
+        if what != UNKNOWN || args.dirs.contains(dir) {
             let _ = writeln!(text, "{}: {what}: {n}", dir.display());
         }
         entries.push(json!({ "folder": dir, "what": what, "count": n }));
     }
-    if entries.iter().all(|e| e["count"] == 0) {
+    if !known {
         return Err(Error::Usage(format!(
             "nothing knows the identity `{}`: {} folders were searched",
             args.identity,
@@ -43,37 +49,65 @@ pub fn run(args: &ForgetArgs, global: &GlobalArgs) -> Result<Outcome> {
     Ok(Outcome::new(text, json!({ "version": 1, "folders": entries })))
 }
 
-/// Marks the weights in `dir` that were trained with `identity`, and deletes their sample grids; returns how many files.
-fn mark(dir: &Path, identity: &str) -> Result<usize> {
+/// What is said of a folder that had forgotten the identity, and of one that never knew it.
+const BEFORE: &str = "forgotten before";
+const UNKNOWN: &str = "does not know the identity";
+
+/// Marks the weights in `dir`, if some of them were trained with `identity`, and deletes their sample grids; says how many files.
+fn mark(dir: &Path, identity: &str) -> Result<(&'static str, usize)> {
     let _lock = store::lock(dir)?;
-    let (all, name) = (files(dir)?, placeholder()?);
-    let mut marked = 0;
-    for path in all.iter().filter(|p| has_extension(p, "safetensors")) {
-        marked += usize::from(checkpoint::mark_forgotten(path, identity, &name)?);
+    let all = files(dir)?;
+    let weights = all.iter().filter(|p| has_extension(p, "safetensors"));
+    let found = weights
+        .map(|p| Ok((p, checkpoint::knowledge(p, identity)?)))
+        .collect::<Result<Vec<(&PathBuf, Knowledge)>>>()?;
+    if found.iter().all(|(_, knows)| *knows == Knowledge::None) {
+        return Ok((UNKNOWN, 0));
     }
-    if marked > 0 {
-        for grid in all.iter().filter(|p| has_extension(p, "png")) {
-            std::fs::remove_file(grid).map_err(|e| Error::io(grid, e))?;
-        }
+    // Grids show photographs: they go first, as nothing tells of them once all weights are marked.
+    let pictures = all.iter().filter(|p| has_extension(p, "png") || has_extension(p, PARTIAL));
+    remove(dir, &pictures.cloned().collect::<Vec<_>>())?;
+    if found.iter().all(|(_, knows)| *knows == Knowledge::Forgotten) {
+        return Ok((BEFORE, 0));
     }
-    Ok(marked)
+    // Those that do not name it, such as checkpoints of old, are of the same training.
+    let unmarked: Vec<&PathBuf> =
+        found.into_iter().filter(|(_, knows)| *knows != Knowledge::Forgotten).map(|(p, _)| p).collect();
+    unmarked.iter().try_for_each(|p| checkpoint::mark_forgotten(p, identity))?;
+    Ok(("files marked", unmarked.len()))
 }
 
-/// Deletes an evaluation whose judge knows `identity`, or that is not finished and so has none.
-fn delete(dir: &Path, identity: &str) -> Result<usize> {
+/// Deletes an evaluation that has seen `identity`; says how many files.
+fn delete(dir: &Path, identity: &str) -> Result<(&'static str, usize)> {
     let _lock = store::lock(dir)?;
-    let judges: Vec<PathBuf> = files(dir)?.into_iter().filter(|p| has_extension(p, "safetensors")).collect();
-    let knows = |path: &PathBuf| Ok(checkpoint::identities(path)?.is_none_or(|all| all.iter().any(|i| i == identity)));
-    if !judges.is_empty() && !judges.iter().map(knows).collect::<Result<Vec<bool>>>()?.contains(&true) {
-        return Ok(0);
+    let mut seen = Seen::read(dir)?;
+    if !seen.identities.contains(identity) {
+        let before = seen.forgotten.is_some_and(|t| t.contains(identity));
+        return Ok((if before { BEFORE } else { UNKNOWN }, 0));
     }
-    let kept = |p: &PathBuf| p.file_name().is_some_and(|n| n == store::LOCK_FILE);
-    let all: Vec<PathBuf> =
-        [files(&dir.join("runs"))?, files(dir)?].concat().into_iter().filter(|p| !kept(p)).collect();
-    for path in &all {
+    let own = |p: &PathBuf| {
+        [REPORT_HTML, REPORT_JSON, JUDGE_FILE].iter().any(|name| p.ends_with(name)) || has_extension(p, PARTIAL)
+    };
+    let (top, runs) = (files(dir)?.into_iter().filter(own).collect::<Vec<_>>(), dir.join("runs"));
+    let trainings = files(&runs)?;
+    remove(dir, &top)?;
+    remove(&runs, &trainings)?;
+    let mut forgotten = seen.forgotten.take().map_or_else(Tombstones::new, Ok)?;
+    forgotten.add(identity);
+    let seen = Seen { forgotten: Some(forgotten), identities: BTreeSet::new(), ..seen };
+    store::write_sealed(&dir.join(SEEN), &json!(seen))?;
+    Ok(("files deleted", top.len() + trainings.len()))
+}
+
+/// Extension of files that are not complete.
+const PARTIAL: &str = "partial";
+
+/// Deletes files of `folder` for good.
+fn remove(folder: &Path, files: &[PathBuf]) -> Result<()> {
+    for path in files {
         std::fs::remove_file(path).map_err(|e| Error::io(path, e))?;
     }
-    Ok(all.len())
+    if files.is_empty() { Ok(()) } else { store::sync(folder) }
 }
 
 fn has_extension(path: &Path, extension: &str) -> bool {

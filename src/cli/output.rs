@@ -1,36 +1,33 @@
 //! Writes a dataset from trained models: the plan first, then images, the card, and `_SUCCESS.json` last.
 
+mod real;
+
 use super::Outcome;
 use super::args::{Encoding, Format, OutputArgs, SynthesisArgs};
 use super::plan::Source;
 use super::terminal::Terminal;
 use crate::config::RunConfig;
-use crate::dataset::{self, decode, decode_source};
+use crate::dataset::decode;
 use crate::error::{Error, Result};
 use crate::evaluate::judge::Judge;
-use crate::manifest::Row;
 use crate::manifest::rejects::Reject;
-use crate::progress::Progress;
-use crate::sink::card::Card;
+use crate::sink::card;
 use crate::sink::commit::{Opened, Output, Stored, look};
-use crate::sink::forget::Tombstones;
+use crate::sink::forget::tombstones;
 use crate::sink::records::verify;
-use crate::sink::{FolderSink, ParquetSink, Record, Sink};
+use crate::sink::schema::class_name;
+use crate::sink::{FolderSink, ParquetSink, Sink};
 use crate::store;
-use crate::synthesize::encode::{Origin, encode};
 use crate::synthesize::plan::{Amount, NewIdentities, Plan};
 use crate::synthesize::select::{Selection, select};
 use crate::synthesize::{self, Item, Provenance, Sampling, gate};
 use crate::train::TrainedModel;
 use candle_core::Device;
 use image::RgbImage;
-use rayon::prelude::*;
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-const CARD: &str = "README.md";
 const CONFIG: &str = "config.toml";
 
 /// One identity set to synthesize: where its model is and what it knows.
@@ -78,9 +75,6 @@ pub struct Job<'a> {
     pub judge: Option<Judge>,
 }
 
-/// A row of the manifest with its picture encoded again.
-type EncodedRow = Result<(Row, Vec<u8>)>;
-
 impl Job<'_> {
     fn sampling(&self) -> Sampling {
         let s = &self.config.synthesis;
@@ -106,11 +100,7 @@ impl Job<'_> {
             mix: self.synthesis.mix,
             per_id: self.synthesis.balance_to.unwrap_or(self.synthesis.per_id),
         };
-        let named = |set: &str, identity: &str| {
-            // Only the first slash parts the two.
-            let set = set.replace('%', "%25").replace('/', "%2F");
-            if self.models.len() == 1 { identity.to_owned() } else { format!("{set}/{identity}") }
-        };
+        let named = |set: &str, identity: &str| class_name(self.models.len(), set, identity);
         let (mut plans, mut names) = (Vec::new(), Vec::new());
         for m in &self.models {
             let first = names.len() as i64;
@@ -147,7 +137,7 @@ impl Job<'_> {
 
     /// Refuses identities that were forgotten in the output folder.
     pub fn refuse_forgotten<'b>(&self, mut identities: impl Iterator<Item = &'b str>) -> Result<()> {
-        let Some(tombstones) = Tombstones::read(&self.out)? else { return Ok(()) };
+        let Some(tombstones) = tombstones(&self.out)? else { return Ok(()) };
         match identities.find(|i| tombstones.contains(i)) {
             Some(identity) => Err(Error::Usage(format!(
                 "identity `{identity}` was forgotten in {}: take it out of the manifest, or choose a model that does not know it",
@@ -210,13 +200,18 @@ impl Job<'_> {
             return Err(Error::Usage("nothing to make: every identity has the images that were asked for".into()));
         }
         let description = self.describe(asked + real)?;
+        // A folder is not taken for a model that is refused.
+        if !matches!(look(&self.out, &description, self.output.repair)?, Stored::Complete(_)) {
+            for m in &self.models {
+                gate::check(&TrainedModel::load(&m.path, &self.device)?, self.config.seed)?;
+            }
+        }
         let mut output = match Output::open(&self.out, &description, self.output.repair)? {
             Opened::Complete(done) => return Ok(self.outcome(&done, true)),
             Opened::Ready(output) => output,
         };
-        for m in &self.models {
-            gate::check(&TrainedModel::load(&m.path, &self.device)?, &self.sampling())?;
-        }
+        // Again, now that nobody else works here: models may know more identities than the manifest.
+        self.refuse_forgotten(self.models.iter().flat_map(|m| &m.identities).map(String::as_str))?;
         let (plans, selections) = self.select(plans, terminal)?;
         let synthetic: usize = plans.iter().map(Plan::images).sum();
         if synthetic + real == 0 {
@@ -249,108 +244,19 @@ impl Job<'_> {
         }
         let output = sink.finish()?;
         let new_identities = self.synthesis.new_identities * self.models.len();
-        let card = Card {
-            synthetic,
-            real,
-            classes: names.len(),
-            new_identities,
-            image_size: self.models.first().map_or(0, |m| m.image_size),
-            shards: self.output.format == Format::Parquet,
-            models: self.models.iter().map(|m| m.hash.clone()).collect(),
-            config_hash: self.config.hash()?,
-            manifest_hash: self.manifest_hash.clone(),
-        };
-        store::write_atomic(&self.out.join(CARD), card.to_markdown().as_bytes())?;
         let done = json!({
             "version": 2, "plan": description, "synthetic": synthetic, "real": real, "classes": names.len(),
             "new_identities": new_identities, "selection": selections,
+            "image_size": self.models.first().map(|m| m.image_size),
         });
+        store::write_atomic(&self.out.join(card::FILE), card::markdown(&done).as_bytes())?;
         let metadata = FolderSink::metadata();
         let others = match self.output.format {
-            Format::Parquet => vec![CARD, CONFIG],
-            Format::Imagefolder => vec![CARD, CONFIG, &metadata],
+            Format::Parquet => vec![card::FILE, CONFIG],
+            Format::Imagefolder => vec![card::FILE, CONFIG, &metadata],
         };
         let done = output.complete(done, &others)?;
         Ok(self.outcome(&done, false))
-    }
-
-    /// Merges the real images in: decoded and encoded again, so that no metadata of a photograph gets out.
-    fn write_real(
-        &self,
-        source: &Source,
-        total: usize,
-        config_hash: &str,
-        sink: &mut dyn Sink,
-        terminal: &mut Terminal,
-    ) -> Result<()> {
-        let mut labels: BTreeMap<(&str, &str), i64> = BTreeMap::new();
-        for m in &self.models {
-            for identity in &m.identities {
-                labels.insert((&m.set, identity), labels.len() as i64);
-            }
-        }
-        let rejected: BTreeSet<(&String, usize, usize)> =
-            self.rejected.iter().map(|r| (&r.file, r.row, r.item)).collect();
-        let changed = |what: &str| Error::Manifest(format!("{what}: changed while it was read; run again"));
-        let mut counts: BTreeMap<i64, i64> = BTreeMap::new();
-        let mut done = 0;
-        let missing = sink.missing();
-        terminal.start("copy real", total as u64, "images");
-        source.manifest.read(true, |rows| {
-            let wanted = dataset::Selection { split: source.split.clone(), ..Default::default() };
-            let encoded: Vec<EncodedRow> = rows
-                .into_par_iter()
-                .filter(|row| wanted.contains(row))
-                .filter_map(|row| {
-                    // A row that was fine must be fine, or all that follow it would get other places.
-                    let image = match (decode_source(&row.image), rejected.contains(&(&row.file, row.row, row.item))) {
-                        (_, true) => return None,
-                        (Err(e), false) => return Some(Err(changed(&format!("{} row {}: {e}", row.file, row.row)))),
-                        (Ok(image), false) => image,
-                    };
-                    let (w, h) = (image.width() as usize, image.height() as usize);
-                    let encoded = encode(image.as_raw(), w, h, self.extension(), Origin::Real);
-                    Some(encoded.map(|bytes| (row, bytes)))
-                })
-                .collect();
-            for row in encoded {
-                let (row, image) = row?;
-                let identity = row.identity.clone().unwrap_or_default();
-                let Some(&label) = labels.get(&(row.set(), identity.as_str())) else { continue };
-                let number = counts.entry(label).or_default();
-                let (index, at) = (*number, done);
-                *number += 1;
-                done += 1;
-                if !missing.contains(at) {
-                    continue;
-                }
-                let parts = ["real", &self.manifest_hash, row.set(), &identity, &index.to_string()];
-                sink.write(Record {
-                    image,
-                    extension: self.extension(),
-                    label,
-                    identity_set: row.set().to_owned(),
-                    sample_id: synthesize::sample_id(&parts),
-                    identity,
-                    synthetic: false,
-                    seed: 0,
-                    index,
-                    label_mix: "[]".into(),
-                    latent: String::new(),
-                    truncation: 0.0,
-                    model_hash: String::new(),
-                    config_hash: config_hash.to_owned(),
-                    manifest_hash: self.manifest_hash.clone(),
-                })?;
-            }
-            terminal.at(done as u64);
-            if terminal.stop_requested() { Err(Error::Stopped) } else { Ok(()) }
-        })?;
-        terminal.finish();
-        if done != total {
-            return Err(changed(&source.spec));
-        }
-        Ok(())
     }
 
     fn outcome(&self, done: &Value, before: bool) -> Outcome {

@@ -54,9 +54,25 @@ pub fn find(material: &Material, progress: &mut dyn Progress) -> Result<Vec<Stri
 
 /// Those of `names` that are among `others`, whatever their case, spaces and punctuation.
 fn shared_names<'a>(names: &'a [String], others: impl Iterator<Item = &'a String>) -> Vec<&'a str> {
-    let plain = |name: &String| name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect();
-    let others: BTreeSet<String> = others.map(plain).collect();
-    names.iter().filter(|n| others.contains::<String>(&plain(n))).map(String::as_str).collect()
+    let others: BTreeSet<String> = others.map(|n| plain(n)).collect();
+    names.iter().filter(|n| others.contains(&plain(n))).map(String::as_str).collect()
+}
+
+/// A name in lower case without spaces and punctuation, unless these part two numbers, or are all there is.
+fn plain(name: &str) -> String {
+    let (mut plain, mut parted) = (String::new(), false);
+    for c in name.chars() {
+        if !c.is_alphanumeric() {
+            parted = true;
+            continue;
+        }
+        if parted && c.is_numeric() && plain.ends_with(char::is_numeric) {
+            plain.push('-');
+        }
+        plain.extend(c.to_lowercase());
+        parted = false;
+    }
+    if plain.is_empty() { name.to_owned() } else { plain }
 }
 
 fn name(images: &IdentityDataset, i: usize) -> &str {
@@ -75,4 +91,16 @@ fn equal_images(test: &IdentityDataset, others: &IdentityDataset) -> Vec<usize> 
     let hash = |images: &IdentityDataset, i: usize| *blake3::hash(images.image(i)).as_bytes();
     let known: BTreeSet<[u8; 32]> = (0..others.len()).map(|i| hash(others, i)).collect();
     (0..test.len()).filter(|i| known.contains(&hash(test, *i))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_compared_without_case_and_punctuation() {
+        let shared = |a: &str, b: &str| !shared_names(&[a.to_owned()], [b.to_owned()].iter()).is_empty();
+        assert!(shared("Ada_Lovelace", "ada lovelace") && shared("No. 7", "no-7") && shared("p1_12", "P1 12"));
+        assert!(!shared("p1_12", "p11_2") && !shared("--", "..") && shared("--", "--"));
+    }
 }

@@ -1,7 +1,7 @@
 //! Membership inference: can it be told from the synthetic images alone which real images the generator was trained on?
 //!
-//! The attack scores a real image by its most similar synthetic one (aligned pixels, cropped and mirrored as for copies); training images are its members, held-out
-//! images of the same identities are not.
+//! The attack scores a real image by its most similar synthetic one (aligned pixels, cropped and mirrored as for copies); training images
+//! are its members, held-out images of the same identities are not.
 
 use super::copies;
 use super::verification::{FOLDS, Pair, judge};
@@ -23,15 +23,24 @@ pub struct Membership {
     pub tpr_at_fpr_1e2: f64,
 }
 
-/// Attacks `synthetic`, with as many training images as there are held-out ones.
+/// Attacks `synthetic`, with as many training images of each person as there are held-out ones, where there are so many.
 pub fn attack(
     synthetic: &IdentityDataset,
     training: &IdentityDataset,
     held_out: &IdentityDataset,
     progress: &mut dyn Progress,
 ) -> Result<Membership> {
-    let count = training.len().min(held_out.len());
-    let members = training.subset(&(0..count).map(|i| i * training.len() / count).collect::<Vec<_>>())?;
+    let mut wanted = vec![0; training.identities().len()];
+    held_out.labels().iter().for_each(|label| wanted[*label as usize] += 1);
+    let mut members = Vec::new();
+    for (i, label) in training.labels().iter().enumerate() {
+        let left = &mut wanted[*label as usize];
+        if *left > 0 {
+            *left -= 1;
+            members.push(i);
+        }
+    }
+    let members = training.subset(&members)?;
     let (mut distances, mut pairs) = (Vec::new(), Vec::new());
     for (images, is_same) in [(&members, true), (held_out, false)] {
         progress.start("membership", images.len() as u64, "real images");

@@ -17,7 +17,9 @@ const HEAD: &str = "# Files from a hub and their sha256. Written by augment; kee
 /// # Errors
 /// The bytes are not those that were fetched first.
 pub fn check(address: &str, file: &Path) -> Result<()> {
-    let path = Path::new(LOCK);
+    let (path, here) = (Path::new(LOCK), Path::new("."));
+    // Jobs that run side by side wait for each other.
+    let folder = File::open(here).and_then(|f| f.lock().map(|()| f)).map_err(|e| Error::io(here, e))?;
     let text = match std::fs::read_to_string(path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => String::new(),
         text => text.map_err(|e| Error::io(path, e))?,
@@ -25,7 +27,7 @@ pub fn check(address: &str, file: &Path) -> Result<()> {
     let mut entries: BTreeMap<String, String> =
         toml::from_str(&text).map_err(|e| Error::Config(format!("{LOCK}: {e}")))?;
     let found = sha256(file)?;
-    match entries.get(address) {
+    let checked = match entries.get(address) {
         Some(known) if *known == found => Ok(()),
         Some(known) => Err(Error::HubRefused(format!(
             "{address}: its sha256 is {found}, but {LOCK} says {known}; delete {} if it was damaged here, or the entry if another file \
@@ -37,7 +39,9 @@ pub fn check(address: &str, file: &Path) -> Result<()> {
             let text = toml::to_string(&entries).map_err(|e| Error::Config(format!("{LOCK}: {e}")))?;
             store::write_atomic(path, format!("{HEAD}{text}").as_bytes())
         }
-    }
+    };
+    drop(folder);
+    checked
 }
 
 /// sha256 (hex) of a file.

@@ -138,8 +138,8 @@ pub(crate) fn file_hash(path: &Path) -> Result<blake3::Hash> {
 const MOST_VALUES: u64 = 8;
 const MOST_BYTES: u64 = 1000;
 
-/// A footer that is smaller is never too large, in bytes.
-const FINE_FOOTER: u64 = 1 << 20;
+/// A footer that is smaller is never too large, in bytes: that of a written dataset lists all its classes, however few rows it has.
+const FINE_FOOTER: u64 = 4 << 20;
 
 /// Refuses a file that is description more than data: thousands of columns or row groups.
 fn check_footer(path: &Path) -> Result<()> {

@@ -246,7 +246,7 @@ impl Output {
 }
 
 /// Removes files that belong to no unit.
-fn clean(out: &Path, units: &BTreeMap<usize, Unit>) -> Result<()> {
+pub(super) fn clean(out: &Path, units: &BTreeMap<usize, Unit>) -> Result<()> {
     let files = |(number, unit): (&usize, &Unit)| {
         let paths: Vec<PathBuf> = unit.files.iter().map(|f| PathBuf::from(&f.path)).collect();
         paths.into_iter().chain([record(*number)])

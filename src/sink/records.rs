@@ -34,7 +34,7 @@ impl Entry {
     }
 
     /// What is wrong with the file in `out`, if anything is.
-    fn damage(&self, out: &Path) -> Result<Option<Damage>> {
+    pub fn damage(&self, out: &Path) -> Result<Option<Damage>> {
         let is = |what: &str| Ok(Some(Damage { path: self.path.clone(), what: what.to_owned() }));
         let full = out.join(&self.path);
         match std::fs::metadata(&full) {

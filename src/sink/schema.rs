@@ -8,7 +8,7 @@ use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 use serde_json::json;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// Version of the output's columns.
@@ -74,24 +74,45 @@ pub fn output_schema(names: &[String], file_names: bool) -> Schema {
         ("augment_synthetic".to_owned(), "true".to_owned()),
     ]);
     if !file_names {
-        metadata.insert("huggingface".into(), json!({ "info": { "features": features } }).to_string());
+        metadata.insert(FEATURES.into(), json!({ "info": { "features": features } }).to_string());
     }
     Schema::new(fields).with_metadata(metadata)
 }
 
-/// `schema` of a written file with another name for the class `name` (of whatever identity set); numbers of classes stay.
-pub fn rename_class(schema: &Schema, name: &str, to: &str) -> Schema {
-    const KEY: &str = "huggingface";
+/// The class of an identity: its key, after the identity set's name where there are several sets.
+pub fn class_name(sets: usize, set: &str, identity: &str) -> String {
+    if sets == 1 {
+        return identity.to_owned();
+    }
+    // Only the first slash parts the two.
+    format!("{}/{identity}", set.replace('%', "%25").replace('/', "%2F"))
+}
+
+/// Key of the features that Hugging Face reads, in a file's metadata.
+const FEATURES: &str = "huggingface";
+
+fn features(schema: &Schema) -> Option<serde_json::Value> {
+    schema.metadata().get(FEATURES).and_then(|v| serde_json::from_str(v).ok())
+}
+
+/// True if the class list of a written file has one of `classes`.
+pub fn has_class(schema: &Schema, classes: &BTreeSet<String>) -> bool {
+    let features = features(schema).unwrap_or_default();
+    let names = features["info"]["features"]["label"]["names"].as_array();
+    names.into_iter().flatten().any(|class| class.as_str().is_some_and(|c| classes.contains(c)))
+}
+
+/// `schema` of a written file with another name for `classes`; numbers of classes stay.
+pub fn rename_class(schema: &Schema, classes: &BTreeSet<String>, to: &str) -> Schema {
     let mut metadata = schema.metadata().clone();
-    if let Some(mut info) = metadata.get(KEY).and_then(|v| serde_json::from_str::<serde_json::Value>(v).ok()) {
-        let names = info["info"]["features"]["label"]["names"].as_array_mut();
+    if let Some(mut features) = features(schema) {
+        let names = features["info"]["features"]["label"]["names"].as_array_mut();
         for class in names.into_iter().flatten() {
-            let known = class.as_str().is_some_and(|c| c == name || c.split_once('/').is_some_and(|(_, c)| c == name));
-            if known {
+            if class.as_str().is_some_and(|c| classes.contains(c)) {
                 *class = json!(to);
             }
         }
-        metadata.insert(KEY.to_owned(), info.to_string());
+        metadata.insert(FEATURES.to_owned(), features.to_string());
     }
     Schema::new(schema.fields().clone()).with_metadata(metadata)
 }

@@ -6,6 +6,7 @@ use crate::dataset::IdentityDataset;
 use crate::error::{Error, Result};
 use crate::model::params::all_finite;
 use crate::store;
+use crate::tombstones::Tombstones;
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::collections::{BTreeMap, HashMap};
@@ -190,22 +191,44 @@ pub fn header(path: &Path) -> Result<serde_json::Value> {
 /// Key of a header whose weights must not be used any more.
 const FORGOTTEN: &str = "forgotten";
 
-/// The identities that the weights in `path` were trained with; none if the file does not say.
-pub fn identities(path: &Path) -> Result<Option<Vec<String>>> {
-    Ok(serde_json::from_value(header(path)?["identities"].clone()).ok())
+/// What weights know of an identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Knowledge {
+    /// They do not name it.
+    None,
+    /// They were trained with it.
+    Trained,
+    /// They were, and are marked.
+    Forgotten,
 }
 
-/// Marks the weights in `path`, if `identity` is among those that they were trained with: nothing reads them from then on, and the
-/// name is replaced by `placeholder`. Returns whether it was.
-pub fn mark_forgotten(path: &Path, identity: &str, placeholder: &str) -> Result<bool> {
+fn tombstones(header: &serde_json::Value) -> Option<Tombstones> {
+    header.get(FORGOTTEN).and_then(|t| serde_json::from_value(t.clone()).ok())
+}
+
+/// What the weights in `path` know of `identity`.
+pub fn knowledge(path: &Path, identity: &str) -> Result<Knowledge> {
+    let header = header(path)?;
+    Ok(if header["identities"].as_array().into_iter().flatten().any(|n| n == identity) {
+        Knowledge::Trained
+    } else if tombstones(&header).is_some_and(|t| t.contains(identity)) {
+        Knowledge::Forgotten
+    } else {
+        Knowledge::None
+    })
+}
+
+/// Marks the weights in `path`: nothing reads them from then on, and the name of `identity` is replaced.
+pub fn mark_forgotten(path: &Path, identity: &str) -> Result<()> {
     let mut header = header(path)?;
-    let names = header["identities"].as_array_mut();
-    let Some(name) = names.and_then(|n| n.iter_mut().find(|n| *n == identity)) else { return Ok(false) };
-    *name = placeholder.into();
-    header[FORGOTTEN] = true.into();
+    let mut tombstones = tombstones(&header).map_or_else(Tombstones::new, Ok)?;
+    tombstones.add(identity);
+    for name in header["identities"].as_array_mut().into_iter().flatten().filter(|n| *n == identity) {
+        *name = tombstones.placeholder(identity).into();
+    }
+    header[FORGOTTEN] = serde_json::json!(tombstones);
     let tensors = candle_core::safetensors::load(path, &Device::Cpu)?;
-    write(path, &tensors.into_iter().collect(), &header)?;
-    Ok(true)
+    write(path, &tensors.into_iter().collect(), &header)
 }
 
 /// Reads what [`write`] wrote.
