@@ -17,8 +17,6 @@ const IMAGES: usize = 8;
 /// Root mean square deviation of pixels, in levels of 255, below which images are one image. That of photographs of one person is
 /// 20 times as large and more.
 const SAME: f64 = 1.0;
-/// Mean probability of an identity below which its images do not show it.
-const UNLIKELY: f32 = 0.05;
 /// A training of fewer steps is a trial of the machinery: its averaged generator has hardly left its start.
 const TRIAL_STEPS: u64 = 100;
 
@@ -43,15 +41,15 @@ pub fn check(model: &TrainedModel, seed: u64) -> Result<()> {
     };
     let items: Vec<Item> = labels.iter().flat_map(|l| (0..IMAGES as u64).map(|i| item(*l, i))).collect();
     let images = render(model, &sampling, &items)?;
-    let classes = classify(model, &images)?;
-    match failure(&images, &labels, &classes) {
+    let taken_for = classify(model, &images)?;
+    match failure(&images, &labels, &taken_for) {
         Some(what) => Err(Error::Model(format!("{what}; train the model longer, or with another seed"))),
         None => Ok(()),
     }
 }
 
-/// What is wrong with `images`, [`IMAGES`] of each of `labels` in turn, if these are the classifier's probabilities of all classes.
-fn failure(images: &[Vec<u8>], labels: &[u32], classes: &[Vec<f32>]) -> Option<String> {
+/// What is wrong with `images`, [`IMAGES`] of each of `labels` in turn, if the classifier says what they are taken for.
+fn failure(images: &[Vec<u8>], labels: &[u32], taken_for: &[u32]) -> Option<String> {
     if deviation(images) < SAME {
         return Some("the generator has collapsed: it makes one image, whatever it is asked for".into());
     }
@@ -66,13 +64,9 @@ fn failure(images: &[Vec<u8>], labels: &[u32], classes: &[Vec<f32>]) -> Option<S
     // A weak generator shows one face for many identities; only many distinct wrong ones are a mistake of labels.
     let mistaken: Vec<u32> = labels
         .iter()
-        .zip(classes.chunks(IMAGES))
-        .filter_map(|(label, of_images)| {
-            let mean = |class: usize| of_images.iter().map(|p| p[class]).sum::<f32>() / of_images.len() as f32;
-            // Two persons who look alike are often taken for each other, but not always.
-            let taken = (0..of_images[0].len()).find(|class| mean(*class) > 0.5)?;
-            (mean(*label as usize) < UNLIKELY).then_some(taken as u32)
-        })
+        .zip(taken_for.chunks(IMAGES))
+        // Two persons who look alike are often taken for each other, but not in every image.
+        .filter_map(|(label, taken)| majority(taken).filter(|_| !taken.contains(label)))
         .collect();
     let distinct = mistaken.iter().collect::<BTreeSet<_>>().len();
     (2 * distinct > labels.len()).then(|| {
@@ -96,13 +90,18 @@ fn deviation(images: &[Vec<u8>]) -> f64 {
     ((0..pixels).map(variance).sum::<f64>() / pixels.max(1) as f64).sqrt()
 }
 
-/// The probabilities of all classes that the model's classifier gives to each of `images`.
-fn classify(model: &TrainedModel, images: &[Vec<u8>]) -> Result<Vec<Vec<f32>>> {
+/// The value of more than half of `values`.
+fn majority(values: &[u32]) -> Option<u32> {
+    values.iter().find(|v| 2 * values.iter().filter(|w| w == v).count() > values.len()).copied()
+}
+
+/// The labels that the model's classifier gives to `images`.
+fn classify(model: &TrainedModel, images: &[Vec<u8>]) -> Result<Vec<u32>> {
     let size = model.header.config.image_size;
     let values: Vec<f32> = images.iter().flatten().map(|b| to_signed(*b)).collect();
     let x = Tensor::from_vec(values, (images.len(), size, size, 3), &model.device)?;
     let (_, logits) = model.classifier.net.forward(&(&x).into(), Mode::Eval)?;
-    Ok(candle_nn::ops::softmax(&logits, 1)?.to_vec2()?)
+    Ok(logits.argmax(1)?.to_vec1()?)
 }
 
 #[cfg(test)]
@@ -115,26 +114,21 @@ mod tests {
         ((0..n).flat_map(|i| (0..IMAGES).map(move |k| image(i, k))).collect(), (0..n as u32).collect())
     }
 
-    /// A classifier of six classes that is sure of one class for each image.
-    fn sure(taken: impl IntoIterator<Item = u32>) -> Vec<Vec<f32>> {
-        taken.into_iter().map(|t| (0..6).map(|class| if class == t { 0.99 } else { 0.002 }).collect()).collect()
-    }
-
-    fn each(labels: &[u32]) -> Vec<Vec<f32>> {
-        sure(labels.iter().flat_map(|l| [*l; IMAGES]))
+    fn each(labels: &[u32]) -> Vec<u32> {
+        labels.iter().flat_map(|l| [*l; IMAGES]).collect()
     }
 
     #[test]
     fn collapses_and_exchanged_identities_are_told_apart() {
         let (good, labels) = images(6);
-        let found = |images: &[Vec<u8>], classes: &[Vec<f32>]| failure(images, &labels, classes).unwrap_or_default();
+        let found = |images: &[Vec<u8>], taken: &[u32]| failure(images, &labels, taken).unwrap_or_default();
         assert_eq!(found(&good, &each(&labels)), "");
         // A weak generator that shows one face, or a classifier that does not know, is no exchange.
-        assert_eq!(found(&good, &sure([3; 6 * IMAGES])), "");
-        assert_eq!(found(&good, &sure((0..6 * IMAGES as u32).map(|i| i % 6))), "");
+        assert_eq!(found(&good, &[3; 6 * IMAGES]), "");
+        assert_eq!(found(&good, &(0..6 * IMAGES as u32).map(|i| i % 6).collect::<Vec<_>>()), "");
         // Each is taken for its twin in all images but one.
         let twins = labels.iter().flat_map(|l| (0..IMAGES).map(move |k| if k == 0 { *l } else { l ^ 1 }));
-        assert_eq!(found(&good, &sure(twins)), "");
+        assert_eq!(found(&good, &twins.collect::<Vec<_>>()), "");
         let one = vec![good[0].clone(); good.len()];
         assert!(found(&one, &each(&labels)).contains("whatever it is asked for"));
         let single: Vec<Vec<u8>> = good.chunks(IMAGES).flat_map(|c| vec![c[0].clone(); IMAGES]).collect();
