@@ -10,7 +10,7 @@ n = count(100)
 out = WORK / "out"
 train = ["train", "--manifest", DEMO, "--duration-kimg", 2, "-q", "--out", out]
 model()
-seconds = timed(lambda: augment(*synthesis(WORK / "whole", 300, 512)))
+seconds = timed(lambda: augment(*synthesis(WORK / "whole", 150, 256)))
 slowest, right, early, lost, remade = 0.0, 0, 0, 0, 0
 
 
@@ -20,7 +20,7 @@ def shards():
 
 for i in range(n):
     shutil.rmtree(out, ignore_errors=True)
-    process = start(*(train if i % 2 else synthesis(out, 300, 512)))
+    process = start(*(train if i % 2 else synthesis(out, 150, 256)))
     # Not before the handler is there: such a process has nothing to lose and ends by the signal itself.
     time.sleep(0.1 + rng.random() * seconds * 0.8)
     begin = time.monotonic()
@@ -34,7 +34,7 @@ for i in range(n):
         lost = max(lost, len(kept) - records + len(list((out / ".staging").rglob("*.parquet"))))
         # Going on takes long: a few tell whether shards that have a record are made again.
         if i % 10 == 0:
-            augment(*synthesis(out, 300, 512))
+            augment(*synthesis(out, 150, 256))
             remade += sum(shards()[p] != stat for p, stat in kept.items()) > len(kept) - records
 row(
     "SIGTERM",

@@ -260,3 +260,56 @@ fn hive_folders(root: &Path, path: &Path) -> Vec<(String, String)> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{ArrayRef, BinaryArray, RecordBatch, StringArray};
+    use parquet::arrow::ArrowWriter;
+    use parquet::basic::{Compression, ZstdLevel};
+    use parquet::file::properties::WriterProperties;
+    use std::sync::Arc;
+
+    #[test]
+    fn descriptions_larger_than_the_data_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.parquet");
+        let checked = |data: usize, footer: u64, end: &[u8; 4]| {
+            let length = (footer as u32).to_le_bytes();
+            let bytes = [&vec![0; data + footer as usize], &length[..], &end[..]].concat();
+            std::fs::write(&path, bytes).unwrap();
+            check_footer(&path).map_err(|e| e.to_string())
+        };
+        let message = checked(100, FINE_FOOTER + 1, b"PAR1").unwrap_err();
+        assert!(message.contains("x.parquet") && message.contains("in larger row groups"), "{message}");
+        assert_eq!(checked(100, FINE_FOOTER, b"PAR1"), Ok(()));
+        assert_eq!(checked(2 * FINE_FOOTER as usize, FINE_FOOTER + 1, b"PAR1"), Ok(()));
+        // No Parquet file, and one that is cut off: their reader says so.
+        assert_eq!(checked(100, FINE_FOOTER + 1, b"PNG1"), Ok(()));
+        std::fs::write(&path, b"PAR1").unwrap();
+        assert!(check_footer(&path).is_ok());
+    }
+
+    #[test]
+    fn files_that_unfold_to_far_more_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.parquet");
+        let opened = |names: Vec<Option<String>>, images: Vec<Option<&[u8]>>| {
+            let columns: [(&str, ArrayRef); 2] =
+                [("identity", Arc::new(StringArray::from(names))), ("image", Arc::new(BinaryArray::from(images)))];
+            let batch = RecordBatch::try_from_iter_with_nullable(columns.map(|(n, c)| (n, c, true))).unwrap();
+            let zstd = WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default())).build();
+            let mut writer = ArrowWriter::try_new(File::create(&path).unwrap(), batch.schema(), Some(zstd)).unwrap();
+            writer.write(&batch).unwrap();
+            writer.close().unwrap();
+            Manifest::open(&path.to_string_lossy(), &Columns::default()).map(|_| ()).map_err(|e| e.to_string())
+        };
+        let refused = |outcome: Result<(), String>| outcome.is_err_and(|e| e.contains("compresses so well"));
+        assert!(refused(opened(vec![None; 100_000], vec![None; 100_000])));
+        let zeros = vec![0; 16 << 20];
+        assert!(refused(opened(vec![Some("a".into())], vec![Some(&zeros)])));
+        let noise: Vec<u8> =
+            (0..20_000u32).flat_map(|i| blake3::hash(&i.to_le_bytes()).as_bytes()[..4].to_vec()).collect();
+        assert_eq!(opened(vec![Some("a".into())], vec![Some(&noise)]), Ok(()));
+    }
+}
