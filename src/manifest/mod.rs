@@ -302,14 +302,16 @@ mod tests {
             let mut writer = ArrowWriter::try_new(File::create(&path).unwrap(), batch.schema(), Some(zstd)).unwrap();
             writer.write(&batch).unwrap();
             writer.close().unwrap();
-            Manifest::open(&path.to_string_lossy(), &Columns::default()).map(|_| ()).map_err(|e| e.to_string())
+            Manifest::open(&path.to_string_lossy(), &Columns::default())
+                .err()
+                .map_or_else(String::new, |e| e.to_string())
         };
-        let refused = |outcome: Result<(), String>| outcome.is_err_and(|e| e.contains("compresses so well"));
+        let refused = |message: String| message.contains("compresses so well");
         assert!(refused(opened(vec![None; 100_000], vec![None; 100_000])));
         let zeros = vec![0; 16 << 20];
         assert!(refused(opened(vec![Some("a".into())], vec![Some(&zeros)])));
         let noise: Vec<u8> =
             (0..20_000u32).flat_map(|i| blake3::hash(&i.to_le_bytes()).as_bytes()[..4].to_vec()).collect();
-        assert_eq!(opened(vec![Some("a".into())], vec![Some(&noise)]), Ok(()));
+        assert_eq!(opened(vec![Some("a".into())], vec![Some(&noise)]), "");
     }
 }
