@@ -25,10 +25,14 @@ pub fn create_dir(folder: &Path) -> Result<()> {
     }
 }
 
+/// Extension of files that are not complete.
+pub const PARTIAL: &str = "partial";
+
 /// The name under which `path` is written before it is complete.
 pub fn temporary(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".partial");
+    name.push(".");
+    name.push(PARTIAL);
     path.with_file_name(name)
 }
 

@@ -17,14 +17,14 @@ def passed(target, *names):
 stopped = passed("training", "divergence_stops_the_run_and_keeps_the_last_good_state")
 row(
     "NaN in weights during training",
-    f"100 places in the four networks: {'all seen in a loss of the same step' if stopped else 'NOT all seen'}, nothing saved over the good checkpoint",
+    f"100 places in the four networks: {'all seen in a loss of the same step, nothing saved over the good checkpoint' if stopped else 'its test fails'}",
     "100 places: stops within one step, never saves a non-finite tensor",
     stopped,
 )
 right = passed("decode", "all_eight_orientations_are_turned_upright", "all_colour_forms_become_rgb", "cut_off_images_are_refused")
 row(
     "pictures are decoded right",
-    f"8 EXIF orientations in two formats and 31 forms of colour and sampling: {'all right' if right else 'NOT all right'}; half pictures refused",
+    f"8 EXIF orientations in two formats and 31 forms of colour and sampling: {'all right; half pictures refused' if right else 'a test fails'}",
     "8 orientations, 24 colour variants, no half-decoded image accepted",
     right,
 )

@@ -3,6 +3,7 @@
 use super::Outcome;
 use super::args::{EvaluateArgs, GlobalArgs};
 use super::plan::{self, Source};
+use super::seen::Seen;
 use super::terminal::Terminal;
 use crate::dataset::{IdentityDataset, Selection};
 use crate::error::{Error, Result};
@@ -17,18 +18,13 @@ use crate::progress::Progress;
 use crate::report::{self, Report};
 use crate::sink::records::Entry;
 use crate::store;
-use crate::tombstones::Tombstones;
-use serde::{Deserialize, Serialize};
 use serde_json::json;
-use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 pub(super) const REPORT_HTML: &str = "report.html";
 pub(super) const REPORT_JSON: &str = "report.json";
-/// Whose images an evaluation has seen; it is there as long as anything of them is.
-pub(super) const SEEN: &str = "_EVALUATION.json";
 /// Key of [`REPORT_JSON`] that describes [`REPORT_HTML`].
 pub(super) const PAGE: &str = "page";
 
@@ -71,7 +67,7 @@ pub fn run(args: &EvaluateArgs, global: &GlobalArgs, terminal: &mut Terminal) ->
     }
     let material = material(args, &test, &source, set, real, terminal)?;
     let arms = chosen_arms(args, &material)?;
-    remember(&out, &material)?;
+    Seen::add(&out, &material)?;
     let contamination = contamination::find(&material, terminal)?;
     if !contamination.is_empty() {
         return Err(Error::Contaminated(contamination.join("; ")));
@@ -115,32 +111,6 @@ pub fn run(args: &EvaluateArgs, global: &GlobalArgs, terminal: &mut Terminal) ->
     let verdict = report::verdict(&results, material.test.pairs.len());
     let text = format!("{}\n{verdict}\nreport: {}\n", table(&results, &material.test), page.display());
     Ok(Outcome::new(text, json).with_rejects(rejected.len(), &rejects_to))
-}
-
-/// Persons of whom an evaluation holds pictures or weights, and those of whom it held some.
-#[derive(Default, Serialize, Deserialize)]
-pub(super) struct Seen {
-    pub(super) version: u32,
-    pub(super) identities: BTreeSet<String>,
-    pub(super) forgotten: Option<Tombstones>,
-}
-
-impl Seen {
-    /// Those of the evaluation in `dir`.
-    pub(super) fn read(dir: &Path) -> Result<Self> {
-        let path = dir.join(SEEN);
-        let Some(object) = store::read_sealed(&path)? else { return Ok(Self { version: 1, ..Self::default() }) };
-        serde_json::from_value(object).map_err(|_| Error::Damaged { path, what: "it is no list of identities".into() })
-    }
-}
-
-/// Adds the persons of `material` to those that `out` has seen.
-fn remember(out: &Path, material: &Material) -> Result<()> {
-    let mut seen = Seen::read(out)?;
-    let Material { real, held_out, test, .. } = material;
-    let images = [Some(real), held_out.as_ref(), Some(&test.images)];
-    seen.identities.extend(images.into_iter().flatten().flat_map(|i| i.identities().to_vec()));
-    store::write_sealed(&out.join(SEEN), &json!(seen))
 }
 
 /// What recognisers are tested on.

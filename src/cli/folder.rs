@@ -2,7 +2,8 @@
 
 use super::Outcome;
 use super::args::FolderArgs;
-use super::evaluate::{PAGE, REPORT_JSON, SEEN};
+use super::evaluate::{PAGE, REPORT_JSON};
+use super::seen::SEEN;
 use crate::error::{Error, Result};
 use crate::manifest::PLAN_FILE;
 use crate::sink::records::{self, Damage, Entry, SUCCESS};

@@ -2,17 +2,16 @@
 
 use super::Outcome;
 use super::args::{ForgetArgs, GlobalArgs};
-use super::evaluate::{REPORT_HTML, REPORT_JSON, SEEN, Seen};
+use super::evaluate::{REPORT_HTML, REPORT_JSON};
 use super::folder::Kind;
 use super::plan;
+use super::seen::Seen;
 use crate::error::{Error, Result};
 use crate::evaluate::judge::JUDGE_FILE;
 use crate::sink::forget::{Erased, forget};
-use crate::store;
-use crate::tombstones::Tombstones;
+use crate::store::{self, PARTIAL};
 use crate::train::checkpoint::{self, Knowledge};
 use serde_json::json;
-use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
@@ -80,10 +79,9 @@ fn mark(dir: &Path, identity: &str) -> Result<(&'static str, usize)> {
 /// Deletes an evaluation that has seen `identity`; says how many files.
 fn delete(dir: &Path, identity: &str) -> Result<(&'static str, usize)> {
     let _lock = store::lock(dir)?;
-    let mut seen = Seen::read(dir)?;
-    if !seen.identities.contains(identity) {
-        let before = seen.forgotten.is_some_and(|t| t.contains(identity));
-        return Ok((if before { BEFORE } else { UNKNOWN }, 0));
+    let seen = Seen::read(dir)?;
+    if !seen.contains(identity) {
+        return Ok((if seen.forgot(identity) { BEFORE } else { UNKNOWN }, 0));
     }
     let own = |p: &PathBuf| {
         [REPORT_HTML, REPORT_JSON, JUDGE_FILE].iter().any(|name| p.ends_with(name)) || has_extension(p, PARTIAL)
@@ -92,15 +90,9 @@ fn delete(dir: &Path, identity: &str) -> Result<(&'static str, usize)> {
     let trainings = files(&runs)?;
     remove(dir, &top)?;
     remove(&runs, &trainings)?;
-    let mut forgotten = seen.forgotten.take().map_or_else(Tombstones::new, Ok)?;
-    forgotten.add(identity);
-    let seen = Seen { forgotten: Some(forgotten), identities: BTreeSet::new(), ..seen };
-    store::write_sealed(&dir.join(SEEN), &json!(seen))?;
+    seen.forget(dir, identity)?;
     Ok(("files deleted", top.len() + trainings.len()))
 }
-
-/// Extension of files that are not complete.
-const PARTIAL: &str = "partial";
 
 /// Deletes files of `folder` for good.
 fn remove(folder: &Path, files: &[PathBuf]) -> Result<()> {

@@ -11,6 +11,7 @@ mod inspect;
 mod output;
 mod plan;
 mod run;
+mod seen;
 mod synthesize;
 mod terminal;
 mod train;
