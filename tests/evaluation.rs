@@ -195,7 +195,7 @@ fn a_comparison_learns_keeps_its_outcomes_and_finds_real_help() {
     let existing = results.iter().find(|r| r.arm == Arm::Existing).unwrap();
     let gain = existing.gain.as_ref().unwrap();
     let mean = gain.by_seed.iter().sum::<f64>() / 2.0;
-    assert!((gain.accuracy_gain - mean).abs() < 1e-12 && gain.ci95().0 <= mean && mean <= gain.ci95().1);
+    assert!((gain.accuracy_gain - mean).abs() < 1e-12 && gain.ci95.0 <= mean && mean <= gain.ci95.1);
     let rank = |arm: Arm| results.iter().find(|r| r.arm == arm).unwrap().figures["rank1"].mean;
     assert!(rank(Arm::Existing) > rank(Arm::Real), "{} {}", rank(Arm::Existing), rank(Arm::Real));
     // Outcomes in the folder are not computed again, and equal ones are.

@@ -227,7 +227,7 @@ fn table(results: &[ArmResult], test: &PairSet) -> String {
     for r in results {
         let accuracy = r.accuracy.percent();
         let gain = r.gain.as_ref().map_or(String::new(), |g| {
-            let (low, high) = g.ci95();
+            let (low, high) = g.ci95;
             format!("{:+.2} ({:+.2} .. {:+.2})", 100.0 * g.accuracy_gain, 100.0 * low, 100.0 * high)
         });
         let rank = r.figures.get("rank1").map_or("-".into(), |s| format!("{:.3}", s.mean));

@@ -33,25 +33,22 @@ pub struct Gain {
     pub ci95_seeds: Option<(f64, f64)>,
     /// 95 % interval over pairs of images (bootstrap of differences averaged over seeds).
     pub ci95_pairs: (f64, f64),
+    /// 95 % interval over both: other seeds, tested on other pairs.
+    pub ci95: (f64, f64),
 }
 
 impl Gain {
-    /// From the differences of each seed, and of each pair of images (averaged over seeds).
-    pub(super) fn new(by_seed: Vec<f64>, by_pair: &[f64]) -> Self {
+    /// From the difference of each seed, and that of each seed on each pair of images.
+    pub fn new(by_seed: Vec<f64>, differences: &[Vec<f64>]) -> Self {
+        let gain = statistics::summary(&by_seed).mean;
+        let half = statistics::crossed_half_width(differences);
         Self {
-            accuracy_gain: statistics::summary(&by_seed).mean,
+            accuracy_gain: gain,
             ci95_seeds: statistics::t_interval(&by_seed),
-            ci95_pairs: statistics::bootstrap_interval(by_pair),
+            ci95_pairs: statistics::bootstrap_interval(&statistics::column_means(differences)),
+            ci95: (gain - half, gain + half),
             by_seed,
         }
-    }
-
-    /// The interval of both sources of chance together: half-widths add as those of independent errors do.
-    pub fn ci95(&self) -> (f64, f64) {
-        let gain = self.accuracy_gain;
-        let joint = |pairs: f64, seeds: Option<f64>| (pairs - gain).hypot(seeds.map_or(0.0, |s| s - gain));
-        let (low, high) = self.ci95_pairs;
-        (gain - joint(low, self.ci95_seeds.map(|s| s.0)), gain + joint(high, self.ci95_seeds.map(|s| s.1)))
     }
 }
 
@@ -96,8 +93,8 @@ pub fn summarise(runs: &[Run]) -> Vec<ArmResult> {
 fn gain(runs: &[&Run], baseline: &[&Run]) -> Option<Gain> {
     let paired = paired(runs, baseline);
     let by_seed = paired.iter().map(|(r, b)| r.verification.accuracy - b.verification.accuracy).collect();
-    let pairs = 0..paired.first()?.0.verification.correct.len();
-    Some(Gain::new(by_seed, &pairs.map(|i| difference(&paired, i)).collect::<Vec<_>>()))
+    let pairs: Vec<usize> = (0..paired.first()?.0.verification.correct.len()).collect();
+    Some(Gain::new(by_seed, &differences(&paired, &pairs)))
 }
 
 /// Each of `runs` with the baseline's of its seed.
@@ -105,8 +102,8 @@ pub(super) fn paired<'a>(runs: &[&'a Run], baseline: &[&'a Run]) -> Vec<(&'a Run
     runs.iter().filter_map(|r| Some((*r, *baseline.iter().find(|b| b.seed == r.seed)?))).collect()
 }
 
-/// How much more often `pair` is decided right than by the baseline, averaged over seeds.
-pub(super) fn difference(paired: &[(&Run, &Run)], pair: usize) -> f64 {
-    let right = |r: &Run| f64::from(u8::from(r.verification.correct[pair]));
-    paired.iter().map(|(r, b)| right(r) - right(b)).sum::<f64>() / paired.len() as f64
+/// For each seed, how much more often each of `pairs` is decided right than by the baseline: 1, 0 or -1.
+pub(super) fn differences(paired: &[(&Run, &Run)], pairs: &[usize]) -> Vec<Vec<f64>> {
+    let right = |r: &Run, pair: usize| f64::from(u8::from(r.verification.correct[pair]));
+    paired.iter().map(|(r, b)| pairs.iter().map(|i| right(r, *i) - right(b, *i)).collect()).collect()
 }

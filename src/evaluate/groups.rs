@@ -1,7 +1,7 @@
 //! Accuracy and gain by group of persons, where the images of the test name groups.
 
 use super::comparison::{Arm, Run};
-use super::gain::{Gain, difference, paired};
+use super::gain::{Gain, differences, paired};
 use super::pairs::PairSet;
 use super::statistics::{Summary, summary};
 use serde::Serialize;
@@ -57,7 +57,7 @@ fn on(arm: Arm, runs: &[Run], pairs: &[usize]) -> Option<GroupArm> {
     let paired = paired(&own, &of(Arm::Real));
     let gain = (arm != Arm::Real && !paired.is_empty()).then(|| {
         let by_seed = paired.iter().map(|(r, b)| accuracy(r) - accuracy(b)).collect();
-        Gain::new(by_seed, &pairs.iter().map(|i| difference(&paired, *i)).collect::<Vec<_>>())
+        Gain::new(by_seed, &differences(&paired, pairs))
     });
     let accuracies: Vec<f64> = own.iter().map(|r| accuracy(r)).collect();
     (!own.is_empty()).then(|| GroupArm { arm, accuracy: summary(&accuracies), gain })

@@ -50,7 +50,7 @@ pub(super) fn arm_row(a: &ArmResult) -> ArmRow {
 
 /// A gain in points with its interval.
 fn gain_cell(g: &Gain) -> String {
-    let (low, high) = g.ci95();
+    let (low, high) = g.ci95;
     format!("{:+.2} ({:+.2} to {:+.2})", 100.0 * g.accuracy_gain, 100.0 * low, 100.0 * high)
 }
 

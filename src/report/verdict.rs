@@ -9,11 +9,11 @@ pub fn verdict(arms: &[ArmResult], pairs: usize) -> String {
     let synthetic = |a: &&ArmResult| matches!(a.arm, Arm::Existing | Arm::New | Arm::Both | Arm::Pretrain);
     let gained: Vec<(&ArmResult, &Gain)> =
         arms.iter().filter(synthetic).filter_map(|a| Some((a, a.gain.as_ref()?))).collect();
-    let best = gained.iter().max_by(|a, b| a.1.ci95().0.total_cmp(&b.1.ci95().0));
+    let best = gained.iter().max_by(|a, b| a.1.ci95.0.total_cmp(&b.1.ci95.0));
     let Some((best, gain)) = best else {
         return "No arm with synthetic images was trained, so no gain was measured.".into();
     };
-    let (low, high) = gain.ci95();
+    let (low, high) = gain.ci95;
     let seeds = gain.by_seed.len();
     let basis = format!(
         "95 % interval {:+.2} to {:+.2}, {seeds} paired seed{}, {pairs} pairs, best of {} arm{}",
@@ -46,12 +46,9 @@ mod tests {
     use crate::evaluate::statistics::summary;
 
     fn arm(arm: Arm, gains: &[f64]) -> ArmResult {
-        let gain = (!gains.is_empty()).then(|| Gain {
-            accuracy_gain: summary(gains).mean,
-            by_seed: gains.to_vec(),
-            ci95_seeds: crate::evaluate::statistics::t_interval(gains),
-            ci95_pairs: (summary(gains).mean - 0.005, summary(gains).mean + 0.005),
-        });
+        let table: Vec<Vec<f64>> =
+            gains.iter().map(|g| (0..100).map(|i| g + 0.02 * f64::from(i % 2) - 0.01).collect()).collect();
+        let gain = (!gains.is_empty()).then(|| Gain::new(gains.to_vec(), &table));
         ArmResult {
             arm,
             description: arm.description().into(),
