@@ -1,7 +1,7 @@
 """A face recogniser that knows nothing of `augment`: trains on labelled images read with `datasets` and verifies pairs.
 
-usage: recognise.py --real REAL.parquet --test TEST.parquet [--test-split NAME] [--synthetic DATASET_FOLDER] [--steps N]
-       [--seed N] [--pairs PAIRS.parquet]
+usage: recognise.py --real REAL.parquet --test TEST.parquet [--test-split NAME] [--synthetic DATASET_FOLDER] [--share S]
+       [--steps N] [--seed N] [--bf16] [--pairs PAIRS.parquet]
 
 REAL and TEST have the columns identity and image, REAL also split (rows of `train` are used); DATASET_FOLDER is what
 `augment` wrote. Pairs are PAIRS (left_identity, left_image_id, right_identity, right_image_id, is_same), or drawn from TEST.
@@ -48,7 +48,7 @@ class Block(nn.Module):
 class Recogniser(nn.Module):
     def __init__(self, classes):
         super().__init__()
-        widths = [24, 48, 96, 192, 256]
+        widths = [16, 32, 64, 128, 256]
         blocks = [Block(i, o) for i, o in zip(widths, widths[1:])]
         self.net = nn.Sequential(
             nn.Conv2d(3, widths[0], 3, 1, 1, bias=False), nn.BatchNorm2d(widths[0]), nn.ReLU(), *blocks,
@@ -120,6 +120,7 @@ def main():
     p.add_argument("--steps", type=int, default=500)
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--threads", type=int, default=2)
+    p.add_argument("--bf16", action="store_true", help="train in bf16: faster on processors with AVX512-BF16 or AMX")
     args = p.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
@@ -148,8 +149,10 @@ def main():
             xs.append(x[chosen])
             ys.append(y[chosen])
         y = torch.cat(ys)
-        e = model(augmented(torch.cat(xs)).to(memory_format=torch.channels_last))
-        cosines = e @ F.normalize(model.classes).T
+        x = augmented(torch.cat(xs)).to(memory_format=torch.channels_last)
+        with torch.autocast("cpu", torch.bfloat16, enabled=args.bf16):
+            features = model.net(x)
+        cosines = F.normalize(features.float()) @ F.normalize(model.classes).T
         loss = F.cross_entropy(SCALE * (cosines - MARGIN * F.one_hot(y, len(names))), y)
         optimiser.zero_grad()
         loss.backward()
