@@ -477,12 +477,12 @@ fn synthesis_is_filtered_by(evaluation: &Path, dir: &Path) {
     let (all, out) = filtered("all", &["--min-similarity=-1", "--new-identities", "2"]);
     assert!(all.status.success(), "{}", String::from_utf8_lossy(&all.stderr));
     assert!(records(&out).iter().all(|r| r.index < 3) && records(&out).len() == 102);
-    let (some, out) = filtered("some", &["--tries", "2"]);
+    let (some, out) = filtered("some", &["--tries", "2", "--new-identities", "2"]);
     let json: serde_json::Value = serde_json::from_slice(&some.stdout).unwrap();
     let (selection, kept) = (&json["selection"][0], records(&out));
     let number = |v: &serde_json::Value| v.as_u64().unwrap() as usize;
     let short: usize = selection["short"].as_array().unwrap().iter().map(|s| 3 - number(&s["accepted"])).sum();
-    assert_eq!(kept.len(), 96 - short);
+    assert_eq!(kept.len(), 102 - short);
     assert_eq!(number(&selection["candidates"]), kept.len() + number(&selection["rejected"]));
     assert!(number(&selection["rejected"]) > 0 && kept.iter().all(|r| r.index < 6), "{selection}");
     ok(&["synthesize", "--model", &model, "--regenerate", out.to_str().unwrap(), "-q"]);

@@ -155,8 +155,8 @@ pub struct SynthesisArgs {
     /// Factor on the deviation of z [default: the configuration's].
     #[arg(long, value_name = "FACTOR", help_heading = "Synthesis")]
     pub truncation: Option<f64>,
-    /// Keep only images that this judge (folder of an evaluation, or its judge.safetensors) takes for their identity; images of new
-    /// identities are not judged.
+    /// Keep only images that this judge (folder of an evaluation, or its judge.safetensors) takes for their identity; a new
+    /// identity looks like the mean of its first candidates.
     #[arg(long, value_name = "PATH", help_heading = "Synthesis")]
     pub judge: Option<PathBuf>,
     /// Cosine similarity to the identity that --judge demands [default: the judge's threshold, and no other identity nearer].

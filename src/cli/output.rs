@@ -1,5 +1,6 @@
 //! Writes a dataset from trained models: the plan first, then images, the card, and `_SUCCESS.json` last.
 
+mod filter;
 mod real;
 
 use super::Outcome;
@@ -7,7 +8,6 @@ use super::args::{Encoding, Format, OutputArgs, SynthesisArgs};
 use super::plan::Source;
 use super::terminal::Terminal;
 use crate::config::RunConfig;
-use crate::dataset::decode;
 use crate::error::{Error, Result};
 use crate::evaluate::judge::Judge;
 use crate::manifest::rejects::Reject;
@@ -18,12 +18,12 @@ use crate::sink::records::verify;
 use crate::sink::schema::class_name;
 use crate::sink::{FolderSink, ParquetSink, Sink};
 use crate::store;
-use crate::synthesize::plan::{Amount, NewIdentities, Plan};
+use crate::synthesize::plan::{Amount, NewIdentities, Plan, Target};
 use crate::synthesize::select::{Selection, select};
-use crate::synthesize::{self, Item, Provenance, Sampling, gate};
+use crate::synthesize::{self, Provenance, Sampling, gate};
 use crate::train::TrainedModel;
 use candle_core::Device;
-use image::RgbImage;
+use filter::Filter;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -182,8 +182,8 @@ impl Job<'_> {
         let (mut chosen, mut selections) = (Vec::new(), Vec::new());
         for (m, plan) in self.models.iter().zip(plans) {
             let model = TrainedModel::load(&m.path, &self.device)?;
-            let mut accept =
-                |items: &[Item], pixels: &[Vec<u8>]| accept(judge, self.synthesis, m.image_size, items, pixels);
+            let mut filter = Filter { judge, least: self.synthesis.min_similarity, size: m.image_size, new: None };
+            let mut accept = |target: &Target, pixels: &[Vec<u8>]| filter.accept(target, pixels);
             let (plan, selection) = select(&model, plan, self.synthesis.tries, &mut accept, terminal)?;
             chosen.push(plan);
             selections.push(selection);
@@ -285,22 +285,4 @@ impl Job<'_> {
         json["already_done"] = json!(before);
         Outcome::new(text, json)
     }
-}
-
-/// Whether `judge` takes each image of side `size` for its identity.
-fn accept(judge: &Judge, args: &SynthesisArgs, size: usize, items: &[Item], pixels: &[Vec<u8>]) -> Result<Vec<bool>> {
-    let seen = pixels.iter().map(|p| {
-        let image = RgbImage::from_raw(size as u32, size as u32, p.clone());
-        let image = image.ok_or_else(|| Error::Model("the generator's images have another size".into()))?;
-        decode::square(&image, judge.image_size()).map_err(Error::Model)
-    });
-    let seen = seen.collect::<Result<Vec<_>>>()?.concat();
-    let identities: Vec<&str> = items.iter().map(|i| i.identity.as_str()).collect();
-    let judged = judge.similarities(seen, &identities)?;
-    let accepted = |(item, judged): (&Item, Option<(f64, bool)>)| match (judged, args.min_similarity) {
-        (Some((similarity, _)), Some(least)) => Ok(similarity >= least),
-        (Some((similarity, nearest)), None) => Ok(similarity >= judge.threshold && nearest),
-        (None, _) => Err(Error::Usage(format!("--judge does not know identity `{}` of the model", item.identity))),
-    };
-    items.iter().zip(judged).map(accepted).collect()
 }

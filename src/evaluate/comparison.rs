@@ -278,15 +278,7 @@ fn stored(path: &Path, key: &str) -> Option<Run> {
 
 /// Mean embedding of each identity, of length 1.
 pub fn class_means(embeddings: &Embeddings, images: &IdentityDataset) -> Embeddings {
-    let size = embeddings.size;
-    let mut values = vec![0.0; images.identities().len() * size];
-    for (i, label) in images.labels().iter().enumerate() {
-        let row = &mut values[*label as usize * size..(*label as usize + 1) * size];
-        row.iter_mut().zip(embeddings.row(i)).for_each(|(m, v)| *m += v);
-    }
-    for row in values.chunks_exact_mut(size) {
-        let norm = row.iter().map(|v| v * v).sum::<f32>().sqrt().max(1e-12);
-        row.iter_mut().for_each(|v| *v /= norm);
-    }
-    Embeddings { size, values }
+    let mut rows = vec![Vec::new(); images.identities().len()];
+    images.labels().iter().enumerate().for_each(|(i, label)| rows[*label as usize].push(i));
+    Embeddings { size: embeddings.size, values: rows.into_iter().flat_map(|r| embeddings.mean(r)).collect() }
 }

@@ -94,18 +94,25 @@ impl Judge {
         self.config.image_size
     }
 
-    /// For each image, its cosine similarity to its identity and whether no other identity is nearer; `None` for identities
-    /// that the judge does not know.
-    pub fn similarities(&self, pixels: Vec<u8>, identities: &[&str]) -> Result<Vec<Option<(f64, bool)>>> {
-        let (size, n) = (self.config.image_size, identities.len());
-        let images = IdentityDataset::new(size, pixels, vec![0; n], vec![String::new()])?;
-        let embeddings = self.recogniser.embed(&images)?;
-        let judged = |(i, identity): (usize, &&str)| {
-            let own = self.identities.binary_search_by(|known| known.as_str().cmp(identity)).ok()?;
-            let similarity = |c: usize| dot(embeddings.row(i), self.means.row(c));
-            let nearest = (0..self.means.len()).all(|c| similarity(c) <= similarity(own));
-            Some((f64::from(similarity(own)), nearest))
+    /// Mean embedding of an identity's training images, if the judge knows it.
+    pub fn mean(&self, identity: &str) -> Option<&[f32]> {
+        let class = self.identities.binary_search_by(|known| known.as_str().cmp(identity)).ok()?;
+        Some(self.means.row(class))
+    }
+
+    /// Embeddings of `n` images of side [`Self::image_size`].
+    pub fn embed(&self, pixels: Vec<u8>, n: usize) -> Result<Embeddings> {
+        self.recogniser.embed(&IdentityDataset::new(self.config.image_size, pixels, vec![0; n], vec![String::new()])?)
+    }
+
+    /// For each row, its cosine similarity to a person whose mean embedding is `mean`, and whether no identity that the judge
+    /// knows is nearer.
+    pub fn similarities(&self, embeddings: &Embeddings, mean: &[f32]) -> Vec<(f64, bool)> {
+        let judged = |i: usize| {
+            let own = dot(embeddings.row(i), mean);
+            let nearest = (0..self.means.len()).all(|c| dot(embeddings.row(i), self.means.row(c)) <= own);
+            (f64::from(own), nearest)
         };
-        Ok(identities.iter().enumerate().map(judged).collect())
+        (0..embeddings.len()).map(judged).collect()
     }
 }

@@ -49,6 +49,17 @@ impl Embeddings {
         &self.values[i * self.size..(i + 1) * self.size]
     }
 
+    /// Mean of the rows `rows`, scaled to length 1.
+    pub fn mean(&self, rows: impl IntoIterator<Item = usize>) -> Vec<f32> {
+        let mut mean = vec![0.0; self.size];
+        for i in rows {
+            mean.iter_mut().zip(self.row(i)).for_each(|(m, v)| *m += v);
+        }
+        let norm = mean.iter().map(|v| v * v).sum::<f32>().sqrt().max(1e-12);
+        mean.iter_mut().for_each(|v| *v /= norm);
+        mean
+    }
+
     /// Cosine similarity of rows `i` and `j`, in [-1, 1].
     pub fn cosine_similarity(&self, i: usize, j: usize) -> f32 {
         dot(self.row(i), self.row(j))

@@ -6,6 +6,9 @@ use crate::seeds::Seeds;
 use rand::RngExt;
 use rand::seq::SliceRandom;
 
+/// Largest weight of one person in a new identity: above it, the new class shows that person again.
+const LARGEST_WEIGHT: f32 = 0.75;
+
 /// How many images of each existing identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Amount {
@@ -79,7 +82,7 @@ impl Plan {
     }
 
     /// Adds new identities, numbered from `first_label`: labels of distinct identities mixed with weights drawn evenly
-    /// from the simplex.
+    /// from the simplex, none above [`LARGEST_WEIGHT`].
     pub fn add_new(&mut self, identities: &[String], new: NewIdentities, first_label: i64) -> Result<()> {
         if new.count > 0 && (new.mix < 2 || new.mix > identities.len()) {
             return Err(Error::Usage(format!(
@@ -93,10 +96,17 @@ impl Plan {
             let mut rng = seeds.stream("new identity", &[i as u64]);
             let mut labels: Vec<u32> = (0..identities.len() as u32).collect();
             let (chosen, _) = labels.partial_shuffle(&mut rng, new.mix);
-            // Exponential draws over their sum are even on the simplex.
-            let draws: Vec<f32> = chosen.iter().map(|_| -(1.0 - rng.random::<f32>()).ln()).collect();
-            let total: f32 = draws.iter().sum();
-            let mix: Vec<(u32, f32)> = chosen.iter().zip(draws).map(|(l, d)| (*l, d / total)).collect();
+            let weights = loop {
+                // Exponential draws over their sum are even on the simplex.
+                let draws: Vec<f32> = chosen.iter().map(|_| -(1.0 - rng.random::<f32>()).ln()).collect();
+                let total: f32 = draws.iter().sum();
+                let weights: Vec<f32> = draws.iter().map(|d| d / total).collect();
+                // Draws that are all 0 give no number, which is not below it either.
+                if weights.iter().all(|w| *w <= LARGEST_WEIGHT) {
+                    break weights;
+                }
+            };
+            let mix: Vec<(u32, f32)> = chosen.iter().copied().zip(weights).collect();
             // The sources are part of the key: another mix is another person.
             let sources = blake3::hash(format!("{identities:?} {mix:?}").as_bytes()).to_hex();
             let mut identity = format!("new-{i:06}-{}", &sources[..8]);
@@ -150,6 +160,7 @@ mod tests {
             ids.sort_unstable();
             assert_eq!(ids, [0, 1, 2]);
             assert!((t.mix.iter().map(|m| m.1).sum::<f32>() - 1.0).abs() < 1e-5);
+            assert!(t.mix.iter().all(|m| m.1 <= LARGEST_WEIGHT));
             assert!(!names.contains(&t.identity));
         }
         assert!(p.add_new(&names, NewIdentities { count: 1, mix: 4, per_id: 1 }, 28).is_err());

@@ -30,11 +30,10 @@ pub struct Short {
     pub accepted: usize,
 }
 
-/// Whether each image is accepted.
-pub type Accept<'a> = dyn FnMut(&[Item], &[Vec<u8>]) -> Result<Vec<bool>> + 'a;
+/// Whether each image of a target is accepted.
+pub type Accept<'a> = dyn FnMut(&Target, &[Vec<u8>]) -> Result<Vec<bool>> + 'a;
 
-/// `plan` with the first accepted candidates of each existing identity, among at most `tries` times as many as it asks for. New
-/// identities, whom no judge knows, keep theirs.
+/// `plan` with the first accepted candidates of each identity, among at most `tries` times as many as it asks for.
 pub fn select(
     model: &TrainedModel,
     mut plan: Plan,
@@ -47,15 +46,11 @@ pub fn select(
     let (mut done, sampling) = (0, plan.sampling);
     for target in &mut plan.targets {
         let wanted = target.indices.len();
-        if target.mix.len() > 1 {
-            done += wanted;
-            continue;
-        }
         let indices = choose(target, tries, &mut selection, |items| {
             if progress.stop_requested() {
                 return Err(Error::Stopped);
             }
-            accept(items, &render(model, &sampling, items)?)
+            accept(target, &render(model, &sampling, items)?)
         })?;
         target.indices = indices;
         done += wanted;
