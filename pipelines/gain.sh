@@ -3,7 +3,7 @@
 #
 # usage: pipelines/gain.sh OUT PER_IDENTITY KIMG SET.parquet ..   (PER_IDENTITY 0: all images of a person)
 # Each set has the columns identity, image_id, image and split; persons that are not in split `train` are those to choose
-# by. With PAIRS and PAIR_IMAGES the last comparison is tested on that list (LFW) instead of on the other persons.
+# by. OUT/evaluation has the report on those; with PAIRS and PAIR_IMAGES, OUT/evaluation-pairs has one on that list (LFW).
 # The defaults are those that were chosen on persons of split `dev` (docs/experiments.md): SEEDS (5), PER_ID (40), NEW (1500 new
 # identities), STEPS (2400 of the recogniser), SHARE (0.5 of every batch synthetic), ARMS (all). TRAIN and EVALUATE may hold more options
 # of `augment train` and `augment evaluate`: on a processor with a matrix unit, TRAIN='--set train.precision="bf16"' and
@@ -25,18 +25,21 @@ manifest=(--manifest "$out/manifest.parquet")
 read -ra train <<<"${TRAIN:-}"
 run train "${manifest[@]}" --preset base --duration-kimg "$kimg" --out "$out/model" "${train[@]}"
 read -ra more <<<"${EVALUATE:-}"
-evaluate=(evaluate "${manifest[@]}" --held-out val --out "$out/evaluation" --set "recipe.steps=${STEPS:-2400}"
+evaluate=(evaluate "${manifest[@]}" --held-out val --set "recipe.steps=${STEPS:-2400}"
   --set "comparison.synthetic_share=${SHARE:-0.5}" "${more[@]}")
 # The baseline of the first seed judges the images before they are written.
-[ -e "$out/faces/_SUCCESS.json" ] || run "${evaluate[@]}" --pairs-from dev --arms real --seeds 1
+[ -e "$out/faces/_SUCCESS.json" ] || run "${evaluate[@]}" --out "$out/evaluation" --pairs-from dev --arms real --seeds 1
 [ -e "$out/judge.safetensors" ] || cp "$out/evaluation/judge.safetensors" "$out/judge.safetensors"
 run synthesize --model "$out/model" --per-id "${PER_ID:-40}" --latent posterior --new-identities "${NEW:-1500}" --mix 2 \
   --judge "$out/judge.safetensors" --out "$out/faces"
 evaluate+=(--synthetic "$out/faces" --seeds "${SEEDS:-5}" ${ARMS:+--arms "$ARMS"})
-# Weights are kept: the second test trains nothing.
-run "${evaluate[@]}" --pairs-from dev
+run "${evaluate[@]}" --out "$out/evaluation" --pairs-from dev
 if [ -n "${PAIRS:-}" ]; then
-  cp "$out/evaluation/report.html" "$out/report-dev.html"
-  cp "$out/evaluation/report.json" "$out/report-dev.json"
-  run "${evaluate[@]}" --pairs "$PAIRS" --pair-images "${PAIR_IMAGES:?images of the pairs}"
+  # With the weights there already, the second test trains nothing.
+  if [ ! -e "$out/evaluation-pairs" ]; then
+    rm -rf "$out/evaluation-pairs.part"
+    cp -r "$out/evaluation" "$out/evaluation-pairs.part"
+    mv "$out/evaluation-pairs.part" "$out/evaluation-pairs"
+  fi
+  run "${evaluate[@]}" --out "$out/evaluation-pairs" --pairs "$PAIRS" --pair-images "${PAIR_IMAGES:?images of the pairs}"
 fi

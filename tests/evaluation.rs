@@ -195,7 +195,9 @@ fn a_comparison_learns_keeps_its_outcomes_and_finds_real_help() {
     let existing = results.iter().find(|r| r.arm == Arm::Existing).unwrap();
     let gain = existing.gain.as_ref().unwrap();
     let mean = gain.by_seed.iter().sum::<f64>() / 2.0;
-    assert!((gain.accuracy_gain - mean).abs() < 1e-12 && gain.ci95.0 <= mean && mean <= gain.ci95.1);
+    assert!(
+        (gain.accuracy_gain - mean).abs() < 1e-12 && gain.ci95.is_some_and(|(low, high)| low <= mean && mean <= high)
+    );
     let rank = |arm: Arm| results.iter().find(|r| r.arm == arm).unwrap().figures["rank1"].mean;
     assert!(rank(Arm::Existing) > rank(Arm::Real), "{} {}", rank(Arm::Existing), rank(Arm::Real));
     // Outcomes in the folder are not computed again, and equal ones are.
@@ -207,4 +209,39 @@ fn a_comparison_learns_keeps_its_outcomes_and_finds_real_help() {
     std::fs::remove_file(&file).unwrap();
     compare();
     assert!(std::fs::read(&file).unwrap() == kept);
+}
+
+#[test]
+fn new_identities_and_own_labels_are_classes_of_their_own() {
+    let material = |new: usize| Material {
+        existing: Some(images(6, 4, 1)),
+        new: Some(images(new, 4, 2)),
+        real: images(6, 4, 1),
+        held_out: None,
+        foreign: BTreeSet::new(),
+        test: PairSet::draw("test", images(4, 4, 3), 20).unwrap(),
+    };
+    // Number of classes and hash of each training.
+    let trained = |new: usize, arm: Arm, changes: &[&str]| {
+        let dir = tempfile::tempdir().unwrap();
+        let config = tiny(&[&["recipe.steps=2", "comparison.synthetic_share=0.5"], changes].concat());
+        let comparison = Comparison {
+            material: &material(new),
+            config: &config,
+            folder: dir.path().to_owned(),
+            device: &Device::Cpu,
+            clock: &|| Duration::ZERO,
+        };
+        let run = comparison.run(&[arm], 1, &mut Silent).unwrap().remove(0);
+        let weights = std::fs::read(dir.path().join(format!("{}-0.safetensors", arm.name()))).unwrap();
+        let tensors = safetensors::SafeTensors::deserialize(&weights).unwrap();
+        (*tensors.tensor("recogniser.classes.weight").unwrap().shape().last().unwrap(), run.key)
+    };
+    let (own, share) = (["comparison.own_labels=true"], ["comparison.new_share=0.25"]);
+    let classes = |new: usize, arm: Arm, changes: &[&str]| trained(new, arm, changes).0;
+    assert_eq!([Arm::Real, Arm::Existing, Arm::New, Arm::Both].map(|a| classes(5, a, &[])), [6, 6, 11, 11]);
+    assert_eq!([Arm::Real, Arm::Existing, Arm::New, Arm::Both].map(|a| classes(5, a, &own)), [6, 12, 11, 17]);
+    for (arm, changes) in [(Arm::New, false), (Arm::Both, true), (Arm::Pretrain, true)] {
+        assert_eq!(trained(5, arm, &[]).1 != trained(5, arm, &share).1, changes, "{arm:?}");
+    }
 }

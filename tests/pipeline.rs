@@ -487,7 +487,7 @@ fn synthesis_is_filtered_by(evaluation: &Path, dir: &Path) {
     assert!(number(&selection["rejected"]) > 0 && kept.iter().all(|r| r.index < 6), "{selection}");
     ok(&["synthesize", "--model", &model, "--regenerate", out.to_str().unwrap(), "-q"]);
     let (none, _) = filtered("none", &["--min-similarity", "0.999"]);
-    assert!(String::from_utf8_lossy(&none.stderr).contains("the judge accepts no image; lower --min-similarity"));
+    assert!(String::from_utf8_lossy(&none.stderr).contains("no image is left; lower --min-similarity"));
 }
 
 #[test]
@@ -536,17 +536,112 @@ fn evaluate_measures_nothing_on_a_contaminated_test() {
     // A training photograph, mirrored, under another name.
     let copies = dir.path().join("copies");
     plant_copies(&copies, image::imageops::flip_horizontal);
-    let images: Vec<Record> = records(&copies);
+    let images: Vec<Vec<u8>> = records(&copies).into_iter().take(40).map(|r| r.image).collect();
     let bin = dir.path().join("pairs.bin");
-    let encoded = images.iter().take(40).map(|r| serde_pickle::Value::Bytes(r.image.clone())).collect();
-    let same = (0..20).map(|i| serde_pickle::Value::Bool(i % 2 == 0)).collect();
-    let set = serde_pickle::Value::Tuple(vec![serde_pickle::Value::List(encoded), serde_pickle::Value::List(same)]);
-    let mut file = std::fs::File::create(&bin).unwrap();
-    serde_pickle::value_to_writer(&mut file, &set, serde_pickle::SerOptions::new()).unwrap();
+    write_bin(&bin, images, (0..20).map(|i| i % 2 == 0));
     let planted = evaluate(&out, &["--pairs", bin.to_str().unwrap()]);
     let stderr = String::from_utf8_lossy(&planted.stderr);
     assert_eq!(planted.status.code(), Some(8), "{stderr}");
     assert!(stderr.contains("40 test images are nearly equal to training images"), "{stderr}");
+}
+
+/// insightface's format: two images for each of `same`.
+fn write_bin(path: &Path, images: Vec<Vec<u8>>, same: impl Iterator<Item = bool>) {
+    use serde_pickle::Value;
+    let images = Value::List(images.into_iter().map(Value::Bytes).collect());
+    let set = Value::Tuple(vec![images, Value::List(same.map(Value::Bool).collect())]);
+    serde_pickle::value_to_writer(&mut std::fs::File::create(path).unwrap(), &set, serde_pickle::SerOptions::new())
+        .unwrap();
+}
+
+/// The same pairs as a Parquet list with a manifest of images, and as a `.bin`.
+#[test]
+fn lists_of_pairs_in_either_format_give_one_figure() {
+    use arrow::array::{ArrayRef, BinaryArray, BooleanArray, RecordBatch, StringArray};
+    use std::sync::Arc;
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, columns: Vec<(&str, ArrayRef)>| {
+        let (path, batch) = (dir.path().join(name), RecordBatch::try_from_iter(columns).unwrap());
+        let file = std::fs::File::create(&path).unwrap();
+        let mut w = parquet::arrow::ArrowWriter::try_new(file, batch.schema(), None).unwrap();
+        w.write(&batch).unwrap();
+        w.close().unwrap();
+        path.display().to_string()
+    };
+    let strings = |v: &[String]| Arc::new(StringArray::from_iter_values(v)) as ArrayRef;
+    // Twelve persons of the drawn set, three images of each, under other names.
+    let images: Vec<(String, Vec<u8>)> = records(&shared().join("first"))
+        .into_iter()
+        .filter(|r| r.label < 12)
+        .map(|r| (format!("other {}", r.identity), r.image))
+        .collect();
+    let ids: Vec<String> = (0..images.len()).map(|i| format!("image-{i}")).collect();
+    let names: Vec<String> = images.iter().map(|(name, _)| name.clone()).collect();
+    let bytes = Arc::new(BinaryArray::from_iter_values(images.iter().map(|(_, image)| image))) as ArrayRef;
+    let manifest =
+        write("images.parquet", vec![("identity", strings(&names)), ("image_id", strings(&ids)), ("image", bytes)]);
+    // Each image beside the next of its person, and beside one of the next person.
+    let n = images.len();
+    let pairs: Vec<(usize, usize)> = (0..n).flat_map(|i| [(i, i / 3 * 3 + (i + 1) % 3), (i, (i + 4) % n)]).collect();
+    let same: Vec<bool> = pairs.iter().map(|(a, b)| names[*a] == names[*b]).collect();
+    assert_eq!((n, same.iter().filter(|s| **s).count()), (36, 36));
+    let side = |of: fn(&(usize, usize)) -> usize, values: &[String]| {
+        strings(&pairs.iter().map(|p| values[of(p)].clone()).collect::<Vec<_>>())
+    };
+    let list = write(
+        "pairs.parquet",
+        vec![
+            ("left_identity", side(|p| p.0, &names)),
+            ("left_image_id", side(|p| p.0, &ids)),
+            ("right_identity", side(|p| p.1, &names)),
+            ("right_image_id", side(|p| p.1, &ids)),
+            ("is_same", Arc::new(BooleanArray::from(same.clone()))),
+        ],
+    );
+    let bin = dir.path().join("pairs.bin");
+    let both_sides = pairs.iter().flat_map(|(a, b)| [images[*a].1.clone(), images[*b].1.clone()]).collect();
+    write_bin(&bin, both_sides, same.into_iter());
+    let figures = |more: &[&str]| {
+        let out = evaluate(&dir.path().join("evaluation"), &[more, &["--arms", "real"]].concat());
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        let json: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+        (json["arms"][0]["accuracy"].clone(), json["arms"][0]["figures"].clone())
+    };
+    let of_list = figures(&["--pairs", &list, "--pair-images", &manifest]);
+    assert_eq!(of_list, figures(&["--pairs", bin.to_str().unwrap()]));
+    assert!(of_list.0["count"] == 1 && of_list.0["mean"].as_f64().unwrap() < 1.0, "{of_list:?}");
+}
+
+/// Images that are too like a training image are left out, and nothing else is.
+#[test]
+fn copies_are_left_out_of_a_dataset() {
+    use augment::dataset::IdentityDataset;
+    use augment::evaluate::copies::search;
+    let made = |more: &[&str]| synthesize(&[&["--per-id", "3", "--encoding", "png"], more].concat());
+    let pixels = |records: &[&Record]| {
+        let pixels: Vec<Vec<u8>> =
+            records.iter().map(|r| image::load_from_memory(&r.image).unwrap().to_rgb8().into_raw()).collect();
+        IdentityDataset::new(32, pixels.concat(), vec![0; records.len()], vec![String::new()]).unwrap()
+    };
+    let (_dir, out, _) = made(&["--include-real"]);
+    let all = records(&out);
+    let (synthetic, real): (Vec<&Record>, Vec<&Record>) = all.iter().partition(|r| r.synthetic);
+    let nearest = search(&pixels(&synthetic), &pixels(&real), &mut augment::progress::Silent).unwrap();
+    let mut sorted: Vec<f32> = nearest.iter().map(|n| n.similarity).collect();
+    sorted.sort_by(f32::total_cmp);
+    let limit = f64::from(sorted[sorted.len() / 2]);
+    let kept: BTreeSet<&String> = synthetic
+        .iter()
+        .zip(&nearest)
+        .filter(|(_, n)| f64::from(n.similarity) <= limit)
+        .map(|(r, _)| &r.sample_id)
+        .collect();
+    assert!(kept.len() < synthetic.len());
+    let (_dir, out, text) = made(&["--max-copy-similarity", &limit.to_string()]);
+    assert_eq!(records(&out).iter().map(|r| &r.sample_id).collect::<BTreeSet<_>>(), kept);
+    assert!(text.contains(&format!("left out {} copies", synthetic.len() - kept.len())), "{text}");
+    let error = fails(2, &["synthesize", "--model", &model_dir(), "--max-copy-similarity", "0.9"]);
+    assert!(error.contains("needs the training images"), "{error}");
 }
 
 /// A dataset of the real training images, changed and marked as synthetic.

@@ -134,6 +134,11 @@ fn positive(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|n| *n > 0).ok_or_else(|| "expected a whole number above 0".to_owned())
 }
 
+/// A similarity.
+fn similarity(text: &str) -> Result<f64, String> {
+    text.parse().ok().filter(|s| (0.0..=1.0).contains(s)).ok_or_else(|| "expected a number in [0, 1]".to_owned())
+}
+
 /// What to synthesize.
 #[derive(Args, Clone)]
 pub struct SynthesisArgs {
@@ -155,8 +160,8 @@ pub struct SynthesisArgs {
     /// Factor on the deviation of z [default: the configuration's].
     #[arg(long, value_name = "FACTOR", help_heading = "Synthesis")]
     pub truncation: Option<f64>,
-    /// Keep only images that this judge (folder of an evaluation, or its judge.safetensors) takes for their identity; a new
-    /// identity looks like the mean of its first candidates.
+    /// Keep only images that this judge (folder of an evaluation, or its judge.safetensors) takes for their identity. A new
+    /// identity is compared with the mean embedding of its first candidates.
     #[arg(long, value_name = "PATH", help_heading = "Synthesis")]
     pub judge: Option<PathBuf>,
     /// Cosine similarity to the identity that --judge demands [default: the judge's threshold, and no other identity nearer].
@@ -165,6 +170,9 @@ pub struct SynthesisArgs {
     /// Candidates that --judge looks at for an identity, in multiples of the images asked for.
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = positive, help_heading = "Synthesis")]
     pub tries: usize,
+    /// Leave out images whose similarity to a training image (aligned pixels, in [0, 1]) is larger; needs the manifest.
+    #[arg(long, value_name = "S", value_parser = similarity, help_heading = "Synthesis")]
+    pub max_copy_similarity: Option<f64>,
 }
 
 /// Layout of the output.
@@ -292,7 +300,7 @@ pub struct EvaluateArgs {
     pub seeds: u64,
     /// Similarity to a training image above which a synthetic image counts as a copy, in [0, 1] [default: above 99.9 % of
     /// the held-out real images].
-    #[arg(long, value_name = "S", help_heading = "Comparison")]
+    #[arg(long, value_name = "S", value_parser = similarity, help_heading = "Comparison")]
     pub max_copy_similarity: Option<f64>,
     /// Folder of outcomes and report [default: the manifest's name with `-evaluation`].
     #[arg(long, env = "AUGMENT_OUT", value_name = "DIR", help_heading = "Output")]

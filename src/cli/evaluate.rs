@@ -46,9 +46,6 @@ pub fn run(args: &EvaluateArgs, global: &GlobalArgs, terminal: &mut Terminal) ->
         return Ok(Outcome::new(text, json!({ "version": 1, "dry_run": true, "config": config })));
     }
     let test = test_of(args)?;
-    if args.max_copy_similarity.is_some_and(|s| !(0.0..=1.0).contains(&s)) {
-        return Err(Error::Usage("--max-copy-similarity must lie in [0, 1]".into()));
-    }
     let out = args.out.clone().unwrap_or_else(|| PathBuf::from(format!("{}-evaluation", stem(&source.spec))));
     let _lock = store::lock(&out)?;
     let rejects_to = plan::rejects_path(&out)?;
@@ -227,8 +224,8 @@ fn table(results: &[ArmResult], test: &PairSet) -> String {
     for r in results {
         let accuracy = r.accuracy.percent();
         let gain = r.gain.as_ref().map_or(String::new(), |g| {
-            let (low, high) = g.ci95;
-            format!("{:+.2} ({:+.2} .. {:+.2})", 100.0 * g.accuracy_gain, 100.0 * low, 100.0 * high)
+            let interval = |(low, high): (f64, f64)| format!(" ({:+.2} .. {:+.2})", 100.0 * low, 100.0 * high);
+            format!("{:+.2}{}", 100.0 * g.accuracy_gain, g.ci95.map_or(String::new(), interval))
         });
         let rank = r.figures.get("rank1").map_or("-".into(), |s| format!("{:.3}", s.mean));
         let tar = r.figures["tar_at_far_1e3"].mean;

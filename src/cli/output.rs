@@ -8,6 +8,7 @@ use super::args::{Encoding, Format, OutputArgs, SynthesisArgs};
 use super::plan::Source;
 use super::terminal::Terminal;
 use crate::config::RunConfig;
+use crate::dataset::IdentityDataset;
 use crate::error::{Error, Result};
 use crate::evaluate::judge::Judge;
 use crate::manifest::rejects::Reject;
@@ -23,7 +24,7 @@ use crate::synthesize::select::{Selection, select};
 use crate::synthesize::{self, Provenance, Sampling, gate};
 use crate::train::TrainedModel;
 use candle_core::Device;
-use filter::Filter;
+use filter::{Filter, drop_copies};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -41,6 +42,8 @@ pub struct SetModel {
     /// Real images of each identity.
     pub images: Vec<usize>,
     pub image_size: usize,
+    /// The training images, where copies of them are looked for.
+    pub training: Option<IdentityDataset>,
 }
 
 impl SetModel {
@@ -54,6 +57,7 @@ impl SetModel {
             identities: model.header.identities.clone(),
             images: model.header.images.clone(),
             image_size: model.header.config.image_size,
+            training: None,
         }
     }
 }
@@ -151,7 +155,7 @@ impl Job<'_> {
     fn describe(&self, rows: usize) -> Result<Value> {
         let s = self.sampling();
         Ok(json!({
-            "version": 2,
+            "version": 3,
             "program": env!("CARGO_PKG_VERSION"),
             "manifest_hash": self.manifest_hash,
             "split": self.source.and_then(|s| s.split.clone()),
@@ -168,6 +172,7 @@ impl Job<'_> {
             "new_identities": self.synthesis.new_identities,
             "mix": self.synthesis.mix,
             "judge": self.judge.as_ref().map(|j| json!({ "hash": j.hash, "min_similarity": self.synthesis.min_similarity, "tries": self.synthesis.tries })),
+            "max_copy_similarity": self.synthesis.max_copy_similarity,
             "include_real": self.output.include_real,
             "format": format!("{:?}", self.output.format).to_lowercase(),
             "encoding": self.extension(),
@@ -176,15 +181,24 @@ impl Job<'_> {
         }))
     }
 
-    /// Those of the planned images' candidates that the judge accepts.
+    /// Those of the planned images' candidates that the judge accepts, without copies of training images.
     fn select(&self, plans: Vec<Plan>, terminal: &mut Terminal) -> Result<(Vec<Plan>, Vec<Selection>)> {
-        let Some(judge) = &self.judge else { return Ok((plans, Vec::new())) };
+        let limit = self.synthesis.max_copy_similarity;
+        if self.judge.is_none() && limit.is_none() {
+            return Ok((plans, Vec::new()));
+        }
         let (mut chosen, mut selections) = (Vec::new(), Vec::new());
-        for (m, plan) in self.models.iter().zip(plans) {
+        for (m, mut plan) in self.models.iter().zip(plans) {
             let model = TrainedModel::load(&m.path, &self.device)?;
-            let mut filter = Filter { judge, least: self.synthesis.min_similarity, size: m.image_size, new: None };
-            let mut accept = |target: &Target, pixels: &[Vec<u8>]| filter.accept(target, pixels);
-            let (plan, selection) = select(&model, plan, self.synthesis.tries, &mut accept, terminal)?;
+            let mut selection = Selection::default();
+            if let Some(judge) = &self.judge {
+                let mut filter = Filter { judge, least: self.synthesis.min_similarity, size: m.image_size, new: None };
+                let mut accept = |target: &Target, pixels: &[Vec<u8>]| filter.accept(target, pixels);
+                (plan, selection) = select(&model, plan, self.synthesis.tries, &mut accept, terminal)?;
+            }
+            if let (Some(limit), Some(training)) = (limit, &m.training) {
+                selection.copies = drop_copies(&model, &mut plan, training, limit, terminal)?;
+            }
             chosen.push(plan);
             selections.push(selection);
         }
@@ -216,7 +230,8 @@ impl Job<'_> {
         let synthetic: usize = plans.iter().map(Plan::images).sum();
         if synthetic + real == 0 {
             return Err(Error::Usage(
-                "the judge accepts no image; lower --min-similarity, or train the model longer".into(),
+                "no image is left; lower --min-similarity, raise --max-copy-similarity, or train the model longer"
+                    .into(),
             ));
         }
         store::write_atomic(&self.out.join(CONFIG), crate::config::to_toml(&self.config)?.as_bytes())?;
@@ -243,7 +258,8 @@ impl Job<'_> {
             first_row += plan.images();
         }
         let output = sink.finish()?;
-        let new_identities = self.synthesis.new_identities * self.models.len();
+        let new = |t: &&Target| t.mix.len() > 1 && !t.indices.is_empty();
+        let new_identities = plans.iter().flat_map(|p| &p.targets).filter(new).count();
         let done = json!({
             "version": 2, "plan": description, "synthetic": synthetic, "real": real, "classes": names.len(),
             "new_identities": new_identities, "selection": selections,
@@ -273,8 +289,8 @@ impl Job<'_> {
             let short = selection["short"].as_array().map_or(0, Vec::len);
             let _ = writeln!(
                 text,
-                "  judged {} candidates, rejected {}; {short} identities have fewer images than asked for",
-                selection["candidates"], selection["rejected"]
+                "  judged {} candidates, rejected {}, left out {} copies; {short} identities were not satisfied by the judge",
+                selection["candidates"], selection["rejected"], selection["copies"]
             );
         }
         for m in &self.models {

@@ -92,6 +92,9 @@ pub fn run(args: &RunArgs, global: &GlobalArgs, terminal: &mut Terminal) -> Resu
                 SetModel::new(set, &dir, &model)
             }
         });
+        if let (Some(_), Some(m)) = (args.synthesis.max_copy_similarity, models.last_mut()) {
+            m.training = Some(dataset);
+        }
         Ok(())
     })?;
     job.models = models;

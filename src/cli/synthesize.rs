@@ -30,6 +30,11 @@ pub fn run(args: &SynthesizeArgs, global: &GlobalArgs, terminal: &mut Terminal) 
     if args.output.include_real {
         return Err(Error::Usage("--include-real needs the manifest: use `augment --manifest .. --model ..`".into()));
     }
+    if args.synthesis.max_copy_similarity.is_some() {
+        return Err(Error::Usage(
+            "--max-copy-similarity needs the training images: use `augment --manifest .. --model ..`".into(),
+        ));
+    }
     let mut config = RunConfig { seed: args.seed.unwrap_or(model.header.config.seed), ..model.header.config.clone() };
     apply_synthesis(&mut config, &args.synthesis)?;
     let identities = model.header.identities.len();

@@ -123,6 +123,8 @@ pub struct AugmentationConfig {
 pub struct ComparisonConfig {
     /// Share of synthetic images (or repeats) in a batch of the arms that mix.
     pub synthetic_share: f64,
+    /// Share of new identities among the synthetic images of the arms that have both kinds.
+    pub new_share: f64,
     /// Share of the steps that the arm `pretrain` spends on synthetic images alone.
     pub pretrain_share: f64,
     /// Synthetic images of an existing identity are a class of their own instead of sharing its label.
@@ -156,7 +158,12 @@ impl EvaluationConfig {
                 margin: 0.2,
             },
             augmentation: AugmentationConfig { flip: true, shift: 0.06, scale: 0.1, colour: 0.2, erase: 0.3 },
-            comparison: ComparisonConfig { synthetic_share: 0.25, pretrain_share: 0.3, own_labels: false },
+            comparison: ComparisonConfig {
+                synthetic_share: 0.25,
+                new_share: 0.5,
+                pretrain_share: 0.3,
+                own_labels: false,
+            },
         }
     }
 
@@ -201,8 +208,8 @@ impl EvaluationConfig {
                 "augmentation: erase must lie in [0, 1], shift, scale and colour in [0, 0.9)",
             ),
             (
-                [c.synthetic_share, c.pretrain_share].iter().all(|v| *v > 0.0 && *v < 1.0),
-                "comparison: synthetic_share and pretrain_share must lie between 0 and 1",
+                [c.synthetic_share, c.new_share, c.pretrain_share].iter().all(|v| *v > 0.0 && *v < 1.0),
+                "comparison: synthetic_share, new_share and pretrain_share must lie between 0 and 1",
             ),
         ];
         match checks.iter().find(|(ok, _)| !ok) {

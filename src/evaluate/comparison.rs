@@ -195,18 +195,20 @@ impl Comparison<'_> {
             let share = 1.0 - others.iter().map(|o| o.share).sum::<f64>();
             vec![Phase { steps, sources: std::iter::once(real(share)).chain(others).collect() }]
         };
-        let s = c.synthetic_share;
+        let (s, of_new) = (c.synthetic_share, c.new_share);
         let phases = match arm {
             Arm::Plain | Arm::Real => mixed(Vec::new()),
             Arm::Repeats => mixed(vec![source(repeats.ok_or_else(absent)?, &same, s)]),
             Arm::Existing => mixed(vec![existing(s).ok_or_else(absent)?]),
             Arm::New => mixed(vec![new(s).ok_or_else(absent)?]),
-            Arm::Both => mixed(vec![existing(s / 2.0).ok_or_else(absent)?, new(s / 2.0).ok_or_else(absent)?]),
+            Arm::Both => {
+                mixed(vec![existing(s * (1.0 - of_new)).ok_or_else(absent)?, new(s * of_new).ok_or_else(absent)?])
+            }
             Arm::Pretrain => {
                 let first = ((steps as f64 * c.pretrain_share).round() as u64).clamp(1, steps);
                 let both = m.existing.is_some() && m.new.is_some();
-                let share = if both { 0.5 } else { 1.0 };
-                let synthetic: Vec<Source> = [existing(share), new(share)].into_iter().flatten().collect();
+                let (old_share, new_share) = if both { (1.0 - of_new, of_new) } else { (1.0, 1.0) };
+                let synthetic: Vec<Source> = [existing(old_share), new(new_share)].into_iter().flatten().collect();
                 if synthetic.is_empty() {
                     return Err(absent());
                 }
@@ -219,7 +221,7 @@ impl Comparison<'_> {
         for source in phases.iter().flat_map(|p| &p.sources) {
             if source.share * (self.config.recipe.batch_size as f64) < 1.0 {
                 return Err(Error::Config(format!(
-                    "comparison: arm `{}` has less than one image of a kind in a batch; change synthetic_share or recipe.batch_size",
+                    "comparison: arm `{}` has less than one image of a kind in a batch; change synthetic_share, new_share or recipe.batch_size",
                     arm.name()
                 )));
             }

@@ -12,6 +12,9 @@ const RESAMPLES: usize = 5000;
 /// Degrees of freedom above which Student's t is the normal distribution for us.
 const MOST_FREEDOM: f64 = 1e3;
 
+/// Columns of a table below which it has no interval: the same by chance in all of them would look certain.
+const FEWEST_COLUMNS: usize = 30;
+
 /// Mean and deviation of some values.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
@@ -68,17 +71,18 @@ pub fn column_means(rows: &[Vec<f64>]) -> Vec<f64> {
 }
 
 /// Half of the 95 % interval of the mean of a table whose rows and columns were both drawn at random: rows are seeds, columns pairs
-/// of images. A single row tells of chance in its columns alone.
+/// of images. A single row tells of chance in its columns alone; `None` for fewer than [`FEWEST_COLUMNS`].
 ///
 /// The variance of the mean is `(M_rows + M_columns - M_rest) / (rows * columns)`, `M` being mean squares of the two-way analysis of
-/// variance; `M_rest`, which both of the others hold, is taken off once. None of them counts as less than `M_rest`. The degrees
-/// of freedom of Student's t are Satterthwaite's for the rows, of which there are few. This is the analysis of studies in which
-/// several readers judge the same cases (Dorfman, Berbaum and Metz 1992; Hillis 2007).
-pub fn crossed_half_width(rows: &[Vec<f64>]) -> f64 {
+/// variance; `M_rest`, which both of the others hold, is taken off once, and the degrees of freedom of Student's t are
+/// Satterthwaite's for the rows, of which there are few: the analysis of studies in which several readers judge the same cases
+/// (Dorfman, Berbaum and Metz 1992; Hillis 2007). That `M_rows`, too, counts as `M_rest` at least is an addition; it makes
+/// intervals wider.
+pub fn crossed_half_width(rows: &[Vec<f64>]) -> Option<f64> {
     let columns = column_means(rows);
     let (r, c) = (rows.len() as f64, columns.len() as f64);
-    if c < 2.0 {
-        return f64::INFINITY;
+    if columns.len() < FEWEST_COLUMNS {
+        return None;
     }
     let means: Vec<f64> = rows.iter().map(|row| summary(row).mean).collect();
     let squared = |values: &[f64]| summary(values).deviation.powi(2);
@@ -96,10 +100,10 @@ pub fn crossed_half_width(rows: &[Vec<f64>]) -> f64 {
         (sum / (r * c), (r - 1.0) * (sum / of_rows).powi(2))
     };
     if variance == 0.0 {
-        return 0.0;
+        return Some(0.0);
     }
-    StudentsT::new(0.0, 1.0, freedom.min(MOST_FREEDOM))
-        .map_or(f64::INFINITY, |t| t.inverse_cdf(0.975) * variance.sqrt())
+    let t = StudentsT::new(0.0, 1.0, freedom.min(MOST_FREEDOM)).ok()?;
+    Some(t.inverse_cdf(0.975) * variance.sqrt())
 }
 
 #[cfg(test)]
@@ -127,7 +131,7 @@ mod tests {
                     })
                     .collect();
                 let mean = summary(&column_means(&table)).mean;
-                mean.abs() <= crossed_half_width(&table)
+                mean.abs() <= crossed_half_width(&table).unwrap()
             });
             let held = held.count();
             assert!((930..=995).contains(&held), "{n}: {held} of 1000");
@@ -135,12 +139,12 @@ mod tests {
     }
 
     #[test]
-    fn a_table_of_one_row_or_without_columns_has_an_interval() {
-        // t(0.975, 3) = 3.182
-        let half = crossed_half_width(&[vec![1.0, 2.0, 3.0, 4.0]]);
-        assert!((half - 3.182_446 * (5.0f64 / 3.0).sqrt() / 2.0).abs() < 1e-5, "{half}");
-        assert!(crossed_half_width(&[vec![1.0], vec![2.0]]).is_infinite());
-        assert!(crossed_half_width(&[vec![0.0; 3], vec![0.0; 3]]).abs() < 1e-12);
+    fn a_single_row_has_an_interval_and_a_few_columns_have_none() {
+        // t(0.975, 99) = 1.984, deviation of 0, 1, 0, 1 ..
+        let half = crossed_half_width(&[(0..100).map(|i| f64::from(i % 2)).collect()]).unwrap();
+        assert!((half - 1.984_217 * (25.0f64 / 99.0).sqrt() / 10.0).abs() < 1e-5, "{half}");
+        assert_eq!(crossed_half_width(&[vec![1.0; 29], vec![2.0; 29]]), None);
+        assert_eq!(crossed_half_width(&[vec![0.0; 30], vec![0.0; 30]]), Some(0.0));
     }
 
     #[test]

@@ -176,7 +176,7 @@ impl Report<'_> {
             .iter()
             .filter_map(|a| {
                 let g = a.gain.as_ref()?;
-                let (low, high) = g.ci95;
+                let (low, high) = g.ci95?;
                 let points = |v: f64| 100.0 * v;
                 Some(Interval {
                     name: a.arm.name().into(),

@@ -50,8 +50,8 @@ pub(super) fn arm_row(a: &ArmResult) -> ArmRow {
 
 /// A gain in points with its interval.
 fn gain_cell(g: &Gain) -> String {
-    let (low, high) = g.ci95;
-    format!("{:+.2} ({:+.2} to {:+.2})", 100.0 * g.accuracy_gain, 100.0 * low, 100.0 * high)
+    let interval = |(low, high): (f64, f64)| format!(" ({:+.2} to {:+.2})", 100.0 * low, 100.0 * high);
+    format!("{:+.2}{}", 100.0 * g.accuracy_gain, g.ci95.map_or(String::new(), interval))
 }
 
 /// The kinds of images that have figures.

@@ -9,16 +9,17 @@ pub fn verdict(arms: &[ArmResult], pairs: usize) -> String {
     let synthetic = |a: &&ArmResult| matches!(a.arm, Arm::Existing | Arm::New | Arm::Both | Arm::Pretrain);
     let gained: Vec<(&ArmResult, &Gain)> =
         arms.iter().filter(synthetic).filter_map(|a| Some((a, a.gain.as_ref()?))).collect();
-    let best = gained.iter().max_by(|a, b| a.1.ci95.0.total_cmp(&b.1.ci95.0));
+    let interval = |g: &Gain| g.ci95.unwrap_or((f64::NEG_INFINITY, f64::INFINITY));
+    let best = gained.iter().max_by(|a, b| interval(a.1).0.total_cmp(&interval(b.1).0));
     let Some((best, gain)) = best else {
         return "No arm with synthetic images was trained, so no gain was measured.".into();
     };
-    let (low, high) = gain.ci95;
+    let (low, high) = interval(gain);
+    let known = |_| format!("95 % interval {:+.2} to {:+.2}", 100.0 * low, 100.0 * high);
     let seeds = gain.by_seed.len();
     let basis = format!(
-        "95 % interval {:+.2} to {:+.2}, {seeds} paired seed{}, {pairs} pairs, best of {} arm{}",
-        100.0 * low,
-        100.0 * high,
+        "{}, {seeds} paired seed{}, {pairs} pairs, best of {} arm{}",
+        gain.ci95.map_or("too few pairs for an interval".into(), known),
         if seeds == 1 { "" } else { "s" },
         gained.len(),
         if gained.len() == 1 { "" } else { "s" }
@@ -34,9 +35,7 @@ pub fn verdict(arms: &[ArmResult], pairs: usize) -> String {
     } else if high < 0.0 {
         format!("No: even the best arm ({what}) loses accuracy, {points:+.2} points ({basis}).")
     } else {
-        format!(
-            "Not shown: the best arm ({what}) stands at {points:+.2} points, and the interval holds zero ({basis})."
-        )
+        format!("Not shown: the best arm ({what}) stands at {points:+.2} points, which may be chance ({basis}).")
     }
 }
 

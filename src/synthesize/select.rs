@@ -15,6 +15,8 @@ pub struct Selection {
     pub candidates: usize,
     /// Images that were rejected.
     pub rejected: usize,
+    /// Accepted images that were left out because they are copies of training images.
+    pub copies: usize,
     /// Identities with fewer images than were asked for.
     pub short: Vec<Short>,
 }

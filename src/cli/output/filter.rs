@@ -1,9 +1,13 @@
-//! Which candidates of a synthesis a judge keeps.
+//! Which candidates of a synthesis are kept: those that a judge takes for their identity, and that are no copies.
 
-use crate::dataset::decode;
+use crate::dataset::{IdentityDataset, decode};
 use crate::error::{Error, Result};
+use crate::evaluate::copies;
 use crate::evaluate::judge::Judge;
-use crate::synthesize::plan::Target;
+use crate::progress::Progress;
+use crate::synthesize::plan::{Plan, Target};
+use crate::synthesize::{Item, render};
+use crate::train::TrainedModel;
 use image::RgbImage;
 
 /// Keeps the images that a judge takes for their identity.
@@ -19,7 +23,7 @@ pub struct Filter<'a> {
 }
 
 impl Filter<'_> {
-    /// Whether each image shows `target`. A new identity looks like the mean of its first candidates.
+    /// Whether each image shows `target`. A new identity is compared with the mean embedding of its first candidates.
     pub fn accept(&mut self, target: &Target, pixels: &[Vec<u8>]) -> Result<Vec<bool>> {
         let seen = pixels.iter().map(|p| {
             let image = RgbImage::from_raw(self.size as u32, self.size as u32, p.clone());
@@ -40,5 +44,91 @@ impl Filter<'_> {
             None => similarity >= self.judge.threshold && nearest,
         };
         Ok(self.judge.similarities(&embeddings, mean).into_iter().map(accepted).collect())
+    }
+}
+
+/// Images that are compared with the training images at a time: their pixels are in memory.
+const COMPARED: usize = 8192;
+
+/// Takes images out of `plan` whose similarity to one of `training` is above `limit`; returns their number.
+pub fn drop_copies(
+    model: &TrainedModel,
+    plan: &mut Plan,
+    training: &IdentityDataset,
+    limit: f64,
+    progress: &mut dyn Progress,
+) -> Result<usize> {
+    let size = training.image_size();
+    let items: Vec<(usize, Item)> = plan
+        .targets
+        .iter()
+        .enumerate()
+        .flat_map(|(t, target)| target.indices.iter().map(move |i| (t, target.item(*i))))
+        .collect();
+    let mut left_out = 0;
+    for part in items.chunks(COMPARED) {
+        let made: Vec<Item> = part.iter().map(|(_, item)| item.clone()).collect();
+        let pixels = render(model, &plan.sampling, &made)?.concat();
+        let images = IdentityDataset::new(size, pixels, vec![0; part.len()], vec![String::new()])?;
+        progress.start("copies", training.len() as u64, "training images");
+        let nearest = copies::search(&images, training, progress)?;
+        progress.finish();
+        for ((target, item), nearest) in part.iter().zip(nearest) {
+            if f64::from(nearest.similarity) > limit {
+                plan.targets[*target].indices.retain(|i| *i != item.index);
+                left_out += 1;
+            }
+        }
+    }
+    Ok(left_out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{EvaluationConfig, RecogniserPreset};
+    use crate::evaluate::recogniser::Recogniser;
+    use crate::model::Weights;
+    use crate::seeds::Seeds;
+    use candle_core::Device;
+
+    #[test]
+    fn a_new_identity_is_compared_with_its_first_candidates() {
+        let size = 32;
+        let striped = |period: usize| -> Vec<u8> {
+            let value = |y: usize, x: usize, c: usize| ((y / period * 90 + x * (c + 1) * period) % 251) as u8;
+            (0..size * size * 3).map(|i| value(i / (3 * size), i / 3 % size, i % 3)).collect()
+        };
+        let config = EvaluationConfig::preset(RecogniserPreset::Tiny);
+        let recogniser = Recogniser::new(&config, 2, Weights::Fresh(&Seeds::new(3)), &Device::Cpu).unwrap();
+        let known = IdentityDataset::new(
+            size,
+            [striped(2), striped(9)].concat(),
+            vec![0, 1],
+            ["a", "b"].map(Into::into).into(),
+        );
+        let judge = Judge::new(recogniser, &config, &known.unwrap()).unwrap();
+        let target = |name: &str, mix: &[(u32, f32)]| Target {
+            identity: name.into(),
+            label: 2,
+            mix: mix.to_vec(),
+            indices: vec![],
+        };
+        let (new, other) = (target("new", &[(0, 0.5), (1, 0.5)]), target("other", &[(0, 0.4), (1, 0.6)]));
+        let mut filter = Filter { judge: &judge, least: Some(0.999), size, new: None };
+        let mut accept = |target: &Target, images: &[usize]| {
+            filter.accept(target, &images.iter().map(|p| striped(*p)).collect::<Vec<_>>())
+        };
+        // Images of period 5 are the person; one of another period is not, even where all candidates have it.
+        let mut first = vec![5; 40];
+        first.push(13);
+        let judged = accept(&new, &first).unwrap();
+        assert!(judged[..40].iter().all(|a| *a) && !judged[40], "{judged:?}");
+        assert_eq!(accept(&new, &[13, 13, 5]).unwrap(), [false, false, true]);
+        // Another new identity is judged by its own.
+        assert_eq!(accept(&other, &[13, 13]).unwrap(), [true, true]);
+        // Known ones by their training images, and unknown ones not at all.
+        assert_eq!(accept(&target("a", &[(0, 1.0)]), &[2, 9]).unwrap(), [true, false]);
+        assert!(accept(&target("c", &[(0, 1.0)]), &[2]).is_err());
     }
 }
