@@ -518,6 +518,9 @@ fn evaluate_finds_copies_however_they_are_changed() {
         let json: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
         let share = |kind: &str| json["quality"][kind]["copies"]["share"].as_f64().unwrap();
         assert!(share("existing") >= found, "{name}: {}", json["quality"]);
+        // Embeddings see a copy that was not changed, too.
+        let embedded = json["quality"]["existing"]["embedded"]["share"].as_f64().unwrap();
+        assert!(name != "unchanged" || embedded >= 0.99, "{}", json["quality"]);
         assert!(share("real") < 0.02, "{name}: {}", json["quality"]);
         // Such a generator gives away whom it was trained on.
         assert!(json["quality"]["membership"]["auc"].as_f64().unwrap() >= 0.9, "{name}: {}", json["quality"]);

@@ -4,6 +4,7 @@ use super::comparison::class_means;
 use super::copies;
 use super::recogniser::{Embeddings, dot};
 use crate::dataset::IdentityDataset;
+use crate::ops::dot_products;
 
 /// Images of an identity that its diversity is measured on, at most.
 const DIVERSITY_IMAGES: usize = 20;
@@ -24,6 +25,17 @@ pub(super) fn similarity_to_others(embeddings: &Embeddings, images: &IdentityDat
         dot(embeddings.row(i), &sum) / dot(&sum, &sum).sqrt().max(1e-12)
     };
     (0..images.len()).map(of).collect()
+}
+
+/// Cosine of each of `embeddings` to the nearest of `others`.
+pub(super) fn nearest_cosines(embeddings: &Embeddings, others: &Embeddings) -> Vec<f64> {
+    // Some at a time: the products of all with all need not fit in memory.
+    let part = |rows: &[f32]| -> Vec<f64> {
+        let products = dot_products(rows, &others.values, others.size);
+        let nearest = |row: &[f32]| f64::from(row.iter().fold(-1.0f32, |a, b| a.max(*b)));
+        products.chunks_exact(others.len()).map(nearest).collect()
+    };
+    embeddings.values.chunks(256 * embeddings.size).flat_map(part).collect()
 }
 
 /// Index of the largest value.

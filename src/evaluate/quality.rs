@@ -6,7 +6,9 @@
 use super::comparison::Material;
 use super::copies;
 use super::distribution::{Distances, NEIGHBOURS, distances};
-use super::figures::{diversity, equal_error, present, quantile, score, similarity_to_others, top, uniqueness};
+use super::figures::{
+    diversity, equal_error, nearest_cosines, present, quantile, score, similarity_to_others, top, uniqueness,
+};
 use super::judge::Judge;
 use super::membership::{self, Membership};
 use super::recogniser::{Embeddings, Recogniser, dot};
@@ -46,18 +48,31 @@ pub struct Figures {
     /// Distances of embeddings to held-out real images, and how many images of each kind they compare.
     pub distances: Option<(usize, Distances)>,
     /// Similarity (aligned pixels) to the most similar training image.
-    pub copies: CopyFigures,
+    pub copies: NearFigures,
+    /// Cosine similarity of embeddings to the most similar training image.
+    pub embedded: NearFigures,
 }
 
 /// How similar images are to their most similar training image.
 #[derive(Clone, Debug, Serialize)]
-pub struct CopyFigures {
+pub struct NearFigures {
     /// Mean.
     pub mean: f64,
     /// 99 % of the images are not above this.
     pub high: f64,
     /// Share of images above the limit.
     pub share: f64,
+}
+
+impl NearFigures {
+    fn new(similarities: Vec<f64>, limit: f64) -> Self {
+        let n = similarities.len() as f64;
+        Self {
+            mean: similarities.iter().sum::<f64>() / n,
+            share: similarities.iter().filter(|s| **s > limit).count() as f64 / n,
+            high: quantile(similarities, 0.99).unwrap_or_default(),
+        }
+    }
 }
 
 /// Figures of the synthetic images of one identity.
@@ -84,9 +99,11 @@ pub struct Quality {
     pub new: Option<Figures>,
     /// Similarity to a training image above which an image counts as a copy.
     pub copy_limit: f64,
+    /// Cosine similarity to a training image that counts as larger than that of held-out real images.
+    pub embedded_limit: f64,
     /// Cosine similarity from which an image counts as showing its identity.
     pub identity_threshold: f64,
-    /// True if held-out images decided both.
+    /// True if held-out images decided these.
     pub calibrated: bool,
     /// Membership inference from the synthetic images of existing identities; none without held-out images.
     pub membership: Option<Membership>,
@@ -140,11 +157,13 @@ struct Judged {
 struct Measures<'a> {
     judge: &'a Judge,
     training: &'a IdentityDataset,
+    embedded_training: Embeddings,
     /// Embeddings of real images that nothing was trained on.
     reference: Option<Embeddings>,
     /// Factor on cosines.
     scale: f64,
     copy_limit: f64,
+    embedded_limit: f64,
 }
 
 impl Measures<'_> {
@@ -180,11 +199,8 @@ impl Measures<'_> {
             diversity: diversity(images),
             eer: known.then(|| equal_error(&embeddings, images.labels(), &self.judge.means).0),
             distances: self.distances(&embeddings),
-            copies: CopyFigures {
-                mean: near.iter().sum::<f64>() / near.len() as f64,
-                high: quantile(near.clone(), 0.99).unwrap_or_default(),
-                share: share(near.iter().filter(|n| **n > self.copy_limit).count()),
-            },
+            copies: NearFigures::new(near, self.copy_limit),
+            embedded: NearFigures::new(nearest_cosines(&embeddings, &self.embedded_training), self.embedded_limit),
         };
         Ok(Judged { figures, similarity, found, taken_for })
     }
@@ -254,7 +270,8 @@ pub fn measure(
 ) -> Result<(Quality, Judge)> {
     let mut judge = Judge::new(recogniser, config, &material.real)?;
     let halves = material.held_out.as_ref().map(|h| halves(&h.subset(&sample(h))?)).transpose()?.flatten();
-    let mut limit = COPY_LIMIT;
+    let embedded_training = judge.recogniser().embed(&material.real)?;
+    let (mut limit, mut embedded_limit) = (COPY_LIMIT, COPY_LIMIT);
     let mut embedded = None;
     if let Some((reference, _)) = &halves {
         let embeddings = judge.recogniser().embed(reference)?;
@@ -263,11 +280,14 @@ pub fn measure(
         let natural = quantile(natural.iter().map(|n| f64::from(n.similarity)).collect(), NATURAL);
         // Real photographs that are in the set twice must not hide copies.
         limit = limit.min(natural.unwrap_or(limit));
+        let natural = quantile(nearest_cosines(&embeddings, &embedded_training), NATURAL);
+        embedded_limit = natural.unwrap_or(embedded_limit);
         embedded = Some(embeddings);
     }
     let copy_limit = copy_limit.unwrap_or(limit);
     let (training, scale) = (&material.real, config.recipe.scale);
-    let measures = Measures { judge: &judge, training, reference: embedded, scale, copy_limit };
+    let measures =
+        Measures { judge: &judge, training, embedded_training, reference: embedded, scale, copy_limit, embedded_limit };
     let real = match &halves {
         Some((_, level)) => Some(measures.figures("copies (held out)", level, true, progress)?.figures),
         None => None,
@@ -306,6 +326,7 @@ pub fn measure(
         existing,
         new,
         copy_limit,
+        embedded_limit,
         identity_threshold,
         calibrated,
         membership,

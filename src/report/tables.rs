@@ -62,7 +62,7 @@ pub(super) fn columns(q: &Quality) -> Vec<(&'static str, &Figures)> {
 
 pub(super) fn quality_rows(q: &Quality) -> Vec<(&'static str, Vec<String>)> {
     type Cell = fn(&Figures) -> Option<f64>;
-    let rows: [(&'static str, Cell); 18] = [
+    let rows: [(&'static str, Cell); 21] = [
         ("images looked at", |f| Some(f.images as f64)),
         ("top-1 as its identity", |f| f.top1),
         ("exp(E KL) over identities", |f| Some(f.score)),
@@ -81,6 +81,9 @@ pub(super) fn quality_rows(q: &Quality) -> Vec<(&'static str, Vec<String>)> {
         ("mean similarity to nearest training image", |f| Some(f.copies.mean)),
         ("99 % are below", |f| Some(f.copies.high)),
         ("share of copies", |f| Some(f.copies.share)),
+        ("mean similarity of embeddings to nearest training image", |f| Some(f.embedded.mean)),
+        ("99 % are below", |f| Some(f.embedded.high)),
+        ("share above 99.9 % of held-out real images", |f| Some(f.embedded.share)),
     ];
     let columns = columns(q);
     let shown = |v: f64| if v.fract() == 0.0 && v >= 10.0 { format!("{v:.0}") } else { format!("{v:.3}") };
