@@ -101,7 +101,7 @@ impl Plan {
                 let draws: Vec<f32> = chosen.iter().map(|_| -(1.0 - rng.random::<f32>()).ln()).collect();
                 let total: f32 = draws.iter().sum();
                 let weights: Vec<f32> = draws.iter().map(|d| d / total).collect();
-                // Draws that are all 0 give no number, which is not below it either.
+                // Draws that are all 0 give NaN, which fails this too.
                 if weights.iter().all(|w| *w <= LARGEST_WEIGHT) {
                     break weights;
                 }
