@@ -1,4 +1,5 @@
-//! The report in a browser: nothing is fetched from elsewhere, nothing is written to the console. Skipped without Chromium.
+//! The report in a browser: nothing is fetched from elsewhere, nothing is written to the console, no figure is wider than
+//! the window. Skipped without Chromium.
 //!
 //! `AUGMENT_SCREENSHOTS=DIR` keeps the pictures.
 
@@ -20,6 +21,10 @@ fn augment(args: &[&str]) {
     let out = Command::new(env!("CARGO_BIN_EXE_augment")).args(args).arg("-q").output().unwrap();
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
 }
+
+/// Added to a page, names on the console what reaches over the window's right edge; tables scroll in a frame of their own.
+const WIDE: &str = "<script>for (const e of document.querySelectorAll('body, p, figure, svg, img, .scroll, pre')) \
+    if (e.getBoundingClientRect().right > innerWidth + 1) console.log('wide', e.outerHTML.slice(0, 80))</script>";
 
 /// Opens `url`; returns the hosts that were asked for and the lines of the console.
 fn open(browser: &Path, url: &str, width: u32, folder: &Path) -> (BTreeSet<String>, Vec<String>) {
@@ -65,7 +70,15 @@ fn the_report_needs_nothing_but_itself() {
         asked.contains("elsewhere.invalid") && console.len() == 1,
         "this check would see nothing: {asked:?} {console:?}"
     );
+    let report = std::fs::read_to_string(format!("{out}/report.html")).unwrap();
+    let policy = report.lines().find(|l| l.contains("Content-Security-Policy")).unwrap();
+    let measured = report.replace(policy, "") + WIDE;
     for width in [1280, 390] {
+        for (text, wide) in [(measured.clone(), 0), (measured.replace("max-width: 45rem", "min-width: 99rem"), 1)] {
+            std::fs::write(&page, text).unwrap();
+            let (_, console) = open(&browser, &format!("file://{}", page.display()), width, dir.path());
+            assert!(console.len().min(1) == wide, "{width}: {console:?}");
+        }
         let (asked, console) = open(&browser, &format!("file://{out}/report.html"), width, dir.path());
         let foreign: Vec<&String> =
             asked.difference(&own).filter(|h| !h.contains("google") && !h.contains("gvt1")).collect();

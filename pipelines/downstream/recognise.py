@@ -4,7 +4,8 @@ usage: recognise.py --real REAL.parquet --test TEST.parquet [--test-split NAME] 
        [--steps N] [--seed N] [--bf16] [--pairs PAIRS.parquet]
 
 REAL and TEST have the columns identity and image, REAL also split (rows of `train` are used); DATASET_FOLDER is what
-`augment` wrote. Pairs are PAIRS (left_identity, left_image_id, right_identity, right_image_id, is_same), or drawn from TEST.
+`augment` wrote: S of every batch comes from it, half of that from existing and half from new identities where it has both.
+Pairs are PAIRS (left_identity, left_image_id, right_identity, right_image_id, is_same), or drawn from TEST.
 Prints one JSON object. Versions: requirements.txt.
 """
 
@@ -57,7 +58,7 @@ class Recogniser(nn.Module):
         self.classes = nn.Parameter(torch.randn(classes, EMBEDDING) * 0.01)
 
     def forward(self, x):
-        return F.normalize(self.net(x))
+        return self.net(x)
 
 
 def augmented(x):
@@ -78,7 +79,7 @@ def embed(model, images):
     with torch.inference_mode():
         for part in images.split(128):
             x = part.float() / 127.5 - 1
-            out.append(F.normalize(model(x) + model(x.flip(3))))
+            out.append(F.normalize(F.normalize(model(x)) + F.normalize(model(x.flip(3)))))
     return torch.cat(out)
 
 
@@ -93,7 +94,14 @@ def accuracy(similarity, same):
     return float(np.mean(scores))
 
 
-def drawn_pairs(identities, count=2000):
+def auc(similarity, same):
+    """Chance that a pair of one person is more similar than a pair of two."""
+    order = similarity.argsort().argsort()
+    count = same.sum()
+    return float((order[same].sum() - count * (count - 1) / 2) / (count * (~same).sum()))
+
+
+def drawn_pairs(identities, count=3000):
     rng = random.Random(0)
     by = {}
     for i, name in enumerate(identities):
@@ -129,11 +137,15 @@ def main():
     sources = [(pixels(real), real["identity"])]
     if args.synthetic:
         made = load_dataset(args.synthetic, split="train")
-        sources.append((pixels(made), made["identity"]))
+        x, identities = pixels(made), np.array(made["identity"])
+        existing = np.isin(identities, real["identity"])
+        sources += [(x[kind], identities[kind].tolist()) for kind in (existing, ~existing) if kind.any()]
     names = sorted({name for _, identities in sources for name in identities})
     label = {name: i for i, name in enumerate(names)}
     sources = [(x, torch.tensor([label[name] for name in identities])) for x, identities in sources]
-    counts = [BATCH] if len(sources) == 1 else [BATCH - int(BATCH * args.share), int(BATCH * args.share)]
+    kinds = len(sources) - 1
+    counts = [int(BATCH * args.share) // kinds for _ in range(kinds)]
+    counts.insert(0, BATCH - sum(counts))
 
     model = Recogniser(len(names)).to(memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.05)
@@ -151,7 +163,7 @@ def main():
         y = torch.cat(ys)
         x = augmented(torch.cat(xs)).to(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16, enabled=args.bf16):
-            features = model.net(x)
+            features = model(x)
         cosines = F.normalize(features.float()) @ F.normalize(model.classes).T
         loss = F.cross_entropy(SCALE * (cosines - MARGIN * F.one_hot(y, len(names))), y)
         optimiser.zero_grad()
@@ -171,12 +183,12 @@ def main():
             for r in rows
         ]
     else:
-        pairs = drawn_pairs(test["identity"])
+        pairs = drawn_pairs(list(test["identity"]))
     left, right, same = (np.array(c) for c in zip(*pairs))
-    similarity = (embeddings[left] * embeddings[right]).sum(1).numpy()
+    same, similarity = same.astype(bool), (embeddings[left] * embeddings[right]).sum(1).numpy()
     result = {
         "images": [len(x) for x, _ in sources], "classes": len(names), "steps": args.steps, "seed": args.seed,
-        "loss": loss.item(), "pairs": len(pairs), "accuracy": accuracy(similarity, same.astype(bool)),
+        "loss": loss.item(), "pairs": len(pairs), "accuracy": accuracy(similarity, same), "auc": auc(similarity, same),
     }  # fmt: skip
     print(json.dumps(result))
 

@@ -35,15 +35,18 @@ pub struct Interval {
 
 type Drawn = Result<(), Box<dyn std::error::Error>>;
 
+/// Width of a plot; text of size `TEXT` still reads where a telephone shrinks it to its screen.
+const WIDTH: u32 = 560;
+const TEXT: (&str, u32) = ("sans-serif", 16);
+
 /// Draws on a transparent canvas.
 fn svg(
-    width: u32,
     height: u32,
     draw: impl FnOnce(&DrawingArea<SVGBackend, plotters::coord::Shift>) -> Drawn,
 ) -> String {
     let mut text = String::new();
     {
-        let area = SVGBackend::with_string(&mut text, (width, height)).into_drawing_area();
+        let area = SVGBackend::with_string(&mut text, (WIDTH, height)).into_drawing_area();
         // A plot that cannot be drawn (no finite value) is left out of the report.
         if draw(&area).and_then(|()| Ok(area.present()?)).is_err() {
             return String::new();
@@ -64,7 +67,7 @@ pub fn intervals(rows: &[Interval], label: &str) -> String {
     let all = rows.iter().flat_map(|r| r.values.iter().copied().chain([r.range.0, r.range.1, 0.0]));
     let x = range(all);
     let n = rows.len() as f64;
-    svg(900, 70 + 44 * rows.len() as u32, |area| {
+    svg(80 + 40 * rows.len() as u32, |area| {
         let mut chart = ChartBuilder::on(area)
             .margin(12)
             .x_label_area_size(44)
@@ -81,8 +84,8 @@ pub fn intervals(rows: &[Interval], label: &str) -> String {
             .y_labels(2 * rows.len() + 1)
             .y_label_formatter(&name)
             .x_desc(label)
-            .label_style(("sans-serif", 17))
-            .axis_desc_style(("sans-serif", 17))
+            .label_style(TEXT)
+            .axis_desc_style(TEXT)
             .light_line_style(TRANSPARENT)
             .draw()?;
         chart.draw_series(std::iter::once(PathElement::new(vec![(0.0, 0.0), (0.0, n)], BLACK.stroke_width(1))))?;
@@ -107,7 +110,7 @@ pub fn lines(lines: &[Line], labels: (&str, &str), log_x: Option<f64>) -> String
         None => range(points.clone().map(|p| p.0)),
     };
     let y = if log_x.is_some() { 0.0..1.02 } else { range(points.map(|p| p.1)) };
-    svg(900, 420, |area| {
+    svg(360, |area| {
         let mut chart = ChartBuilder::on(area)
             .margin(12)
             .x_label_area_size(48)
@@ -116,12 +119,12 @@ pub fn lines(lines: &[Line], labels: (&str, &str), log_x: Option<f64>) -> String
         let tick = |v: &f64| if log_x.is_some() { format!("{:.0e}", 10f64.powf(*v)) } else { format!("{v:.0}") };
         chart
             .configure_mesh()
-            .x_labels(if log_x.is_some() { 5 } else { 8 })
+            .x_labels(5)
             .x_label_formatter(&tick)
             .x_desc(labels.0)
             .y_desc(labels.1)
-            .label_style(("sans-serif", 16))
-            .axis_desc_style(("sans-serif", 17))
+            .label_style(TEXT)
+            .axis_desc_style(TEXT)
             .light_line_style(TRANSPARENT)
             .bold_line_style(BLACK.mix(0.15))
             .draw()?;
@@ -134,7 +137,7 @@ pub fn lines(lines: &[Line], labels: (&str, &str), log_x: Option<f64>) -> String
                 .legend(move |(x, y)| PathElement::new(vec![(x, y), (x + 18, y)], colour.stroke_width(3)));
         }
         let at = if log_x.is_some() { SeriesLabelPosition::LowerRight } else { SeriesLabelPosition::UpperRight };
-        chart.configure_series_labels().position(at).label_font(("sans-serif", 16)).border_style(TRANSPARENT).draw()?;
+        chart.configure_series_labels().position(at).label_font(TEXT).border_style(TRANSPARENT).draw()?;
         Ok(())
     })
 }
