@@ -15,7 +15,7 @@ use crate::manifest::rejects::Reject;
 use crate::sink::card;
 use crate::sink::commit::{Opened, Output, Stored, look};
 use crate::sink::forget::tombstones;
-use crate::sink::records::verify;
+use crate::sink::records::{content_hash, verify};
 use crate::sink::schema::class_name;
 use crate::sink::{FolderSink, ParquetSink, Sink};
 use crate::store;
@@ -262,7 +262,7 @@ impl Job<'_> {
         let new_identities = plans.iter().flat_map(|p| &p.targets).filter(new).count();
         let done = json!({
             "version": 2, "plan": description, "synthetic": synthetic, "real": real, "classes": names.len(),
-            "new_identities": new_identities, "selection": selections,
+            "new_identities": new_identities, "selection": selections, "content_hash": content_hash(output.files()),
             "image_size": self.models.first().map(|m| m.image_size),
         });
         store::write_atomic(&self.out.join(card::FILE), card::markdown(&done).as_bytes())?;

@@ -40,10 +40,7 @@ const WIDTH: u32 = 560;
 const TEXT: (&str, u32) = ("sans-serif", 16);
 
 /// Draws on a transparent canvas.
-fn svg(
-    height: u32,
-    draw: impl FnOnce(&DrawingArea<SVGBackend, plotters::coord::Shift>) -> Drawn,
-) -> String {
+fn svg(height: u32, draw: impl FnOnce(&DrawingArea<SVGBackend, plotters::coord::Shift>) -> Drawn) -> String {
     let mut text = String::new();
     {
         let area = SVGBackend::with_string(&mut text, (WIDTH, height)).into_drawing_area();

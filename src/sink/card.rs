@@ -12,7 +12,12 @@ pub fn markdown(done: &Value) -> String {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let mut s = String::from("---\ntags:\n- synthetic\n- face-recognition\ntask_categories:\n- image-classification\n");
     if plan["format"] == "parquet" {
-        s += "configs:\n- config_name: default\n  data_files:\n  - split: train\n    path: data/train-*\n";
+        // Without the hash, `datasets` takes all our folders of one name for the same dataset and reads its cache.
+        let contents = text(&done["content_hash"]);
+        let _ = write!(
+            s,
+            "configs:\n- config_name: default\n  description: contents {contents}\n  data_files:\n  - split: train\n    path: data/train-*\n"
+        );
     }
     s += "---\n\n# Synthesized faces\n\n";
     let _ = writeln!(

@@ -6,7 +6,7 @@
 
 use super::card;
 use super::commit::{clean, remove};
-use super::records::{Entry, SUCCESS, Unit, files_below, read_unit, records, verify};
+use super::records::{Entry, SUCCESS, Unit, content_hash, files_below, read_unit, records, verify};
 use super::schema::{class_name, has_class, rename_class, writer_properties};
 use crate::error::{Error, Result};
 use crate::manifest::PLAN_FILE;
@@ -95,7 +95,10 @@ pub fn forget(out: &Path, identity: &str) -> Result<Erased> {
     }
     if let Some(done) = &mut done {
         (done["rows"], done["synthetic"], done["real"]) = (json!(kept), json!(synthetic), json!(kept - synthetic));
-        done["bytes"] = json!(units(out)?.values().flat_map(|u| &u.files).map(|f| f.bytes).sum::<u64>());
+        let units = units(out)?;
+        let files = || units.values().flat_map(|u| &u.files);
+        done["bytes"] = json!(files().map(|f| f.bytes).sum::<u64>());
+        done["content_hash"] = json!(content_hash(files()));
         for selection in done["selection"].as_array_mut().into_iter().flatten() {
             if let Some(short) = selection["short"].as_array_mut() {
                 short.retain(|s| s["identity"] != identity);

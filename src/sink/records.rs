@@ -47,6 +47,13 @@ impl Entry {
     }
 }
 
+/// Hash of what `files` hold, in order.
+pub fn content_hash<'a>(files: impl Iterator<Item = &'a Entry>) -> String {
+    let mut hasher = blake3::Hasher::new();
+    files.for_each(|f| _ = hasher.update(f.blake3.as_bytes()));
+    hasher.finalize().to_hex().to_string()
+}
+
 /// Rows that are committed together.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unit {
