@@ -20,7 +20,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use plots::{Interval, Line};
 use serde_json::json;
-use tables::{ArmRow, Group, Person, arm_row, columns, group_rows, person_rows, quality_rows};
+use tables::{ArmRow, GainRow, Group, Person, arm_row, columns, gain_row, group_rows, person_rows, quality_rows};
 
 /// Version of `report.json`.
 pub const VERSION: u32 = 1;
@@ -72,6 +72,7 @@ struct Page {
     batch_size: usize,
     arms: Vec<ArmRow>,
     gains: Option<String>,
+    gain_rows: Vec<GainRow>,
     groups: Vec<Group>,
     roc: String,
     curves: String,
@@ -137,6 +138,7 @@ impl Report<'_> {
             batch_size: self.config.recipe.batch_size,
             arms: self.arms.iter().map(arm_row).collect(),
             gains: self.gain_plot(),
+            gain_rows: self.arms.iter().filter_map(gain_row).collect(),
             groups: group_rows(self.arms, by_group(self.runs, &m.test)),
             roc: plots::lines(
                 &first.iter().map(roc).collect::<Vec<_>>(),

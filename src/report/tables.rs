@@ -15,7 +15,16 @@ pub(super) struct ArmRow {
     pub eer: String,
     pub auc: String,
     pub rank1: String,
+    pub rank5: String,
     pub seconds: String,
+}
+
+/// What a gain's interval is made of.
+pub(super) struct GainRow {
+    pub name: &'static str,
+    pub over_seeds: String,
+    pub over_pairs: String,
+    pub by_seed: String,
 }
 
 pub(super) struct Group {
@@ -44,14 +53,32 @@ pub(super) fn arm_row(a: &ArmResult) -> ArmRow {
         eer: figure("eer"),
         auc: figure("auc"),
         rank1: figure("rank1"),
+        rank5: figure("rank5"),
         seconds: format!("{:.0}", a.seconds),
     }
 }
 
 /// A gain in points with its interval.
 fn gain_cell(g: &Gain) -> String {
-    let interval = |(low, high): (f64, f64)| format!(" ({:+.2} to {:+.2})", 100.0 * low, 100.0 * high);
-    format!("{:+.2}{}", 100.0 * g.accuracy_gain, g.ci95.map_or(String::new(), interval))
+    format!("{}{}", points(g.accuracy_gain), g.ci95.map_or(String::new(), |i| format!(" ({})", interval(i))))
+}
+
+fn points(fraction: f64) -> String {
+    format!("{:+.2}", 100.0 * fraction)
+}
+
+fn interval((low, high): (f64, f64)) -> String {
+    format!("{} to {}", points(low), points(high))
+}
+
+pub(super) fn gain_row(a: &ArmResult) -> Option<GainRow> {
+    let g = a.gain.as_ref()?;
+    Some(GainRow {
+        name: a.arm.name(),
+        over_seeds: g.ci95_seeds.map_or("–".into(), interval),
+        over_pairs: interval(g.ci95_pairs),
+        by_seed: g.by_seed.iter().map(|v| points(*v)).collect::<Vec<_>>().join(", "),
+    })
 }
 
 /// The kinds of images that have figures.
