@@ -77,5 +77,6 @@ fn a_recogniser_that_is_not_ours_trains_on_the_output() {
         let result: serde_json::Value = serde_json::from_str(printed.lines().last().unwrap()).unwrap();
         assert_eq!((&result["images"], &result["classes"]), (&serde_json::json!([768, 64, 2]), &33.into()));
         assert!(result["loss"].as_f64().unwrap().is_finite() && result["accuracy"].as_f64().unwrap() > 0.4, "{result}");
+        assert!((0.3..=1.0).contains(&result["auc"].as_f64().unwrap()), "{result}");
     }
 }

@@ -361,6 +361,7 @@ fn a_forgotten_person_is_gone_and_does_not_come_back() {
         std::fs::create_dir(&model).unwrap();
         std::fs::copy(Path::new(&model_dir()).join("model.safetensors"), model.join("model.safetensors")).unwrap();
         let (out, model, cache) = (out.to_str().unwrap(), model.to_str().unwrap(), cache.to_str().unwrap());
+        let former = std::fs::read_to_string(Path::new(out).join("README.md")).unwrap();
         let forget = |name: &str| run(&["forget", "--identity", name, out, model, "--cache", cache]);
         for _ in 0..2 {
             assert_eq!(forget("nobody").status.code(), Some(2));
@@ -377,6 +378,12 @@ fn a_forgotten_person_is_gone_and_does_not_come_back() {
         assert_eq!((&done["rows"], &done["synthetic"]), (&kept.len().into(), &kept.len().into()));
         let card = std::fs::read_to_string(Path::new(out).join("README.md")).unwrap();
         assert!(card.contains(&format!("{} synthetic images", kept.len())), "{card}");
+        let contents = done["content_hash"].as_str().unwrap();
+        assert!(!former.contains(contents), "a reader's cache would still hold the person");
+        assert_eq!(
+            card.contains(&format!("description: contents {contents}")),
+            former.contains("description: contents")
+        );
         let text = fails(2, &["synthesize", "--model", model, "--per-id", "1", "--out", &format!("{out}-more")]);
         assert!(text.contains("forgotten"), "{text}");
         let text = fails(2, &["synthesize", "--model", &model_dir(), "--per-id", "3", "--out", out]);

@@ -102,6 +102,7 @@ def auc(similarity, same):
 
 
 def drawn_pairs(identities, count=3000):
+    """`count` pairs of one person and as many of two, always the same."""
     rng = random.Random(0)
     by = {}
     for i, name in enumerate(identities):
@@ -136,7 +137,7 @@ def main():
     real = read(args.real, "train")
     sources = [(pixels(real), real["identity"])]
     if args.synthetic:
-        made = load_dataset(args.synthetic, split="train")
+        made = load_dataset(args.synthetic, split="train").filter(lambda s: s, input_columns="synthetic")
         x, identities = pixels(made), np.array(made["identity"])
         existing = np.isin(identities, real["identity"])
         sources += [(x[kind], identities[kind].tolist()) for kind in (existing, ~existing) if kind.any()]

@@ -138,7 +138,7 @@ impl Report<'_> {
             batch_size: self.config.recipe.batch_size,
             arms: self.arms.iter().map(arm_row).collect(),
             gains: self.gain_plot(),
-            gain_rows: self.arms.iter().filter_map(gain_row).collect(),
+            gain_rows: self.arms.iter().filter_map(|a| Some(gain_row(a.arm.name(), a.gain.as_ref()?))).collect(),
             groups: group_rows(self.arms, by_group(self.runs, &m.test)),
             roc: plots::lines(
                 &first.iter().map(roc).collect::<Vec<_>>(),

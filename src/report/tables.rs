@@ -71,14 +71,13 @@ fn interval((low, high): (f64, f64)) -> String {
     format!("{} to {}", points(low), points(high))
 }
 
-pub(super) fn gain_row(a: &ArmResult) -> Option<GainRow> {
-    let g = a.gain.as_ref()?;
-    Some(GainRow {
-        name: a.arm.name(),
+pub(super) fn gain_row(name: &'static str, g: &Gain) -> GainRow {
+    GainRow {
+        name,
         over_seeds: g.ci95_seeds.map_or("–".into(), interval),
         over_pairs: interval(g.ci95_pairs),
         by_seed: g.by_seed.iter().map(|v| points(*v)).collect::<Vec<_>>().join(", "),
-    })
+    }
 }
 
 /// The kinds of images that have figures.
@@ -140,4 +139,26 @@ pub(super) fn person_rows(real: &IdentityDataset, figures: &[IdentityFigures]) -
         nearest: format!("{:.3}", f.nearest),
     };
     order.into_iter().map(row).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gain_is_told_with_each_interval() {
+        let mut gain = Gain {
+            accuracy_gain: 0.015,
+            by_seed: vec![0.02, -0.001],
+            ci95_seeds: Some((-0.04, 0.05)),
+            ci95_pairs: (0.01, 0.02),
+            ci95: Some((-0.06, 0.07)),
+        };
+        assert_eq!(gain_cell(&gain), "+1.50 (-6.00 to +7.00)");
+        let row = gain_row("both", &gain);
+        assert_eq!((&row.over_seeds[..], &row.over_pairs[..]), ("-4.00 to +5.00", "+1.00 to +2.00"));
+        assert_eq!((row.name, &row.by_seed[..]), ("both", "+2.00, -0.10"));
+        (gain.ci95_seeds, gain.ci95) = (None, None);
+        assert_eq!((gain_cell(&gain), gain_row("both", &gain).over_seeds), ("+1.50".into(), "–".into()));
+    }
 }

@@ -47,7 +47,7 @@ impl Entry {
     }
 }
 
-/// Hash of what `files` hold, in order.
+/// Hash of the hashes of `files`, in order.
 pub fn content_hash<'a>(files: impl Iterator<Item = &'a Entry>) -> String {
     let mut hasher = blake3::Hasher::new();
     files.for_each(|f| _ = hasher.update(f.blake3.as_bytes()));
