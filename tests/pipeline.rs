@@ -380,10 +380,7 @@ fn a_forgotten_person_is_gone_and_does_not_come_back() {
         assert!(card.contains(&format!("{} synthetic images", kept.len())), "{card}");
         let contents = done["content_hash"].as_str().unwrap();
         assert!(!former.contains(contents), "a reader's cache would still hold the person");
-        assert_eq!(
-            card.contains(&format!("description: contents {contents}")),
-            former.contains("description: contents")
-        );
+        assert_eq!(card.contains(&format!("description: contents {contents}")), format == "parquet");
         let text = fails(2, &["synthesize", "--model", model, "--per-id", "1", "--out", &format!("{out}-more")]);
         assert!(text.contains("forgotten"), "{text}");
         let text = fails(2, &["synthesize", "--model", &model_dir(), "--per-id", "3", "--out", out]);
