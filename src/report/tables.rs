@@ -19,7 +19,7 @@ pub(super) struct ArmRow {
     pub seconds: String,
 }
 
-/// What a gain's interval is made of.
+/// What a gain's interval is made of, in points.
 pub(super) struct GainRow {
     pub name: &'static str,
     pub over_seeds: String,
@@ -63,6 +63,7 @@ fn gain_cell(g: &Gain) -> String {
     format!("{}{}", points(g.accuracy_gain), g.ci95.map_or(String::new(), |i| format!(" ({})", interval(i))))
 }
 
+/// A fraction in points.
 fn points(fraction: f64) -> String {
     format!("{:+.2}", 100.0 * fraction)
 }
