@@ -6,7 +6,7 @@
 # by. OUT/evaluation has the report on those; with PAIRS and PAIR_IMAGES, OUT/evaluation-pairs has one on that list (LFW).
 # The defaults are those that were chosen on persons of split `dev` (docs/experiments.md): SEEDS (5), PER_ID (40), NEW (1500 new
 # identities), STEPS (2400 of the recogniser), SHARE (0.5 of every batch synthetic), ARMS (all). TRAIN and EVALUATE may hold more options
-# of `augment train` and `augment evaluate`: on a processor with a matrix unit, TRAIN='--set train.precision="bf16"' and
+# of `augment train` and `augment evaluate`: on a processor that multiplies bf16, TRAIN='--set train.precision="bf16"' and
 # EVALUATE='--set recipe.precision="bf16"' save half of the time. AUGMENT names a built program. Needs a Python with pyarrow as
 # PYTHON. Interrupt it at any time; the same command goes on.
 set -euo pipefail

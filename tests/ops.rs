@@ -12,8 +12,8 @@ const CPU: Device = Device::Cpu;
 
 fn random(rng: &mut ChaCha8Rng, shape: &[usize]) -> Tensor {
     let values = normal(rng, shape, &CPU).unwrap();
-    if ops::simd::name() == "amx" {
-        // The matrix unit rounds its operands: those that need no rounding must give what the others give.
+    if ["amx", "avx512bf16"].contains(&ops::simd::name()) {
+        // These round their operands: those that need no rounding must give what the others give.
         return values.to_dtype(DType::BF16).unwrap().to_dtype(DType::F32).unwrap();
     }
     values
@@ -259,7 +259,8 @@ fn every_instruction_set() {
     }
     #[cfg(target_arch = "x86_64")]
     let paths = [
-        ("amx", ops::simd::has_matrix_unit()),
+        ("amx", std::fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| text.contains("amx_bf16"))),
+        ("avx512bf16", ops::simd::has_bf16()),
         ("avx512", is_x86_feature_detected!("avx512f")),
         ("avx2", is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")),
         ("portable", true),

@@ -47,8 +47,8 @@ def processor():
 
 print(f"{processor()}, {os.cpu_count()} cores; {rounds} rounds; medians (smallest..largest)")
 network_rate = None
-# Our bf16 needs a matrix unit; where there is none it says so.
-bf16 = "amx_bf16" in pathlib.Path("/proc/cpuinfo").read_text() if os.path.exists("/proc/cpuinfo") else False
+# Our bf16 needs a processor that multiplies it.
+bf16 = "avx512_bf16" in pathlib.Path("/proc/cpuinfo").read_text() if os.path.exists("/proc/cpuinfo") else False
 with tempfile.TemporaryDirectory() as folder:
     for work in works:
         preset, kind = work.split(":")

@@ -148,7 +148,7 @@ pub struct TrainConfig {
     pub flip: bool,
     /// Draw identities evenly instead of images evenly.
     pub balanced: bool,
-    /// Precision of the products: `bf16` is about twice as fast where the processor has a matrix unit, and other weights.
+    /// Precision of the products: `bf16` is faster where the processor multiplies it (Intel AMX, AVX512-BF16), and gives other weights.
     pub precision: Precision,
     /// Thousands of images between checkpoints.
     pub checkpoint_kimg: f64,

@@ -10,7 +10,7 @@ use super::Precision;
 use super::buffer::written;
 use super::simd::dispatch;
 #[cfg(target_arch = "x86_64")]
-use super::simd::matrix_unit;
+use super::simd::bf16;
 use super::tile::{DotProduct, GatherProduct, Run, Scratch, TILE_ROWS};
 use rayon::prelude::*;
 use std::mem::MaybeUninit;
@@ -338,8 +338,8 @@ impl Task {
         let product =
             GatherProduct { src, offsets, rows, runs, matrix, columns, range, scratch: &mut self.scratch, sink };
         #[cfg(target_arch = "x86_64")]
-        if let Some(unit) = matrix_unit(self.precision) {
-            return product.on_matrix_unit(unit);
+        if let Some(by) = bf16(self.precision) {
+            return product.in_bf16(by);
         }
         dispatch(product);
     }

@@ -8,11 +8,11 @@
 //!
 //! Results do not depend on the number of threads: work is cut into fixed pieces and sums are taken in a fixed order.
 //! The vector instructions come through `pulp`; `unsafe` is only in [`buffer`] and where it is used, to leave memory
-//! uncleared that is about to be written, and in `amx`, for the processor's matrix unit.
+//! uncleared that is about to be written, and in `bf16`, for the instructions that multiply it.
 
 pub mod adam;
 #[cfg(target_arch = "x86_64")]
-mod amx;
+mod bf16;
 pub mod bias;
 mod buffer;
 pub mod conv;
@@ -39,7 +39,7 @@ pub enum Precision {
     /// As they are.
     #[default]
     F32,
-    /// Rounded to bf16, on the processor's matrix unit.
+    /// Rounded to bf16.
     Bf16,
 }
 
@@ -49,9 +49,9 @@ impl Precision {
         if self == Self::Bf16 && !device.is_cpu() {
             return Err(crate::error::Error::Config("precision bf16 is for the CPU; use f32 on this device".into()));
         }
-        if self == Self::Bf16 && !simd::has_matrix_unit() {
+        if self == Self::Bf16 && !simd::has_bf16() {
             return Err(crate::error::Error::Config(
-                "precision bf16 needs a matrix unit (Intel AMX), which this processor or system lacks; use f32".into(),
+                "precision bf16 needs Intel AMX or AVX512-BF16, which this processor or system lacks; use f32".into(),
             ));
         }
         Ok(())

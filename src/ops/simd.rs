@@ -1,10 +1,12 @@
 //! The instruction set that the kernels run on: chosen once, by what the processor has.
 //!
-//! `AUGMENT_SIMD=avx512|avx2|portable` forces a path, for tests; `amx` gives all products of convolutions to the
-//! matrix unit, as [`Precision::Bf16`] does those of a training. This is for the products of [`super::tile`]; loops over
+//! `AUGMENT_SIMD=avx512|avx2|portable` forces a path, for tests; `amx` and `avx512bf16` round the operands of all products of
+//! convolutions to bf16, as [`Precision::Bf16`] does with those of a training, and name the instructions for it. This is for the products of [`super::tile`]; loops over
 //! single values are left to the compiler, which makes a version for each instruction set that gives the same bits.
 
 use super::Precision;
+#[cfg(target_arch = "x86_64")]
+use super::bf16::Bf16;
 use pulp::{Scalar, WithSimd};
 #[cfg(target_arch = "x86_64")]
 use pulp::{x86::V3, x86::V4};
@@ -43,32 +45,37 @@ fn path() -> Path {
     *PATH.get_or_init(|| Path::choose(std::env::var("AUGMENT_SIMD").ok().as_deref()))
 }
 
-/// True if the processor has a matrix unit that this process may use: what [`Precision::Bf16`] needs.
-pub fn has_matrix_unit() -> bool {
+/// True if the processor has products of bf16 that this process may use: what [`Precision::Bf16`] needs.
+pub fn has_bf16() -> bool {
     #[cfg(target_arch = "x86_64")]
-    return super::amx::Amx::get().is_some();
+    return Bf16::get().is_some();
     #[cfg(not(target_arch = "x86_64"))]
     false
 }
 
-/// True if `AUGMENT_SIMD` asks for the matrix unit whatever the precision.
+/// What `AUGMENT_SIMD` asks for whatever the precision, with its name.
 #[cfg(target_arch = "x86_64")]
-fn forced_unit() -> bool {
-    static FORCED: OnceLock<bool> = OnceLock::new();
-    *FORCED.get_or_init(|| std::env::var("AUGMENT_SIMD").is_ok_and(|v| v == "amx"))
+fn forced() -> Option<(&'static str, Bf16)> {
+    static FORCED: OnceLock<Option<(&str, Bf16)>> = OnceLock::new();
+    *FORCED.get_or_init(|| match std::env::var("AUGMENT_SIMD").as_deref() {
+        Ok("amx") => Bf16::tiles().map(|by| ("amx", by)),
+        Ok("avx512bf16") => Bf16::dots().map(|by| ("avx512bf16", by)),
+        _ => None,
+    })
 }
 
-/// The matrix unit, if products of `precision` run on it.
+/// What multiplies in `precision`, if that is bf16.
 #[cfg(target_arch = "x86_64")]
-pub(super) fn matrix_unit(precision: Precision) -> Option<super::amx::Amx> {
-    (precision == Precision::Bf16 || forced_unit()).then(super::amx::Amx::get).flatten()
+pub(super) fn bf16(precision: Precision) -> Option<Bf16> {
+    let forced = forced().map(|(_, by)| by);
+    if precision == Precision::Bf16 { forced.or_else(Bf16::get) } else { forced }
 }
 
-/// Name of the path in use: `amx`, `avx512`, `avx2` or `portable`.
+/// Name of the path in use: `amx`, `avx512bf16`, `avx512`, `avx2` or `portable`.
 pub fn name() -> &'static str {
     #[cfg(target_arch = "x86_64")]
-    if forced_unit() && has_matrix_unit() {
-        return "amx";
+    if let Some((name, _)) = forced() {
+        return name;
     }
     match path() {
         #[cfg(target_arch = "x86_64")]

@@ -38,9 +38,9 @@ pub struct Run {
 pub struct Scratch {
     panel: Vec<f32>,
     sums: Vec<f32>,
-    /// Those of the matrix unit.
+    /// Those of products in bf16.
     #[cfg(target_arch = "x86_64")]
-    pub(super) amx: super::amx::Buffers,
+    pub(super) bf16: super::bf16::Buffers,
 }
 
 /// The first `len` values of a buffer, from a cache line's start; the buffer grows if it must.

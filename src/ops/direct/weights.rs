@@ -3,7 +3,7 @@
 use super::{Geometry, Task};
 use crate::ops::simd::dispatch;
 #[cfg(target_arch = "x86_64")]
-use crate::ops::simd::matrix_unit;
+use crate::ops::simd::bf16;
 use crate::ops::tile::{OuterProduct, TILE_ROWS, Tile};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -80,8 +80,8 @@ impl Geometry {
                 accumulate: start > images.start,
             };
             #[cfg(target_arch = "x86_64")]
-            if let Some(unit) = matrix_unit(self.precision) {
-                product.on_matrix_unit(unit);
+            if let Some(by) = bf16(self.precision) {
+                product.in_bf16(by);
                 continue;
             }
             dispatch(product);

@@ -1,26 +1,39 @@
-//! Products on the processor's matrix unit (Intel AMX): operands rounded to bf16, sums in f32.
+//! Products of operands rounded to bf16, with sums in f32: on the processor's matrix unit (Intel AMX), or by its dot products of
+//! pairs (AVX512-BF16).
 //!
-//! The kernels of [`super::tile`] in other clothes: the same rows and runs, packed as the unit wants them. Its tiles have 16 rows
-//! of 64 bytes; blocks of 2 x 2 tiles of sums share their operands. No result depends on how work was cut.
+//! The kernels of [`super::tile`] in other clothes: the same rows and runs, packed as the matrix unit wants them. Its tiles have 16
+//! rows of 64 bytes; blocks of 2 x 2 tiles of sums share their operands. Dot products read the same blocks. No result depends on
+//! how work was cut.
 
 use super::tile::{GatherProduct, OuterProduct, Run};
 use std::arch::asm;
 use std::arch::x86_64::{
     __cpuid_count, __m256bh, __m256i, __m512bh, __m512i, _mm256_mask_storeu_epi16, _mm512_cvtne2ps_pbh,
-    _mm512_cvtneps_pbh, _mm512_maskz_loadu_ps, _mm512_permutexvar_epi16, _mm512_setzero_si512, _mm512_shuffle_i32x4,
+    _mm512_cvtneps_pbh, _mm512_dpbf16_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_maskz_loadu_ps,
+    _mm512_permutexvar_epi16, _mm512_set1_epi32, _mm512_setzero_si512, _mm512_shuffle_i32x4, _mm512_storeu_ps,
     _mm512_storeu_si512, _mm512_unpackhi_epi32, _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
 };
 use std::sync::OnceLock;
 
-/// Proof that this process may use the unit.
+/// Proof that this process may use the instruction that it names.
 #[derive(Clone, Copy, Debug)]
-pub struct Amx(());
+pub struct Bf16(Instruction);
+
+#[derive(Clone, Copy, Debug)]
+enum Instruction {
+    /// `tdpbf16ps`: two tiles.
+    Tiles,
+    /// `vdpbf16ps`: two vectors of pairs.
+    Dots,
+}
 
 /// Rows or columns of a tile of sums.
 const TILE: usize = 16;
 /// Rows and columns of a block of sums.
 const BLOCK: usize = 2 * TILE;
-/// Values of the inner dimension that one instruction takes.
+/// Rows of sums that dot products hold in registers, two vectors each.
+const DOT_ROWS: usize = 8;
+/// Values of the inner dimension that two tiles take.
 const STEP: usize = 32;
 /// Values of the inner dimension that are packed at a time, so that a block's operands stay near the core.
 const DEPTH: usize = 1024;
@@ -36,19 +49,29 @@ pub struct Buffers {
     rows: Vec<usize>,
 }
 
-impl Amx {
-    /// The unit, if the processor has it and the system lets this process use it.
+impl Bf16 {
+    /// The matrix unit, if the processor has it and the system lets this process use it; else dot products, if it has those.
     pub fn get() -> Option<Self> {
-        static UNIT: OnceLock<Option<Amx>> = OnceLock::new();
-        *UNIT.get_or_init(|| {
+        Self::tiles().or_else(Self::dots)
+    }
+
+    /// The matrix unit.
+    pub fn tiles() -> Option<Self> {
+        static TILES: OnceLock<Option<Bf16>> = OnceLock::new();
+        *TILES.get_or_init(|| {
             const TILES_AND_BF16: u32 = 1 << 24 | 1 << 22;
-            let has = is_x86_feature_detected!("avx512f")
-                && is_x86_feature_detected!("avx512bw")
-                && is_x86_feature_detected!("avx512vl")
-                && is_x86_feature_detected!("avx512bf16");
             let unit = __cpuid_count(7, 0).edx & TILES_AND_BF16 == TILES_AND_BF16;
-            (has && unit && permitted()).then_some(Amx(()))
+            (Self::dots().is_some() && unit && permitted()).then_some(Self(Instruction::Tiles))
         })
+    }
+
+    /// Dot products of pairs.
+    pub fn dots() -> Option<Self> {
+        let has = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("avx512bf16");
+        has.then_some(Self(Instruction::Dots))
     }
 }
 
@@ -88,7 +111,7 @@ static CONFIG: TileConfig = {
 /// - `a`: 32 rows of `32 steps` values, [`STRIDE`] apart
 /// - `b`: for each step two tiles of `[16 pairs of rows, 16 columns, 2]`
 /// - `c`: 32 rows of 32 sums, `c_stride` apart
-fn multiply(_: Amx, a: &[u16], b: &[u16], c: &mut [f32], c_stride: usize, steps: usize) {
+fn multiply(by: Bf16, a: &[u16], b: &[u16], c: &mut [f32], c_stride: usize, steps: usize) {
     assert!(
         steps > 0
             && steps * STEP <= STRIDE
@@ -97,9 +120,52 @@ fn multiply(_: Amx, a: &[u16], b: &[u16], c: &mut [f32], c_stride: usize, steps:
             && c.len() >= (BLOCK - 1) * c_stride + BLOCK,
         "operands are shorter than a block"
     );
-    let (a, b, c) = (a.as_ptr(), b.as_ptr(), c.as_mut_ptr());
-    // SAFETY: `Amx` proves that the instructions exist and are permitted. The tiles that are read and written lie within the slices,
-    // as asserted; no tile register is used outside of this block, and it ends with all of them released.
+    // SAFETY: `Bf16` proves that the instructions exist and are permitted. What is read and written lies within the slices, as asserted.
+    unsafe {
+        match by.0 {
+            Instruction::Tiles => multiply_tiles(a.as_ptr(), b.as_ptr(), c.as_mut_ptr(), c_stride, steps),
+            Instruction::Dots => multiply_dots(a.as_ptr(), b.as_ptr(), c.as_mut_ptr(), c_stride, steps),
+        }
+    }
+}
+
+/// [`multiply`] by dot products of pairs.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+unsafe fn multiply_dots(a: *const u16, b: *const u16, c: *mut f32, c_stride: usize, steps: usize) {
+    for first in (0..BLOCK).step_by(DOT_ROWS) {
+        // SAFETY: the caller's slices hold a whole block; vectors of 16 pairs of bf16 have the size of those of integers.
+        unsafe {
+            let at = |row: usize, tile: usize| c.add((first + row) * c_stride + tile * TILE);
+            let mut sums: [_; DOT_ROWS] =
+                std::array::from_fn(|row| [_mm512_loadu_ps(at(row, 0)), _mm512_loadu_ps(at(row, 1))]);
+            for step in 0..steps {
+                let (a, b) = (a.add(first * STRIDE + step * STEP), b.add(step * STEP * BLOCK));
+                for pair in 0..STEP / 2 {
+                    let columns = |tile: usize| {
+                        let pairs = _mm512_loadu_si512(b.add(tile * STEP * TILE + pair * STEP).cast());
+                        std::mem::transmute::<__m512i, __m512bh>(pairs)
+                    };
+                    let (left, right) = (columns(0), columns(1));
+                    for (row, sums) in sums.iter_mut().enumerate() {
+                        let value = a.add(row * STRIDE + 2 * pair).cast::<i32>().read_unaligned();
+                        let value = std::mem::transmute::<__m512i, __m512bh>(_mm512_set1_epi32(value));
+                        sums[0] = _mm512_dpbf16_ps(sums[0], value, left);
+                        sums[1] = _mm512_dpbf16_ps(sums[1], value, right);
+                    }
+                }
+            }
+            for (row, sums) in sums.iter().enumerate() {
+                _mm512_storeu_ps(at(row, 0), sums[0]);
+                _mm512_storeu_ps(at(row, 1), sums[1]);
+            }
+        }
+    }
+}
+
+/// [`multiply`] on the matrix unit.
+unsafe fn multiply_tiles(a: *const u16, b: *const u16, c: *mut f32, c_stride: usize, steps: usize) {
+    // SAFETY: the caller's slices hold a whole block; no tile register is used outside of this block, and it ends with all of them
+    // released.
     unsafe {
         asm!(
             "ldtilecfg [{config}]",
@@ -213,9 +279,9 @@ fn first<T: Copy + Default>(buffer: &mut Vec<T>, n: usize) -> &mut [T] {
 }
 
 impl<F: FnMut(usize, usize, &[f32])> GatherProduct<'_, F> {
-    /// The product, on the matrix unit.
-    pub fn on_matrix_unit(mut self, amx: Amx) {
-        let Buffers { a, b, sums, rows } = &mut self.scratch.amx;
+    /// The product of operands rounded to bf16.
+    pub fn in_bf16(mut self, by: Bf16) {
+        let Buffers { a, b, sums, rows } = &mut self.scratch.bf16;
         let height = self.rows.next_multiple_of(BLOCK);
         let width = self.range.len().next_multiple_of(BLOCK);
         let sums = first(sums, height * width);
@@ -229,7 +295,7 @@ impl<F: FnMut(usize, usize, &[f32])> GatherProduct<'_, F> {
             for (offset, to) in self.offsets.iter().take(self.rows).zip(a.chunks_exact_mut(STRIDE)) {
                 let mut at = 0;
                 for p in &pieces {
-                    // SAFETY: `Amx` proves the instruction set.
+                    // SAFETY: `Bf16` proves the instruction set.
                     unsafe { round(&self.src[offset + p.from..][..p.len], &mut to[at..at + p.len]) };
                     at += p.len;
                 }
@@ -237,10 +303,10 @@ impl<F: FnMut(usize, usize, &[f32])> GatherProduct<'_, F> {
             }
             for column in (0..self.range.len()).step_by(BLOCK) {
                 let b = &mut b[..depth * BLOCK];
-                // SAFETY: `Amx` proves the instruction set.
+                // SAFETY: `Bf16` proves the instruction set.
                 unsafe { pack_columns(self.matrix, self.columns, rows, self.range.start + column, b) };
                 for row in (0..height).step_by(BLOCK) {
-                    multiply(amx, &a[row * STRIDE..], b, &mut sums[row * width + column..], width, depth / STEP);
+                    multiply(by, &a[row * STRIDE..], b, &mut sums[row * width + column..], width, depth / STEP);
                 }
             }
         }
@@ -272,11 +338,11 @@ fn blocks(runs: &[Run]) -> Vec<Vec<Run>> {
 }
 
 impl OuterProduct<'_> {
-    /// The sums of outer products, on the matrix unit.
-    pub fn on_matrix_unit(self, amx: Amx) {
+    /// The sums of outer products of operands rounded to bf16.
+    pub fn in_bf16(self, by: Bf16) {
         // Distance of each value from a row's offset.
         let values: Vec<usize> = self.tiles.iter().flat_map(|t| t.from..t.from + t.rows).collect();
-        let Buffers { a, b, sums, rows } = &mut self.scratch.amx;
+        let Buffers { a, b, sums, rows } = &mut self.scratch.bf16;
         let panels = self.columns.div_ceil(BLOCK);
         let a = first(a, BLOCK * STRIDE);
         let sums = first(sums, BLOCK * BLOCK);
@@ -287,18 +353,18 @@ impl OuterProduct<'_> {
             rows.extend(block * DEPTH..block * DEPTH + offsets.len());
             let b = first(b, panels * size);
             for (panel, to) in b.chunks_exact_mut(size).enumerate() {
-                // SAFETY: `Amx` proves the instruction set.
+                // SAFETY: `Bf16` proves the instruction set.
                 unsafe { pack_columns(self.matrix, self.columns, rows, panel * BLOCK, to) };
             }
             let add = self.accumulate || block > 0;
             for (values, out) in values.chunks(BLOCK).zip(self.out.chunks_mut(BLOCK * self.columns)) {
                 for (values, to) in values.chunks(TILE).zip(a.chunks_exact_mut(TILE * STRIDE)) {
-                    // SAFETY: `Amx` proves the instruction set.
+                    // SAFETY: `Bf16` proves the instruction set.
                     unsafe { pack_transposed(self.src, offsets, values, to) };
                 }
                 for (panel, b) in b.chunks_exact(size).enumerate() {
                     sums.fill(0.0);
-                    multiply(amx, a, b, sums, BLOCK, depth / STEP);
+                    multiply(by, a, b, sums, BLOCK, depth / STEP);
                     let column = panel * BLOCK;
                     let width = (self.columns - column).min(BLOCK);
                     for (row, sums) in out.chunks_exact_mut(self.columns).zip(sums.chunks_exact(BLOCK)) {
