@@ -8,9 +8,9 @@ mod weights;
 
 use super::Precision;
 use super::buffer::written;
-use super::simd::dispatch;
 #[cfg(target_arch = "x86_64")]
 use super::simd::bf16;
+use super::simd::dispatch;
 use super::tile::{DotProduct, GatherProduct, Run, Scratch, TILE_ROWS};
 use rayon::prelude::*;
 use std::mem::MaybeUninit;

@@ -1,9 +1,9 @@
 //! The gradient of a convolution with respect to its weights.
 
 use super::{Geometry, Task};
-use crate::ops::simd::dispatch;
 #[cfg(target_arch = "x86_64")]
 use crate::ops::simd::bf16;
+use crate::ops::simd::dispatch;
 use crate::ops::tile::{OuterProduct, TILE_ROWS, Tile};
 use rayon::prelude::*;
 use std::ops::Range;
