@@ -7,7 +7,7 @@
 # The defaults are those that were chosen on persons of split `dev` (docs/experiments.md): SEEDS (5), PER_ID (40), NEW (1500 new
 # identities), STEPS (2400 of the recogniser), SHARE (0.5 of every batch synthetic), ARMS (all). TRAIN and EVALUATE may hold more options
 # of `augment train` and `augment evaluate`: on a processor that multiplies bf16, TRAIN='--set train.precision="bf16"' and
-# EVALUATE='--set recipe.precision="bf16"' save a third to half of the time. AUGMENT names a built program. Needs a Python with pyarrow as
+# EVALUATE='--set recipe.precision="bf16"' save up to half of the time. AUGMENT names a built program. Needs a Python with pyarrow as
 # PYTHON. Interrupt it at any time; the same command goes on.
 set -euo pipefail
 out=${1:?output folder} per_identity=${2:?images of a person} kimg=${3:?training length in thousand images}
