@@ -31,10 +31,10 @@ enum Instruction {
 const TILE: usize = 16;
 /// Rows and columns of a block of sums.
 const BLOCK: usize = 2 * TILE;
-/// Rows of sums that dot products hold in registers, two vectors each.
-const DOT_ROWS: usize = 8;
 /// Values of the inner dimension that two tiles take.
 const STEP: usize = 32;
+/// Rows of sums that dot products hold in registers, two vectors each.
+const DOT_ROWS: usize = 8;
 /// Values of the inner dimension that are packed at a time, so that a block's operands stay near the core.
 const DEPTH: usize = 1024;
 /// bf16 values between packed rows: a cache line more than [`DEPTH`], so that rows do not fall on the same lines.

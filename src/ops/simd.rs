@@ -1,8 +1,9 @@
 //! The instruction set that the kernels run on: chosen once, by what the processor has.
 //!
 //! `AUGMENT_SIMD=avx512|avx2|portable` forces a path, for tests; `amx` and `avx512bf16` round the operands of all products of
-//! convolutions to bf16, as [`Precision::Bf16`] does with those of a training, and name the instructions for it. This is for the products of [`super::tile`]; loops over
-//! single values are left to the compiler, which makes a version for each instruction set that gives the same bits.
+//! convolutions to bf16, as [`Precision::Bf16`] does with those of a training, and name the instructions for it. This is for the
+//! products of [`super::tile`]; loops over single values are left to the compiler, which makes a version for each instruction set
+//! that gives the same bits.
 
 use super::Precision;
 #[cfg(target_arch = "x86_64")]
