@@ -257,17 +257,15 @@ fn every_instruction_set() {
     if std::env::var_os("AUGMENT_SIMD").is_some() {
         return;
     }
+    let mut paths = ops::simd::bf16_paths();
     #[cfg(target_arch = "x86_64")]
-    let paths = [
-        ("amx", std::fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| text.contains("amx_bf16"))),
-        ("avx512bf16", ops::simd::has_bf16()),
-        ("avx512", is_x86_feature_detected!("avx512f")),
-        ("avx2", is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")),
-        ("portable", true),
-    ];
-    #[cfg(not(target_arch = "x86_64"))]
-    let paths = [("portable", true)];
-    for (path, _) in paths.into_iter().filter(|(_, has)| *has) {
+    {
+        let has_avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+        paths.extend(is_x86_feature_detected!("avx512f").then_some("avx512"));
+        paths.extend(has_avx2.then_some("avx2"));
+    }
+    paths.push("portable");
+    for path in paths {
         let tests = ["convolutions", "batch", "threads", "wanted", "forced"];
         let exe = std::env::current_exe().unwrap();
         let output = std::process::Command::new(exe).args(tests).env("AUGMENT_SIMD", path).output().unwrap();

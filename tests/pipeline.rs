@@ -439,6 +439,11 @@ fn evaluate_compares_arms_judges_images_and_writes_a_report() {
     // A generator of a few steps: nobody is recognised in its images.
     let top1 = |kind: &str| quality[kind]["top1"].as_f64().unwrap();
     assert!(top1("real") > 0.5 && top1("existing") < 0.5 * top1("real"), "{quality}");
+    let shown = |kind: &str| quality[kind].as_array().unwrap().clone();
+    let similar: Vec<f64> = shown("nearest").iter().map(|n| n["similarity"].as_f64().unwrap()).collect();
+    assert!(similar.len() == 12 && similar.is_sorted_by(|a, b| a >= b), "{similar:?}");
+    assert!(shown("failing").iter().all(|f| f["identity"].as_str().unwrap().starts_with("person-")), "{quality}");
+    assert!(shown("failing").iter().any(|f| f["reason"].as_str().unwrap().starts_with("taken for ")), "{quality}");
     let page = std::fs::read_to_string(out.join("report.html")).unwrap();
     assert!(page.contains("One seed alone") && page.contains("<svg") && page.contains("data:image/png;base64,"));
     let elsewhere =

@@ -110,30 +110,36 @@ pub struct Quality {
     /// Synthetic images of existing identities, by identity.
     pub identities: Vec<IdentityFigures>,
     /// The (training, synthetic) images that are most similar to each other, most similar first.
-    #[serde(skip)]
     pub nearest: Vec<NearPair>,
     /// The synthetic images of existing identities that least show theirs.
-    #[serde(skip)]
     pub failing: Vec<Failing>,
 }
 
 /// A training image and a synthetic one.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct NearPair {
+    /// Identity of the training image.
+    pub identity: String,
     /// Index of the training image.
+    #[serde(skip)]
     pub training: usize,
     /// Pixels of the synthetic image.
+    #[serde(skip)]
     pub synthetic: Vec<u8>,
     /// Their similarity.
     pub similarity: f32,
 }
 
 /// A synthetic image that does not pass for what it should show.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Failing {
+    /// Its identity.
+    pub identity: String,
     /// Label of its identity.
+    #[serde(skip)]
     pub label: u32,
     /// Its pixels.
+    #[serde(skip)]
     pub synthetic: Vec<u8>,
     /// What speaks against it.
     pub reason: String,
@@ -237,7 +243,9 @@ impl Measures<'_> {
         let mut order: Vec<usize> = (0..images.len()).collect();
         order.sort_by(|a, b| judged.similarity[*a].total_cmp(&judged.similarity[*b]));
         let failing = order.into_iter().filter_map(|i| {
-            Some(Failing { label: images.labels()[i], synthetic: images.image(i).to_vec(), reason: reason(i)? })
+            let label = images.labels()[i];
+            let identity = images.identities()[label as usize].clone();
+            Some(Failing { identity, label, synthetic: images.image(i).to_vec(), reason: reason(i)? })
         });
         failing.take(SHOWN).collect()
     }
@@ -302,6 +310,7 @@ pub fn measure(
             failing = measures.failing(&images, &judged);
         }
         let pair = |(i, n): (usize, &copies::Nearest)| NearPair {
+            identity: training.identities()[training.labels()[n.index] as usize].clone(),
             training: n.index,
             synthetic: images.image(i).to_vec(),
             similarity: n.similarity,

@@ -5,14 +5,13 @@
 //! rows of 64 bytes; blocks of 2 x 2 tiles of sums share their operands. Dot products read the same blocks. No result depends on
 //! how work was cut.
 
+mod multiply;
+mod pack;
+
 use super::tile::{GatherProduct, OuterProduct, Run};
-use std::arch::asm;
-use std::arch::x86_64::{
-    __cpuid_count, __m256bh, __m256i, __m512bh, __m512i, _mm256_mask_storeu_epi16, _mm512_cvtne2ps_pbh,
-    _mm512_cvtneps_pbh, _mm512_dpbf16_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_maskz_loadu_ps,
-    _mm512_permutexvar_epi16, _mm512_set1_epi32, _mm512_setzero_si512, _mm512_shuffle_i32x4, _mm512_storeu_ps,
-    _mm512_storeu_si512, _mm512_unpackhi_epi32, _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
-};
+use multiply::multiply;
+use pack::{pack_columns, pack_transposed, round};
+use std::arch::x86_64::__cpuid_count;
 use std::sync::OnceLock;
 
 /// Proof that this process may use the instruction that it names.
@@ -33,8 +32,6 @@ const TILE: usize = 16;
 const BLOCK: usize = 2 * TILE;
 /// Values of the inner dimension that two tiles take.
 const STEP: usize = 32;
-/// Rows of sums that dot products hold in registers, two vectors each.
-const DOT_ROWS: usize = 8;
 /// Values of the inner dimension that are packed at a time, so that a block's operands stay near the core.
 const DEPTH: usize = 1024;
 /// bf16 values between packed rows: a cache line more than [`DEPTH`], so that rows do not fall on the same lines.
@@ -87,187 +84,6 @@ fn permitted() -> bool {
 #[cfg(not(target_os = "linux"))]
 fn permitted() -> bool {
     false
-}
-
-/// All tiles have 16 rows of 64 bytes.
-#[repr(C, align(64))]
-struct TileConfig([u8; 64]);
-
-static CONFIG: TileConfig = {
-    let mut c = [0; 64];
-    c[0] = 1;
-    let mut tile = 0;
-    while tile < 8 {
-        c[16 + 2 * tile] = 64;
-        c[48 + tile] = TILE as u8;
-        tile += 1;
-    }
-    TileConfig(c)
-};
-
-/// Adds the product of 32 packed rows and 32 packed columns to a block of sums.
-///
-/// # Shapes
-/// - `a`: 32 rows of `32 steps` values, [`STRIDE`] apart
-/// - `b`: for each step two tiles of `[16 pairs of rows, 16 columns, 2]`
-/// - `c`: 32 rows of 32 sums, `c_stride` apart
-fn multiply(by: Bf16, a: &[u16], b: &[u16], c: &mut [f32], c_stride: usize, steps: usize) {
-    assert!(
-        steps > 0
-            && steps * STEP <= STRIDE
-            && a.len() >= (BLOCK - 1) * STRIDE + steps * STEP
-            && b.len() >= steps * STEP * BLOCK
-            && c.len() >= (BLOCK - 1) * c_stride + BLOCK,
-        "operands are shorter than a block"
-    );
-    // SAFETY: `Bf16` proves that the instructions exist and are permitted. What is read and written lies within the slices, as asserted.
-    unsafe {
-        match by.0 {
-            Instruction::Tiles => multiply_tiles(a.as_ptr(), b.as_ptr(), c.as_mut_ptr(), c_stride, steps),
-            Instruction::Dots => multiply_dots(a.as_ptr(), b.as_ptr(), c.as_mut_ptr(), c_stride, steps),
-        }
-    }
-}
-
-/// [`multiply`] by dot products of pairs.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-unsafe fn multiply_dots(a: *const u16, b: *const u16, c: *mut f32, c_stride: usize, steps: usize) {
-    for first in (0..BLOCK).step_by(DOT_ROWS) {
-        // SAFETY: the caller's slices hold a whole block; vectors of 16 pairs of bf16 have the size of those of integers.
-        unsafe {
-            let at = |row: usize, tile: usize| c.add((first + row) * c_stride + tile * TILE);
-            let mut sums: [_; DOT_ROWS] =
-                std::array::from_fn(|row| [_mm512_loadu_ps(at(row, 0)), _mm512_loadu_ps(at(row, 1))]);
-            for step in 0..steps {
-                let (a, b) = (a.add(first * STRIDE + step * STEP), b.add(step * STEP * BLOCK));
-                for pair in 0..STEP / 2 {
-                    let columns = |tile: usize| {
-                        let pairs = _mm512_loadu_si512(b.add(tile * STEP * TILE + pair * STEP).cast());
-                        std::mem::transmute::<__m512i, __m512bh>(pairs)
-                    };
-                    let (left, right) = (columns(0), columns(1));
-                    for (row, sums) in sums.iter_mut().enumerate() {
-                        let value = a.add(row * STRIDE + 2 * pair).cast::<i32>().read_unaligned();
-                        let value = std::mem::transmute::<__m512i, __m512bh>(_mm512_set1_epi32(value));
-                        sums[0] = _mm512_dpbf16_ps(sums[0], value, left);
-                        sums[1] = _mm512_dpbf16_ps(sums[1], value, right);
-                    }
-                }
-            }
-            for (row, sums) in sums.iter().enumerate() {
-                _mm512_storeu_ps(at(row, 0), sums[0]);
-                _mm512_storeu_ps(at(row, 1), sums[1]);
-            }
-        }
-    }
-}
-
-/// [`multiply`] on the matrix unit.
-unsafe fn multiply_tiles(a: *const u16, b: *const u16, c: *mut f32, c_stride: usize, steps: usize) {
-    // SAFETY: the caller's slices hold a whole block; no tile register is used outside of this block, and it ends with all of them
-    // released.
-    unsafe {
-        asm!(
-            "ldtilecfg [{config}]",
-            "tileloadd tmm0, [{c0} + {sc}*1]",
-            "tileloadd tmm1, [{c0} + {sc}*1 + 64]",
-            "tileloadd tmm2, [{c1} + {sc}*1]",
-            "tileloadd tmm3, [{c1} + {sc}*1 + 64]",
-            "2:",
-            "tileloadd tmm4, [{a0} + {sa}*1]",
-            "tileloadd tmm6, [{b} + {sb}*1]",
-            "tdpbf16ps tmm0, tmm4, tmm6",
-            "tileloadd tmm7, [{b} + {sb}*1 + 1024]",
-            "tdpbf16ps tmm1, tmm4, tmm7",
-            "tileloadd tmm5, [{a1} + {sa}*1]",
-            "tdpbf16ps tmm2, tmm5, tmm6",
-            "tdpbf16ps tmm3, tmm5, tmm7",
-            "add {a0}, 64",
-            "add {a1}, 64",
-            "add {b}, 2048",
-            "dec {n}",
-            "jnz 2b",
-            "tilestored [{c0} + {sc}*1], tmm0",
-            "tilestored [{c0} + {sc}*1 + 64], tmm1",
-            "tilestored [{c1} + {sc}*1], tmm2",
-            "tilestored [{c1} + {sc}*1 + 64], tmm3",
-            "tilerelease",
-            config = in(reg) CONFIG.0.as_ptr(),
-            c0 = in(reg) c,
-            c1 = in(reg) c.add(TILE * c_stride),
-            sc = in(reg) c_stride * size_of::<f32>(),
-            a0 = inout(reg) a => _,
-            a1 = inout(reg) a.add(TILE * STRIDE) => _,
-            sa = in(reg) STRIDE * size_of::<u16>(),
-            b = inout(reg) b => _,
-            sb = in(reg) 64usize,
-            n = inout(reg) steps => _,
-            options(nostack),
-        );
-    }
-}
-
-/// Rounds values to bf16.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-fn round(from: &[f32], to: &mut [u16]) {
-    for (from, to) in from.chunks(TILE).zip(to.chunks_mut(TILE)) {
-        let mask = mask(from.len().min(to.len()));
-        // SAFETY: the mask keeps reads and writes within the chunks.
-        unsafe {
-            let values = _mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(mask, from.as_ptr()));
-            _mm256_mask_storeu_epi16(to.as_mut_ptr().cast(), mask, std::mem::transmute::<__m256bh, __m256i>(values));
-        }
-    }
-}
-
-/// The lowest `n` of 16 bits.
-fn mask(n: usize) -> u16 {
-    ((1u32 << n.min(TILE)) - 1) as u16
-}
-
-/// Two rows of at most 16 values as 16 pairs of bf16.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-fn pairs(first: &[f32], second: &[f32]) -> __m512i {
-    const ORDER: [u16; 32] = {
-        let mut order = [0; 32];
-        let mut i = 0;
-        while i < 16 {
-            order[2 * i] = i as u16;
-            order[2 * i + 1] = 16 + i as u16;
-            i += 1;
-        }
-        order
-    };
-    // SAFETY: the masks keep reads within the slices; types of equal size and no invalid values.
-    unsafe {
-        let low = _mm512_maskz_loadu_ps(mask(first.len()), first.as_ptr());
-        let high = _mm512_maskz_loadu_ps(mask(second.len()), second.as_ptr());
-        let both = std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(high, low));
-        _mm512_permutexvar_epi16(std::mem::transmute::<[u16; 32], __m512i>(ORDER), both)
-    }
-}
-
-/// Packs columns `column..column + 32` of the rows `rows` of `matrix` as the second operand. Rows that fill up the last step, and
-/// columns beyond the matrix, are 0.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-fn pack_columns(matrix: &[f32], columns: usize, rows: &[usize], column: usize, to: &mut [u16]) {
-    let none: &[f32] = &[];
-    for (i, to) in to.chunks_exact_mut(STEP * BLOCK).enumerate() {
-        for (pair, at) in (i * STEP..(i + 1) * STEP).step_by(2).zip((0..).step_by(STEP)) {
-            for (tile, first) in [column, column + TILE].into_iter().enumerate() {
-                let part = |k: usize| match rows.get(k) {
-                    Some(row) if first < columns => {
-                        &matrix[row * columns + first..row * columns + columns.min(first + TILE)]
-                    }
-                    _ => none,
-                };
-                let to = &mut to[tile * STEP * TILE + at..][..STEP];
-                let pairs = pairs(part(pair), part(pair + 1));
-                // SAFETY: a vector is 32 values of the slice.
-                unsafe { _mm512_storeu_si512(to.as_mut_ptr().cast(), pairs) };
-            }
-        }
-    }
 }
 
 /// The first `n` values of a buffer, which grows if it must.
@@ -379,59 +195,4 @@ impl OuterProduct<'_> {
             }
         }
     }
-}
-
-/// Packs at most 16 values of each row, whose distances from its offset are `values`, as 16 rows over all offsets.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-fn pack_transposed(src: &[f32], offsets: &[usize], values: &[usize], to: &mut [u16]) {
-    let straight = values.last().is_some_and(|last| last - values[0] + 1 == values.len());
-    for (step, offsets) in offsets.chunks(STEP).enumerate() {
-        let mut lines = [_mm512_setzero_si512(); TILE];
-        for (line, two) in lines.iter_mut().zip(offsets.chunks(2)) {
-            let mut copies = [[0.0; TILE]; 2];
-            let part = |i: usize| two.get(i).map_or(&[][..], |o| &src[o + values[0]..][..values.len()]);
-            *line = if straight {
-                pairs(part(0), part(1))
-            } else {
-                for (offset, copy) in two.iter().zip(&mut copies) {
-                    values.iter().zip(copy).for_each(|(v, c)| *c = src[offset + v]);
-                }
-                pairs(&copies[0], &copies[1])
-            };
-        }
-        for (row, line) in transpose(&lines).into_iter().enumerate() {
-            let to = &mut to[row * STRIDE + step * STEP..][..STEP];
-            // SAFETY: a vector is 32 values of the slice.
-            unsafe { _mm512_storeu_si512(to.as_mut_ptr().cast(), line) };
-        }
-    }
-}
-
-/// Rows of 16 pairs to columns.
-#[target_feature(enable = "avx512f")]
-fn transpose(lines: &[__m512i; TILE]) -> [__m512i; TILE] {
-    let mut a = *lines;
-    // Pairs of neighbours, then of pairs, within 128 bits.
-    let mut b = a;
-    for i in (0..16).step_by(2) {
-        b[i] = _mm512_unpacklo_epi32(a[i], a[i + 1]);
-        b[i + 1] = _mm512_unpackhi_epi32(a[i], a[i + 1]);
-    }
-    for i in (0..16).step_by(4) {
-        a[i] = _mm512_unpacklo_epi64(b[i], b[i + 2]);
-        a[i + 1] = _mm512_unpackhi_epi64(b[i], b[i + 2]);
-        a[i + 2] = _mm512_unpacklo_epi64(b[i + 1], b[i + 3]);
-        a[i + 3] = _mm512_unpackhi_epi64(b[i + 1], b[i + 3]);
-    }
-    // a[4 g + c] holds columns c, c + 4, c + 8, c + 12 of rows 4 g ..: exchange the quarters of the four groups.
-    for c in 0..4 {
-        let low = [_mm512_shuffle_i32x4::<0x88>(a[c], a[4 + c]), _mm512_shuffle_i32x4::<0xdd>(a[c], a[4 + c])];
-        let high =
-            [_mm512_shuffle_i32x4::<0x88>(a[8 + c], a[12 + c]), _mm512_shuffle_i32x4::<0xdd>(a[8 + c], a[12 + c])];
-        b[c] = _mm512_shuffle_i32x4::<0x88>(low[0], high[0]);
-        b[8 + c] = _mm512_shuffle_i32x4::<0xdd>(low[0], high[0]);
-        b[4 + c] = _mm512_shuffle_i32x4::<0x88>(low[1], high[1]);
-        b[12 + c] = _mm512_shuffle_i32x4::<0xdd>(low[1], high[1]);
-    }
-    b
 }

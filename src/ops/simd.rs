@@ -48,20 +48,29 @@ fn path() -> Path {
 
 /// True if the processor has products of bf16 that this process may use: what [`Precision::Bf16`] needs.
 pub fn has_bf16() -> bool {
+    !bf16_paths().is_empty()
+}
+
+/// Names of these products, as `AUGMENT_SIMD` takes them.
+pub fn bf16_paths() -> Vec<&'static str> {
     #[cfg(target_arch = "x86_64")]
-    return Bf16::get().is_some();
+    return bf16_products().into_iter().filter_map(|(name, by)| by.map(|_| name)).collect();
     #[cfg(not(target_arch = "x86_64"))]
-    false
+    Vec::new()
+}
+
+#[cfg(target_arch = "x86_64")]
+fn bf16_products() -> [(&'static str, Option<Bf16>); 2] {
+    [("amx", Bf16::tiles()), ("avx512bf16", Bf16::dots())]
 }
 
 /// What `AUGMENT_SIMD` asks for whatever the precision, with its name.
 #[cfg(target_arch = "x86_64")]
 fn forced() -> Option<(&'static str, Bf16)> {
     static FORCED: OnceLock<Option<(&str, Bf16)>> = OnceLock::new();
-    *FORCED.get_or_init(|| match std::env::var("AUGMENT_SIMD").as_deref() {
-        Ok("amx") => Bf16::tiles().map(|by| ("amx", by)),
-        Ok("avx512bf16") => Bf16::dots().map(|by| ("avx512bf16", by)),
-        _ => None,
+    *FORCED.get_or_init(|| {
+        let wanted = std::env::var("AUGMENT_SIMD").ok()?;
+        bf16_products().into_iter().find_map(|(name, by)| Some((name, by.filter(|_| name == wanted)?)))
     })
 }
 

@@ -213,8 +213,7 @@ impl Report<'_> {
         let real = &self.material.real;
         let picture = |n: &NearPair| {
             let image = strip(&[real.image(n.training), &n.synthetic], real.image_size())?;
-            let name = &real.identities()[real.labels()[n.training] as usize];
-            Ok(Picture { name: format!("{name}, {:.3}", n.similarity), image })
+            Ok(Picture { name: format!("{}, {:.3}", n.identity, n.similarity), image })
         };
         self.quality.nearest.iter().map(picture).collect()
     }
@@ -224,7 +223,7 @@ impl Report<'_> {
         let picture = |f: &Failing| {
             let own = real.image(real.images_of(f.label)[0]);
             let image = strip(&[own, &f.synthetic], real.image_size())?;
-            Ok(Picture { name: format!("{}: {}", real.identities()[f.label as usize], f.reason), image })
+            Ok(Picture { name: format!("{}: {}", f.identity, f.reason), image })
         };
         self.quality.failing.iter().map(picture).collect()
     }
