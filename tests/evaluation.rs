@@ -6,6 +6,7 @@ use augment::config::{EvaluationConfig, RecogniserPreset, with};
 use augment::dataset::IdentityDataset;
 use augment::error::Error;
 use augment::evaluate::comparison::{Arm, Comparison, Material};
+use augment::evaluate::contamination::{ENOUGH_IDENTITIES, find, find_by_embedding};
 use augment::evaluate::distribution::distances;
 use augment::evaluate::gain::summarise;
 use augment::evaluate::pairs::PairSet;
@@ -244,4 +245,91 @@ fn new_identities_and_own_labels_are_classes_of_their_own() {
     for (arm, changes) in [(Arm::New, false), (Arm::Both, true), (Arm::Pretrain, true)] {
         assert_eq!(trained(5, arm, &[]).1 != trained(5, arm, &share).1, changes, "{arm:?}");
     }
+}
+
+/// Images of `identities` persons, each of whom is a soft pattern, behind patterns that change from image to image.
+fn patterns(identities: usize, per_id: usize, seed: u64) -> IdentityDataset {
+    const SIZE: usize = 32;
+    let mut rng = Seeds::new(seed).stream("patterns", &[]);
+    let mut pattern = |waves: usize| -> Vec<f32> {
+        let waves: Vec<[f32; 6]> = (0..waves).map(|_| [0; 6].map(|_| rng.random_range(-1.0..1.0))).collect();
+        let at = |i: usize| {
+            let (x, y, c) = ((i / 3 % SIZE) as f32, (i / 3 / SIZE) as f32, i % 3);
+            let wave = |w: &[f32; 6]| w[c] * (4.0 * w[3] + 0.35 * w[4] * x + 0.35 * w[5] * y).sin();
+            waves.iter().map(wave).sum::<f32>() / (waves.len() as f32).sqrt()
+        };
+        (0..SIZE * SIZE * 3).map(at).collect()
+    };
+    let mut pixels = Vec::new();
+    for _ in 0..identities {
+        let person = pattern(12);
+        for _ in 0..per_id {
+            let light = pattern(8);
+            pixels.extend(person.iter().zip(light).map(|(p, l)| (127.0 + 50.0 * p + 50.0 * l).clamp(0.0, 255.0) as u8));
+        }
+    }
+    let labels = (0..identities).flat_map(|l| vec![l as u32; per_id]).collect();
+    let names = (0..identities).map(|i| format!("{seed}-{i:03}")).collect();
+    IdentityDataset::new(SIZE, pixels, labels, names).unwrap()
+}
+
+/// A picture turned by eight degrees.
+fn turned(pixels: &[u8]) -> Vec<u8> {
+    let (sin, cos) = 8.0f32.to_radians().sin_cos();
+    let at = |v: f32| (v + 15.5).round().clamp(0.0, 31.0) as usize;
+    let from = |i: usize| {
+        let (x, y) = ((i % 32) as f32 - 15.5, (i / 32) as f32 - 15.5);
+        (at(sin * x + cos * y) * 32 + at(cos * x - sin * y)) * 3
+    };
+    (0..32 * 32).flat_map(|i| &pixels[from(i)..][..3]).copied().collect()
+}
+
+#[test]
+fn a_recogniser_finds_training_images_and_persons_in_the_test() {
+    let known = patterns(ENOUGH_IDENTITIES, 18, 5);
+    let of_known = |range: std::ops::Range<usize>| {
+        let own = (0..ENOUGH_IDENTITIES as u32).flat_map(|l| known.images_of(l)[range.clone()].to_vec());
+        known.subset(&own.collect::<Vec<_>>()).unwrap()
+    };
+    let (real, unseen) = (of_known(0..8), of_known(8..18));
+    let strangers = patterns(20, 10, 6);
+    // Strangers, of whom some images, or all of some persons, are others.
+    let test = |replaced: &dyn Fn(usize) -> Option<Vec<u8>>| {
+        let pixels = (0..strangers.len()).flat_map(|i| replaced(i).unwrap_or_else(|| strangers.image(i).to_vec()));
+        let (labels, names) = (strangers.labels().to_vec(), strangers.identities().to_vec());
+        PairSet::draw("test", IdentityDataset::new(32, pixels.collect(), labels, names).unwrap(), 100).unwrap()
+    };
+    let mut material =
+        Material { real, existing: None, new: None, held_out: None, foreign: BTreeSet::new(), test: test(&|_| None) };
+    let config = tiny(&["recipe.steps=400", "recipe.batch_size=64"]);
+    let dir = tempfile::tempdir().unwrap();
+    let mut look = |test: PairSet| {
+        material.test = test;
+        let comparison = Comparison {
+            material: &material,
+            config: &config,
+            folder: dir.path().to_owned(),
+            device: &Device::Cpu,
+            clock: &|| Duration::ZERO,
+        };
+        let baseline = comparison.baseline(&mut Silent).unwrap();
+        let embedded = baseline.embed(&material.real).unwrap();
+        // Names and pixels alone say nothing of any of these.
+        assert_eq!(find(&material, &mut Silent).unwrap(), Vec::<String>::new());
+        find_by_embedding(&material, &baseline, &embedded).unwrap()
+    };
+    assert_eq!(look(test(&|_| None)), Vec::<String>::new());
+    let real = of_known(0..8);
+    let count = |found: &[String], words: &str| match found {
+        [only] => only.split_once(words).map_or(0, |(n, _)| n.parse().unwrap()),
+        _ => panic!("{found:?}"),
+    };
+    let copies = look(test(&|i| i.is_multiple_of(16).then(|| turned(real.image(3 * i)))));
+    assert!((10..=13).contains(&count(&copies, " test images look like training images: of 6-0")), "{copies:?}");
+    // Unseen images of ten training persons, under other names.
+    let persons = look(test(&|i| (i < 100).then(|| unseen.image(i).to_vec())));
+    let renamed = (0..10).filter(|i| persons[0].contains(&format!("6-{i:03} (like 5-{i:03})"))).count();
+    let words = " test persons look like training persons of another name: 6-0";
+    // Five are listed.
+    assert!(renamed >= 4 && renamed == count(&persons, words).min(5), "{persons:?}");
 }

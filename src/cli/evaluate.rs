@@ -65,10 +65,7 @@ pub fn run(args: &EvaluateArgs, global: &GlobalArgs, terminal: &mut Terminal) ->
     let material = material(args, &test, &source, set, real, terminal)?;
     let arms = chosen_arms(args, &material)?;
     Seen::add(&out, &material)?;
-    let contamination = contamination::find(&material, terminal)?;
-    if !contamination.is_empty() {
-        return Err(Error::Contaminated(contamination.join("; ")));
-    }
+    refuse(&contamination::find(&material, terminal)?)?;
     let began = Instant::now();
     let comparison = Comparison {
         material: &material,
@@ -85,10 +82,22 @@ pub fn run(args: &EvaluateArgs, global: &GlobalArgs, terminal: &mut Terminal) ->
         material.test.pairs.len(),
         super::printable(&material.test.name)
     ));
+    let baseline = comparison.baseline(terminal)?;
+    let embedded = baseline.embed(&material.real)?;
+    let alike = contamination::find_by_embedding(&material, &baseline, &embedded)?;
+    if material.real.identities().len() >= contamination::ENOUGH_IDENTITIES {
+        refuse(&alike)?;
+    } else if !alike.is_empty() {
+        terminal.note(&format!(
+            "look whether the test shows training persons; fewer than {} training identities are too few to tell: {}",
+            contamination::ENOUGH_IDENTITIES,
+            alike.join("; ")
+        ));
+    }
     let runs = comparison.run(&arms, args.seeds, terminal)?;
     let results = summarise(&runs);
-    let baseline = comparison.baseline(terminal)?;
-    let (quality, judge) = quality::measure(&material, baseline, &config, args.max_copy_similarity, terminal)?;
+    let (quality, judge) =
+        quality::measure(&material, baseline, embedded, &config, args.max_copy_similarity, terminal)?;
     // Synthesis can filter its images with it.
     judge.save(&out.join(JUDGE_FILE))?;
     let report = Report {
@@ -108,6 +117,11 @@ pub fn run(args: &EvaluateArgs, global: &GlobalArgs, terminal: &mut Terminal) ->
     let verdict = report::verdict(&results, material.test.pairs.len());
     let text = format!("{}\n{verdict}\nreport: {}\n", table(&results, &material.test), page.display());
     Ok(Outcome::new(text, json).with_rejects(rejected.len(), &rejects_to))
+}
+
+/// No gain is measured on a contaminated test.
+fn refuse(found: &[String]) -> Result<()> {
+    if found.is_empty() { Ok(()) } else { Err(Error::Contaminated(found.join("; "))) }
 }
 
 /// What recognisers are tested on.

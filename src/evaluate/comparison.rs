@@ -150,19 +150,12 @@ pub struct Comparison<'a> {
 impl Comparison<'_> {
     /// Trains every arm with every seed, unless its outcome is in the folder already.
     pub fn run(&self, arms: &[Arm], seeds: u64, progress: &mut dyn Progress) -> Result<Vec<Run>> {
-        if self.material.real.identities().len() < 2 {
-            return Err(Error::Manifest("a recogniser needs two training identities or more".into()));
-        }
-        store::create_dir(&self.folder)?;
         let repeats = if arms.contains(&Arm::Repeats) { Some(self.material.repeats()?) } else { None };
-        let images = self.config.recipe.steps * self.config.recipe.batch_size as u64;
         let mut runs = Vec::new();
         for seed in (0..seeds).map(|s| self.config.seed + s) {
             for arm in arms {
                 let curriculum = self.curriculum(*arm, repeats.as_ref())?;
-                progress.start(&format!("{} {seed}", arm.name()), images, "images");
                 runs.push(self.one(*arm, seed, &curriculum, progress)?);
-                progress.finish();
             }
         }
         Ok(runs)
@@ -172,6 +165,9 @@ impl Comparison<'_> {
     fn curriculum<'b>(&'b self, arm: Arm, repeats: Option<&'b IdentityDataset>) -> Result<Curriculum<'b>> {
         let (m, c, steps) = (self.material, &self.config.comparison, self.config.recipe.steps);
         let known = m.real.identities().len() as u32;
+        if known < 2 {
+            return Err(Error::Manifest("a recogniser needs two training identities or more".into()));
+        }
         let same: Vec<u32> = (0..known).collect();
         // Classes: real identities, then those of synthetic images that stand apart, then new identities.
         let apart = c.own_labels && m.existing.is_some() && arm != Arm::New;
@@ -235,6 +231,18 @@ impl Comparison<'_> {
         self.folder.join(format!("{}-{seed}.{extension}", arm.name()))
     }
 
+    /// Trains `arm` with `seed`, unless its weights are in the folder already.
+    fn train(&self, arm: Arm, seed: u64, curriculum: &Curriculum, progress: &mut dyn Progress) -> Result<Trained> {
+        store::create_dir(&self.folder)?;
+        let path = self.path(arm, seed, "safetensors");
+        let recipe = &self.config.recipe;
+        progress.start(&format!("{} {seed}", arm.name()), recipe.steps * recipe.batch_size as u64, "images");
+        let training = Training { curriculum, config: self.config, seed, path: &path, clock: self.clock };
+        let trained = fit(&training, self.device, progress)?;
+        progress.finish();
+        Ok(trained)
+    }
+
     fn one(&self, arm: Arm, seed: u64, curriculum: &Curriculum, progress: &mut dyn Progress) -> Result<Run> {
         let m = self.material;
         let held_out = m.held_out.as_ref().map_or("", |h| h.hash());
@@ -244,9 +252,7 @@ impl Comparison<'_> {
         if let Some(run) = stored(&path, &key) {
             return Ok(run);
         }
-        let weights = self.path(arm, seed, "safetensors");
-        let training = Training { curriculum, config: self.config, seed, path: &weights, clock: self.clock };
-        let Trained { recogniser, curve, seconds } = fit(&training, self.device, progress)?;
+        let Trained { recogniser, curve, seconds } = self.train(arm, seed, curriculum, progress)?;
         let verification = verify(&recogniser.embed(&m.test.images)?, &m.test.pairs);
         let ranks = match &m.held_out {
             Some(held_out) => {
@@ -262,13 +268,9 @@ impl Comparison<'_> {
         Ok(run)
     }
 
-    /// The recogniser that [`Comparison::run`] trained on real images alone with the first seed.
+    /// The recogniser that is trained on real images alone with the first seed.
     pub fn baseline(&self, progress: &mut dyn Progress) -> Result<Recogniser> {
-        let curriculum = self.curriculum(Arm::Real, None)?;
-        let path = self.path(Arm::Real, self.config.seed, "safetensors");
-        let (config, seed) = (self.config, self.config.seed);
-        let training = Training { curriculum: &curriculum, config, seed, path: &path, clock: self.clock };
-        Ok(fit(&training, self.device, progress)?.recogniser)
+        Ok(self.train(Arm::Real, self.config.seed, &self.curriculum(Arm::Real, None)?, progress)?.recogniser)
     }
 }
 

@@ -1,14 +1,27 @@
 //! What must be ruled out before a gain means anything: test persons or test images among the training images.
 
-use super::comparison::Material;
+use super::comparison::{Material, class_means};
 use super::copies;
+use super::figures::{nearest_of, present, quantile};
+use super::quality::NATURAL;
+use super::recogniser::{Embeddings, Recogniser};
 use crate::dataset::IdentityDataset;
 use crate::error::Result;
 use crate::progress::Progress;
+use rayon::prelude::*;
 use std::collections::BTreeSet;
 
 /// Similarity (aligned pixels) of two photographs above which they are taken for the same photograph.
 const SAME_PHOTOGRAPH: f32 = 0.985;
+/// The same of two that a recogniser takes for one.
+const ALIKE: f32 = 0.85;
+/// Cosine of mean embeddings below which two persons never count as one.
+const SAME_PERSON: f64 = 0.9;
+/// Images of a test person that its mean embedding takes.
+const PERSON_IMAGES: usize = 4;
+/// Training identities from which on [`find_by_embedding`] is to be believed: embeddings of strangers fall beside those of known
+/// persons where a recogniser knows only a few.
+pub const ENOUGH_IDENTITIES: usize = 100;
 /// Findings that a message lists, at most.
 const LISTED: usize = 5;
 
@@ -50,6 +63,67 @@ pub fn find(material: &Material, progress: &mut dyn Progress) -> Result<Vec<Stri
         ));
     }
     Ok(found)
+}
+
+/// Looks for test images that are training photographs, and test persons that are training persons, whatever their names, with a
+/// recogniser that was trained on the real images and embeds them as `training`. Returns what was found, in words.
+pub fn find_by_embedding(material: &Material, recogniser: &Recogniser, training: &Embeddings) -> Result<Vec<String>> {
+    let (test, real) = (&material.test.images, &material.real);
+    let tested = recogniser.embed(test)?;
+    let mut found = Vec::new();
+    let copied = copied_images((test, &tested), (real, training));
+    if !copied.is_empty() {
+        let persons: Vec<&str> = copied.iter().map(|i| name(test, *i)).collect();
+        found.push(format!("{} test images look like training images: of {}", copied.len(), listed(&persons)));
+    }
+    let renamed = renamed_persons((test, &tested), (real, training));
+    if !renamed.is_empty() {
+        let persons =
+            renamed.iter().map(|(l, k)| format!("{} (like {})", test.identities()[*l], real.identities()[*k]));
+        let persons: Vec<String> = persons.collect();
+        let listed = listed(&persons.iter().map(String::as_str).collect::<Vec<_>>());
+        found.push(format!("{} test persons look like training persons of another name: {listed}", persons.len()));
+    }
+    Ok(found)
+}
+
+/// Images and their embeddings.
+type Embedded<'a> = (&'a IdentityDataset, &'a Embeddings);
+
+/// Images of `test` that show a photograph of `real`, also shifted, turned, blurred or in other light: the embedding is nearer to
+/// a training image than nearly all images of different persons are to each other, and the aligned pixels are alike.
+fn copied_images((test, tested): Embedded, (real, training): Embedded) -> Vec<usize> {
+    let strangers = |(images, e): Embedded| {
+        let nearest = nearest_of(e, e, |i, j| images.labels()[i] != images.labels()[j]);
+        quantile(nearest.into_iter().map(|(_, cosine)| cosine).collect(), NATURAL).unwrap_or(1.0)
+    };
+    let limit = strangers((real, training)).max(strangers((test, tested)));
+    let nearest = nearest_of(tested, training, |_, _| true);
+    let is_copy = |i: &usize| {
+        let (j, cosine) = nearest[*i];
+        cosine > limit && copies::similarity(test, *i, real, j) > ALIKE
+    };
+    (0..test.len()).into_par_iter().filter(is_copy).collect()
+}
+
+/// Labels of persons of `test` with several images, each with that of the person of `real` it seems to be: the mean embedding has
+/// come at least half of the way from the two most similar persons of different names to one and the same.
+fn renamed_persons((test, tested): Embedded, (real, training): Embedded) -> Vec<(usize, usize)> {
+    let persons = |(images, e): Embedded, least: usize| -> (Vec<usize>, Embeddings) {
+        let labels = present(images).map(|l| l as usize).filter(|l| images.images_of(*l as u32).len() >= least);
+        let labels: Vec<usize> = labels.collect();
+        let means = class_means(e, images);
+        let values = labels.iter().flat_map(|l| means.row(*l)).copied().collect();
+        (labels, Embeddings { size: means.size, values })
+    };
+    let strangers =
+        |e: &Embeddings| nearest_of(e, e, |i, j| i != j).into_iter().map(|(_, cosine)| cosine).fold(-1.0, f64::max);
+    let (known, known_means) = persons((real, training), 1);
+    let (several, means) = persons((test, tested), PERSON_IMAGES);
+    let limit = SAME_PERSON.max((1.0 + strangers(&known_means).max(strangers(&means))) / 2.0);
+    let nearest = nearest_of(&means, &known_means, |_, _| true);
+    let same = several.into_iter().zip(nearest).filter(|(_, (_, cosine))| *cosine > limit);
+    same.map(|(label, (k, _))| (label, known[k])).collect()
 }
 
 /// Those of `names` that are among `others`, whatever their case, spaces and punctuation.

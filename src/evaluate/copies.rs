@@ -110,6 +110,20 @@ pub fn search(
     Ok(refined.collect())
 }
 
+/// The similarity of image `i` of `images` to image `j` of `training`, as [`search`] measures it.
+pub fn similarity(images: &IdentityDataset, i: usize, training: &IdentityDataset, j: usize) -> f32 {
+    let (theirs, size) = (training.image(j), training.image_size());
+    let plain = whole(images, i);
+    let flipped = mirrored(&plain);
+    let crops = crops();
+    let cuts: Vec<Vec<f32>> = crops.iter().map(|c| picture(theirs, size, *c)).collect();
+    let aligned = |(own, flip): (&[f32], bool)| {
+        let first = crops.iter().zip(&cuts).map(|(crop, cut)| (super::recogniser::dot(own, cut), j, *crop, flip));
+        first.max_by(|a, b| a.0.total_cmp(&b.0)).map_or(-1.0, |best| refine(own, theirs, size, best))
+    };
+    aligned((&plain, false)).max(aligned((&flipped, true)))
+}
+
 /// For each of `training`, the similarity of the most similar of `images`.
 pub fn peaks(images: &IdentityDataset, training: &IdentityDataset, progress: &mut dyn Progress) -> Result<Vec<f32>> {
     Ok(compare(images, training, progress)?.peaks)
@@ -245,6 +259,8 @@ mod tests {
         let found = search(&copies, &real, &mut Silent).unwrap();
         assert_eq!(found.iter().map(|n| n.index).collect::<Vec<_>>(), [7, 120, 33, 90], "{found:?}");
         assert!(found.iter().all(|n| n.similarity > 0.97), "{found:?}");
+        let alone: Vec<f32> = (0..4).map(|i| similarity(&copies, i, &real, found[i].index)).collect();
+        assert_eq!(alone, found.iter().map(|n| n.similarity).collect::<Vec<_>>());
         let others = search(&pictures(160, size), &real, &mut Silent).unwrap();
         assert!(others[150..].iter().all(|n| n.similarity < 0.9), "{:?}", &others[150..]);
     }

@@ -29,13 +29,29 @@ pub(super) fn similarity_to_others(embeddings: &Embeddings, images: &IdentityDat
 
 /// Cosine of each of `embeddings` to the nearest of `others`.
 pub(super) fn nearest_cosines(embeddings: &Embeddings, others: &Embeddings) -> Vec<f64> {
+    nearest_of(embeddings, others, |_, _| true).into_iter().map(|(_, cosine)| cosine).collect()
+}
+
+/// For each of `embeddings`, the nearest of those of `others` that `counts` lets pass (by both indices), and its cosine; -1 if
+/// there is none.
+pub(super) fn nearest_of(
+    embeddings: &Embeddings,
+    others: &Embeddings,
+    counts: impl Fn(usize, usize) -> bool,
+) -> Vec<(usize, f64)> {
     // Some at a time: the products of all with all need not fit in memory.
-    let part = |rows: &[f32]| -> Vec<f64> {
-        let products = dot_products(rows, &others.values, others.size);
-        let nearest = |row: &[f32]| f64::from(row.iter().fold(-1.0f32, |a, b| a.max(*b)));
-        products.chunks_exact(others.len()).map(nearest).collect()
-    };
-    embeddings.values.chunks(256 * embeddings.size).flat_map(part).collect()
+    const ROWS: usize = 256;
+    let mut found = Vec::with_capacity(embeddings.len());
+    for rows in embeddings.values.chunks(ROWS * embeddings.size) {
+        for row in dot_products(rows, &others.values, others.size).chunks_exact(others.len()) {
+            let i = found.len();
+            let nearer = |a: (usize, f32), b: (usize, f32)| if b.1 > a.1 { b } else { a };
+            let counted = row.iter().copied().enumerate().filter(|(j, _)| counts(i, *j));
+            let (j, cosine) = counted.fold((0, -1.0), nearer);
+            found.push((j, f64::from(cosine)));
+        }
+    }
+    found
 }
 
 /// Index of the largest value.

@@ -41,11 +41,16 @@ pub struct Judge {
 }
 
 impl Judge {
-    /// A judge of the identities of `training`, which `recogniser` was trained on.
-    pub fn new(recogniser: Recogniser, config: &EvaluationConfig, training: &IdentityDataset) -> Result<Self> {
-        let means = class_means(&recogniser.embed(training)?, training);
+    /// A judge of the identities of `training`, which `recogniser` was trained on and embeds as `embedded`.
+    pub fn new(
+        recogniser: Recogniser,
+        config: &EvaluationConfig,
+        training: &IdentityDataset,
+        embedded: &Embeddings,
+    ) -> Self {
+        let means = class_means(embedded, training);
         let (identities, config) = (training.identities().to_vec(), config.clone());
-        Ok(Self { recogniser, config, identities, means, threshold: THRESHOLD, hash: String::new() })
+        Self { recogniser, config, identities, means, threshold: THRESHOLD, hash: String::new() }
     }
 
     /// The recogniser.

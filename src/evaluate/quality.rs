@@ -22,8 +22,8 @@ use serde::Serialize;
 const SAMPLE: usize = 4000;
 /// Similarity that counts as a copy where held-out images do not say less.
 const COPY_LIMIT: f64 = 0.98;
-/// Share of held-out real images whose similarity to a training image does not count as a copy.
-const NATURAL: f64 = 0.999;
+/// Share of real photographs whose similarity to others is taken for natural: not that of a copy.
+pub(super) const NATURAL: f64 = 0.999;
 
 /// Figures of one kind of images. All but `score` and the distances are fractions.
 #[derive(Clone, Debug, Serialize)]
@@ -266,19 +266,20 @@ impl Measures<'_> {
     }
 }
 
-/// Measures the images of `material` with `recogniser`, which knows its training images; returns it as a judge, too.
+/// Measures the images of `material` with `recogniser`, which knows its training images and embeds them as given; returns it as
+/// a judge, too.
 ///
 /// A similarity above `copy_limit` counts as a copy; without one, a similarity above that of nearly all of the reference.
 pub fn measure(
     material: &Material,
     recogniser: Recogniser,
+    embedded_training: Embeddings,
     config: &EvaluationConfig,
     copy_limit: Option<f64>,
     progress: &mut dyn Progress,
 ) -> Result<(Quality, Judge)> {
-    let mut judge = Judge::new(recogniser, config, &material.real)?;
+    let mut judge = Judge::new(recogniser, config, &material.real, &embedded_training);
     let halves = material.held_out.as_ref().map(|h| halves(&h.subset(&sample(h))?)).transpose()?.flatten();
-    let embedded_training = judge.recogniser().embed(&material.real)?;
     let (mut limit, mut embedded_limit) = (COPY_LIMIT, COPY_LIMIT);
     let mut embedded = None;
     if let Some((reference, _)) = &halves {

@@ -106,8 +106,10 @@ mod tests {
             [striped(2), striped(9)].concat(),
             vec![0, 1],
             ["a", "b"].map(Into::into).into(),
-        );
-        let judge = Judge::new(recogniser, &config, &known.unwrap()).unwrap();
+        )
+        .unwrap();
+        let embedded = recogniser.embed(&known).unwrap();
+        let judge = Judge::new(recogniser, &config, &known, &embedded);
         let target = |name: &str, mix: &[(u32, f32)]| Target {
             identity: name.into(),
             label: 2,
