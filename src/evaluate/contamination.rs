@@ -120,7 +120,7 @@ fn renamed_persons((test, tested): Embedded, (real, training): Embedded) -> Vec<
         |e: &Embeddings| nearest_of(e, e, |i, j| i != j).into_iter().map(|(_, cosine)| cosine).fold(-1.0, f64::max);
     let (known, known_means) = persons((real, training), 1);
     let (several, means) = persons((test, tested), PERSON_IMAGES);
-    let limit = SAME_PERSON.max((1.0 + strangers(&known_means).max(strangers(&means))) / 2.0);
+    let limit = SAME_PERSON.max(f64::midpoint(1.0, strangers(&known_means).max(strangers(&means))));
     let nearest = nearest_of(&means, &known_means, |_, _| true);
     let same = several.into_iter().zip(nearest).filter(|(_, (_, cosine))| *cosine > limit);
     same.map(|(label, (k, _))| (label, known[k])).collect()
