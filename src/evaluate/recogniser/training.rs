@@ -341,7 +341,9 @@ pub fn fit(training: &Training, device: &Device, progress: &mut dyn Progress) ->
     }
     let (total, batch) = (curriculum.steps(), config.recipe.batch_size as u64);
     let (began, before) = (clock(), state.seconds);
-    progress.at(state.step * batch);
+    if state.step < total {
+        progress.at(state.step * batch);
+    }
     while state.step < total {
         // On a thread of the pool: the kernels then share out their work without waking it up each time.
         let (loss, top1) = rayon::scope(|_| state.advance(curriculum, config, seed))?;
