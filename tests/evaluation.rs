@@ -19,6 +19,7 @@ use rand::RngExt;
 use serde_json::Value;
 use std::cell::Cell;
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::Duration;
 
 fn goldens() -> Value {
@@ -103,6 +104,12 @@ fn tiny(changes: &[&str]) -> EvaluationConfig {
     config
 }
 
+/// A comparison whose clock stands still.
+fn comparison<'a>(material: &'a Material, config: &'a EvaluationConfig, folder: &Path) -> Comparison<'a> {
+    static CPU: Device = Device::Cpu;
+    Comparison { material, config, folder: folder.to_owned(), device: &CPU, clock: &|| Duration::ZERO }
+}
+
 /// Stops after some reports.
 struct StopAfter(Cell<u64>);
 
@@ -176,13 +183,7 @@ fn a_comparison_learns_keeps_its_outcomes_and_finds_real_help() {
         tiny(&["recipe.steps=120", "comparison.synthetic_share=0.8", "augmentation.colour=0", "augmentation.erase=0"]);
     let dir = tempfile::tempdir().unwrap();
     let compare = || {
-        let comparison = Comparison {
-            material: &material,
-            config: &config,
-            folder: dir.path().to_owned(),
-            device: &Device::Cpu,
-            clock: &|| Duration::ZERO,
-        };
+        let comparison = comparison(&material, &config, dir.path());
         comparison.run(&[Arm::Real, Arm::Repeats, Arm::Existing, Arm::Pretrain], 2, &mut Silent).unwrap()
     };
     let runs = compare();
@@ -226,13 +227,8 @@ fn new_identities_and_own_labels_are_classes_of_their_own() {
     let trained = |new: usize, arm: Arm, changes: &[&str]| {
         let dir = tempfile::tempdir().unwrap();
         let config = tiny(&[&["recipe.steps=2", "comparison.synthetic_share=0.5"], changes].concat());
-        let comparison = Comparison {
-            material: &material(new),
-            config: &config,
-            folder: dir.path().to_owned(),
-            device: &Device::Cpu,
-            clock: &|| Duration::ZERO,
-        };
+        let material = material(new);
+        let comparison = comparison(&material, &config, dir.path());
         let run = comparison.run(&[arm], 1, &mut Silent).unwrap().remove(0);
         let weights = std::fs::read(dir.path().join(format!("{}-0.safetensors", arm.name()))).unwrap();
         let tensors = safetensors::SafeTensors::deserialize(&weights).unwrap();
@@ -305,13 +301,7 @@ fn a_recogniser_finds_training_images_and_persons_in_the_test() {
     let dir = tempfile::tempdir().unwrap();
     let mut look = |test: PairSet| {
         material.test = test;
-        let comparison = Comparison {
-            material: &material,
-            config: &config,
-            folder: dir.path().to_owned(),
-            device: &Device::Cpu,
-            clock: &|| Duration::ZERO,
-        };
+        let comparison = comparison(&material, &config, dir.path());
         let baseline = comparison.baseline(&mut Silent).unwrap();
         let embedded = baseline.embed(&material.real).unwrap();
         // Names and pixels alone say nothing of any of these.
