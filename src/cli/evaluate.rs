@@ -89,9 +89,9 @@ pub fn run(args: &EvaluateArgs, global: &GlobalArgs, terminal: &mut Terminal) ->
         refuse(&alike)?;
     } else if !alike.is_empty() {
         terminal.note(&format!(
-            "look whether the test shows training persons; fewer than {} training identities are too few to tell: {}",
+            "look whether the test shows training images or persons; fewer than {} training identities are too few to tell: {}",
             contamination::ENOUGH_IDENTITIES,
-            alike.join("; ")
+            super::printable(&alike.join("; "))
         ));
     }
     let runs = comparison.run(&arms, args.seeds, terminal)?;
@@ -108,6 +108,7 @@ pub fn run(args: &EvaluateArgs, global: &GlobalArgs, terminal: &mut Terminal) ->
         runs: &runs,
         arms: &results,
         quality: &quality,
+        alike: &alike,
     };
     let page = out.join(REPORT_HTML);
     store::write_atomic(&page, report.html()?.as_bytes())?;

@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 
 /// Similarity (aligned pixels) of two photographs above which they are taken for the same photograph.
 const SAME_PHOTOGRAPH: f32 = 0.985;
-/// The same of two that a recogniser takes for one.
+/// The same of two whose embeddings are nearer to each other than those of different persons.
 const ALIKE: f32 = 0.85;
 /// Cosine of mean embeddings below which two persons never count as one.
 const SAME_PERSON: f64 = 0.9;

@@ -110,7 +110,7 @@ pub fn search(
     Ok(refined.collect())
 }
 
-/// The similarity of image `i` of `images` to image `j` of `training`, as [`search`] measures it.
+/// The similarity of image `i` of `images` to image `j` of `training`, the best alignment of both directions refined.
 pub fn similarity(images: &IdentityDataset, i: usize, training: &IdentityDataset, j: usize) -> f32 {
     let (theirs, size) = (training.image(j), training.image_size());
     let plain = whole(images, i);

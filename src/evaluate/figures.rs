@@ -32,8 +32,8 @@ pub(super) fn nearest_cosines(embeddings: &Embeddings, others: &Embeddings) -> V
     nearest_of(embeddings, others, |_, _| true).into_iter().map(|(_, cosine)| cosine).collect()
 }
 
-/// For each of `embeddings`, the nearest of those of `others` that `counts` lets pass (by both indices), and its cosine; -1 if
-/// there is none.
+/// For each of `embeddings`, the nearest of those of `others` (one or more) that `counts` lets pass (by both indices), and its
+/// cosine; -1 if none passes.
 pub(super) fn nearest_of(
     embeddings: &Embeddings,
     others: &Embeddings,

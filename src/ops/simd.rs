@@ -54,15 +54,13 @@ pub fn has_bf16() -> bool {
 /// Names of these products, as `AUGMENT_SIMD` takes them.
 pub fn bf16_paths() -> Vec<&'static str> {
     #[cfg(target_arch = "x86_64")]
-    return bf16_products().into_iter().filter_map(|(name, by)| by.map(|_| name)).collect();
+    return BF16_PRODUCTS.into_iter().filter_map(|(name, get)| get().map(|_| name)).collect();
     #[cfg(not(target_arch = "x86_64"))]
     Vec::new()
 }
 
 #[cfg(target_arch = "x86_64")]
-fn bf16_products() -> [(&'static str, Option<Bf16>); 2] {
-    [("amx", Bf16::tiles()), ("avx512bf16", Bf16::dots())]
-}
+const BF16_PRODUCTS: [(&str, fn() -> Option<Bf16>); 2] = [("amx", Bf16::tiles), ("avx512bf16", Bf16::dots)];
 
 /// What `AUGMENT_SIMD` asks for whatever the precision, with its name.
 #[cfg(target_arch = "x86_64")]
@@ -70,7 +68,8 @@ fn forced() -> Option<(&'static str, Bf16)> {
     static FORCED: OnceLock<Option<(&str, Bf16)>> = OnceLock::new();
     *FORCED.get_or_init(|| {
         let wanted = std::env::var("AUGMENT_SIMD").ok()?;
-        bf16_products().into_iter().find_map(|(name, by)| Some((name, by.filter(|_| name == wanted)?)))
+        let (name, get) = BF16_PRODUCTS.into_iter().find(|(name, _)| *name == wanted)?;
+        Some((name, get()?))
     })
 }
 

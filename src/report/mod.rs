@@ -50,6 +50,8 @@ pub struct Report<'a> {
     pub arms: &'a [ArmResult],
     /// The quality of the images.
     pub quality: &'a Quality,
+    /// What of the test looks like training images or persons without being proof of it, in words.
+    pub alike: &'a [String],
 }
 
 struct Picture {
@@ -86,6 +88,7 @@ struct Page {
     nearest: Vec<Picture>,
     failing: Vec<Picture>,
     persons: Vec<Person>,
+    alike: String,
     configuration: String,
 }
 
@@ -113,6 +116,7 @@ impl Report<'_> {
             "groups": by_group(self.runs, &self.material.test),
             "runs": self.runs,
             "quality": self.quality,
+            "alike": self.alike,
         })
     }
 
@@ -158,6 +162,7 @@ impl Report<'_> {
             nearest: self.nearest()?,
             failing: self.failing()?,
             persons: person_rows(&m.real, &self.quality.identities),
+            alike: self.alike.join("; "),
             configuration: format!(
                 "manifest {}\ntraining images {}\nsynthetic images {} and {}\ntest {}\naugment {}\n\n{}",
                 self.manifest_hash,

@@ -1,4 +1,4 @@
-//! Rounds f32 values to bf16 and lays them out as [`super::multiply`] reads them: rows of the first operand, pairs of rows of the
+//! Rounds f32 values to bf16 and lays them out as [`mod@super::multiply`] reads them: rows of the first operand, pairs of rows of the
 //! second one.
 
 use super::{BLOCK, STEP, STRIDE, TILE};
