@@ -59,8 +59,12 @@ pub fn bf16_paths() -> Vec<&'static str> {
     Vec::new()
 }
 
+/// The name of an instruction, and what asks for it.
 #[cfg(target_arch = "x86_64")]
-const BF16_PRODUCTS: [(&str, fn() -> Option<Bf16>); 2] = [("amx", Bf16::tiles), ("avx512bf16", Bf16::dots)];
+type Named = (&'static str, fn() -> Option<Bf16>);
+
+#[cfg(target_arch = "x86_64")]
+const BF16_PRODUCTS: [Named; 2] = [("amx", Bf16::tiles), ("avx512bf16", Bf16::dots)];
 
 /// What `AUGMENT_SIMD` asks for whatever the precision, with its name.
 #[cfg(target_arch = "x86_64")]
