@@ -7,9 +7,9 @@
 
 use augment::config::{EvaluationConfig, Preset, RecogniserPreset, RunConfig};
 use augment::dataset::IdentityDataset;
-use augment::evaluate::recogniser::{Curriculum, Phase, Source, Training, fit};
-use augment::model::{Labels, Mode, Network, params::Param};
+use augment::nn::{Labels, Mode, Network, params::Param};
 use augment::progress::Progress;
+use augment::recogniser::{Curriculum, Ingredient, Phase, Training, train};
 use augment::seeds::{Seeds, normal};
 use augment::train::State;
 use candle_core::Device;
@@ -18,8 +18,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+#[path = "../src/cli/memory.rs"]
+mod memory;
 
 /// Identities unless told otherwise: as many as benches/peer/peer.py uses.
 const IDENTITIES: usize = 100;
@@ -66,15 +66,14 @@ fn recognise(path: &Path, steps: u64, classes: usize, start: Instant) {
     // The first steps are not timed, the last one saves its state.
     config.recipe.steps = steps + 3;
     let images = noise(classes, config.image_size);
-    let source = Source { images: &images, classes: (0..classes as u32).collect(), share: 1.0 };
+    let source = Ingredient { images: &images, classes: (0..classes as u32).collect(), share: 1.0 };
     let phases = vec![Phase { steps: config.recipe.steps, sources: vec![source] }];
     let curriculum = Curriculum { classes, phases, augmented: false };
     let mut times = Times(Vec::new());
     let folder = tempfile::tempdir().unwrap();
     let weights = folder.path().join("weights.safetensors");
-    let training =
-        Training { curriculum: &curriculum, config: &config, seed: 0, path: &weights, clock: &|| start.elapsed() };
-    let recogniser = fit(&training, &Device::Cpu, &mut times).unwrap().recogniser;
+    let training = Training { curriculum: &curriculum, config: &config, seed: 0, path: &weights };
+    let recogniser = train(&training, &Device::Cpu, &mut times).unwrap().recogniser;
     let elapsed = times.0[steps as usize + 1].duration_since(times.0[1]).as_secs_f64();
     let result = serde_json::json!({
         "images_per_s": (steps * config.recipe.batch_size as u64) as f64 / elapsed,
@@ -86,7 +85,7 @@ fn recognise(path: &Path, steps: u64, classes: usize, start: Instant) {
 }
 
 fn main() {
-    augment::ops::keep_memory();
+    memory::keep();
     let start = Instant::now();
     // `cargo bench` adds its own flags.
     let args: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();

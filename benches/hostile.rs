@@ -7,16 +7,16 @@
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints")]
 
-use augment::dataset::decode::decode;
-use augment::dataset::decode_source;
+use augment::dataset::decode::{decode, decode_source};
 use augment::manifest::{Columns, ImageSource, Manifest};
 use augment::seeds::Seeds;
 use rand::RngExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+#[allow(dead_code, reason = "only the allocator counts here")]
+#[path = "../src/cli/memory.rs"]
+mod memory;
 
 /// What came of many mutated inputs.
 #[derive(Default)]
@@ -104,7 +104,7 @@ fn manifests(n: u64, seed: u64) -> Tally {
 }
 
 fn pictures(n: u64, seed: u64) -> Tally {
-    use augment::synthesize::encode::{Origin, encode};
+    use augment::dataset::encode::{Origin, encode};
     let pixels: Vec<u8> = (0..16 * 16 * 3).map(|i| (i * 37 % 251) as u8).collect();
     let good = ["jpg", "png"].map(|e| encode(&pixels, 16, 16, e, Origin::Synthetic).expect("a small picture"));
     let mut rng = Seeds::new(seed).stream("mutations", &[]);
@@ -237,7 +237,7 @@ fn terms(n: u64) {
     let mut writer = parquet::arrow::ArrowWriter::try_new(file, batch.schema(), None).expect("a known schema");
     writer.write(&batch).expect("room on the disk");
     writer.close().expect("room on the disk");
-    let policy = Policy::new("training", "2026-11-24").expect("a valid policy");
+    let policy = Policy::new("training", "2026-11-24".parse().expect("a day")).expect("a valid policy");
     let manifest = Manifest::open(&path.display().to_string(), &Columns::default()).expect("the file just written");
     let (mut good, mut bad) = (0, 0);
     let read = manifest.restrict(&policy).expect("all columns are there").read(true, |rows| {

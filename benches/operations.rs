@@ -11,8 +11,8 @@ use pulp::{Simd, WithSimd};
 use std::hint::black_box;
 use std::time::Instant;
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+#[path = "../src/cli/memory.rs"]
+mod memory;
 
 const BATCH: usize = 32;
 const THREADS: usize = 2;
@@ -85,7 +85,7 @@ fn row(name: &str, inputs: &[Tensor], flops: f64, ceiling: f64, f: impl Fn(&[Val
 }
 
 fn main() {
-    ops::keep_memory();
+    memory::keep();
     rayon::ThreadPoolBuilder::new().num_threads(THREADS).build_global().unwrap();
     let peak = || {
         let rates = rayon::broadcast(|_| {

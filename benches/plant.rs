@@ -8,11 +8,13 @@
 use arrow::array::{ArrayRef, BinaryArray, ListArray, RecordBatch, StringArray, StructArray};
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field};
+use augment::dataset::encode::{Origin, encode};
+use augment::formats::{self, Sample, Written};
 use augment::manifest::{Columns, ImageSource, Manifest};
+use augment::nn::sealed;
+use augment::sink::Sink;
 use augment::sink::commit::{Opened, Output};
-use augment::sink::{ParquetSink, Record, Sink, read};
-use augment::synthesize::encode::{Origin, encode};
-use augment::train::checkpoint;
+use augment::sink::ledger::Order;
 use candle_core::{DType, Device, Tensor};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
@@ -22,11 +24,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 type Any = Box<dyn std::error::Error>;
-type Weights = (BTreeMap<String, Tensor>, serde_json::Value);
+type Weights = (BTreeMap<String, Tensor>, serde_json::Value, String);
 
 /// A generator that makes one image, or one of each identity, or shows the next identity.
 fn collapse(kind: &str, model: &Path, out: &Path) -> Result<(), Any> {
-    let (mut tensors, header): Weights = checkpoint::read(&model.join("model.safetensors"), &Device::Cpu)?;
+    let (mut tensors, header, _): Weights = sealed::read(&model.join("model.safetensors"), &Device::Cpu)?;
     let classes = header["identities"].as_array().map_or(0, Vec::len);
     for (name, t) in &mut tensors {
         let last = name.starts_with("generator.block2.conv");
@@ -39,12 +41,12 @@ fn collapse(kind: &str, model: &Path, out: &Path) -> Result<(), Any> {
         };
     }
     std::fs::create_dir_all(out)?;
-    Ok(checkpoint::write(&out.join("model.safetensors"), &tensors, &header)?)
+    Ok(sealed::write(&out.join("model.safetensors"), &tensors, &header)?)
 }
 
 /// Models with one fault each, whose own hash is right.
 fn weights(model: &Path, dir: &Path) -> Result<(), Any> {
-    let (good, header): Weights = checkpoint::read(&model.join("model.safetensors"), &Device::Cpu)?;
+    let (good, header, _): Weights = sealed::read(&model.join("model.safetensors"), &Device::Cpu)?;
     let name = "generator.fc.weight".to_owned();
     let tensor = good.get(&name).ok_or("no such tensor")?.clone();
     let with = |t: Option<Tensor>| {
@@ -76,29 +78,27 @@ fn weights(model: &Path, dir: &Path) -> Result<(), Any> {
     for (case, tensors, header) in cases {
         let folder = dir.join(case);
         std::fs::create_dir_all(&folder)?;
-        checkpoint::write(&folder.join("model.safetensors"), &tensors, header)?;
+        sealed::write(&folder.join("model.safetensors"), &tensors, header)?;
     }
     Ok(())
 }
 
 /// A dataset whose synthetic images are the real ones of `dataset`.
 fn copies(dataset: &Path, out: &Path) -> Result<(), Any> {
-    let mut real: Vec<Record> = Vec::new();
-    for shard in read::shards(dataset)? {
-        read::records(&shard, |r| {
-            real.extend((!r.synthetic).then_some(r));
-            Ok(())
-        })?;
-    }
+    let mut real: Vec<Sample> = Vec::new();
+    Written::open(dataset)?.read_all(|r| {
+        real.extend((!r.synthetic).then_some(r));
+        Ok(())
+    })?;
     let names: BTreeSet<String> = real.iter().map(|r| r.identity.clone()).collect();
-    let Opened::Ready(mut output) = Output::open(out, &serde_json::json!({}), false)? else {
+    let Opened::Ready(mut output) = Output::open(out, &Order::new("copies", ""), false)? else {
         return Err("the output is there already".into());
     };
     output.arrange(real.len(), 1000)?;
-    let mut sink = Box::new(ParquetSink::new(output, &names.into_iter().collect::<Vec<_>>()));
+    let mut sink = Sink::new(output, &formats::parquet::Parquet, names.into_iter().collect());
     for record in real {
         let label_mix = serde_json::json!([[record.identity, 1.0]]).to_string();
-        sink.write(Record { synthetic: true, label_mix, ..record })?;
+        sink.write(Sample { synthetic: true, label_mix, ..record })?;
     }
     sink.finish()?;
     Ok(())
@@ -334,7 +334,7 @@ fn corpus(dataset: &Path, dir: &Path) -> Result<(), Any> {
     for (i, header) in headers.into_iter().enumerate() {
         let path = dir.join("weights").join(format!("header-{i}"));
         std::fs::create_dir_all(dir.join("weights"))?;
-        checkpoint::write(&path, &one, &serde_json::from_str::<serde_json::Value>(header)?)?;
+        sealed::write(&path, &one, &serde_json::from_str::<serde_json::Value>(header)?)?;
     }
     put("weights", "pickle", b"\x80\x02]q\x00.")?;
     put("weights", "long-header", &[&u64::MAX.to_le_bytes()[..], b"{}"].concat())?;
@@ -342,7 +342,7 @@ fn corpus(dataset: &Path, dir: &Path) -> Result<(), Any> {
     for name in ["_PLAN.json", "_SUCCESS.json", "_commits/00000.json"] {
         put("metadata", &name.replace('/', "-"), &std::fs::read(dataset.join(name))?)?;
     }
-    put("metadata", "shard", &std::fs::read(&read::shards(dataset)?[0])?)?;
+    put("metadata", "shard", &std::fs::read(&Written::open(dataset)?.parts[0])?)?;
     for (name, text) in [("null", "null"), ("list", "[]"), ("no-hash", "{}"), ("deep", &"[".repeat(4096))] {
         put("metadata", name, text.as_bytes())?;
     }

@@ -3,12 +3,13 @@
 //! An identity fixes face shape, skin, eyes, brows, nose, mouth, hair, beard and glasses; pose, expression, light and
 //! background change from image to image. Nothing here is, or is derived from, a photograph.
 
+use crate::dataset::View;
+use crate::dataset::encode::{Origin, encode};
 use crate::error::{Error, Result};
+use crate::formats::table;
+use crate::manifest::schema::SPLIT;
 use crate::seeds::Seeds;
-use crate::sink::schema;
 use crate::store;
-use crate::train::grid::encode_png;
-use crate::{dataset::decode, manifest::schema::SPLIT};
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use image::RgbImage;
 use parquet::arrow::ArrowWriter;
@@ -216,7 +217,7 @@ fn draw(number: usize, index: usize, size: usize, seeds: &Seeds) -> Result<Vec<u
         .map(|v| (f32::from(v) * n.exposure).min(255.0) as u8)
         .collect();
     let image = RgbImage::from_raw(CANVAS, CANVAS, rgb).ok_or_else(|| Error::Config("demo canvas".into()))?;
-    decode::square(&image, size).map_err(Error::Config)
+    View::new(size).square(&image).map_err(Error::Config)
 }
 
 /// The head, from back to front. Turning the head moves features by their depth.
@@ -318,7 +319,7 @@ pub fn write(path: &Path, identities: usize, per_id: usize, size: usize, seed: u
         let other = number >= identities;
         for index in 0..if other { per_id / OTHERS_EVERY } else { per_id } {
             let name = format!("person-{number:02}");
-            images.push(encode_png(&draw(number, index, size, &seeds)?, size, size)?);
+            images.push(encode(&draw(number, index, size, &seeds)?, size, size, "png", Origin::Real)?);
             paths.push(format!("{name}/{index:03}.png"));
             let tested = index % TEST_EVERY == TEST_EVERY - 1;
             splits.push(if other {
@@ -336,12 +337,12 @@ pub fn write(path: &Path, identities: usize, per_id: usize, size: usize, seed: u
     let failed = |e: &dyn std::fmt::Display| Error::Manifest(format!("{}: {e}", path.display()));
     let batch = RecordBatch::try_from_iter([
         ("identity", names),
-        ("image", schema::image_column(&images, &paths).map_err(|e| failed(&e))?),
+        ("image", table::image_column(&images, &paths).map_err(|e| failed(&e))?),
         (SPLIT, splits),
     ])
     .map_err(|e| failed(&e))?;
     let mut bytes = Vec::new();
-    let properties = schema::writer_properties(&batch.schema());
+    let properties = table::writer_properties(&batch.schema());
     let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), Some(properties)).map_err(|e| failed(&e))?;
     writer.write(&batch).map_err(|e| failed(&e))?;
     writer.close().map_err(|e| failed(&e))?;

@@ -8,7 +8,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// What can go wrong; every message says where and, if it helps, what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Wrong use of the command line.
+    /// Wrong use. Messages name the settings of requests as option `name`.
     #[error("{0}")]
     Usage(String),
     /// A configuration key or value.
@@ -19,7 +19,7 @@ pub enum Error {
     Manifest(String),
     /// More rows were rejected than `--max-bad` allows.
     #[error(
-        "{rejected} of {rows} manifest rows were rejected, more than --max-bad {max_bad} allows; first: {first}; all are listed in {list}"
+        "{rejected} of {rows} manifest rows were rejected, more than option `max_bad` {max_bad} allows; first: {first}; all are listed in {list}"
     )]
     TooManyRejects {
         /// Rows refused.
@@ -69,7 +69,9 @@ pub enum Error {
     )]
     Contaminated(String),
     /// Another process works in the folder.
-    #[error("{0}: another augment works in this folder; wait for it to end, or choose another folder with --out")]
+    #[error(
+        "{0}: another augment works in this folder; wait for it to end, or choose another folder with option `out`"
+    )]
     Busy(PathBuf),
     /// A file that was written and has changed since.
     #[error("{path}: damaged: {what}")]
@@ -85,6 +87,9 @@ pub enum Error {
     /// A remote store said no; a retry will not help.
     #[error("hub: {0}")]
     HubRefused(String),
+    /// A defect of this program.
+    #[error("{0}")]
+    Internal(String),
     /// A tensor operation: a defect of this program or too little memory.
     #[error("tensor operation: {0}")]
     Tensor(#[from] candle_core::Error),
@@ -119,7 +124,7 @@ impl Error {
         match self {
             _ if self.is_retryable() => 75,
             Self::Interrupted { .. } | Self::Stopped => 130,
-            Self::Diverged { .. } | Self::Tensor(_) => 70,
+            Self::Diverged { .. } | Self::Internal(_) | Self::Tensor(_) => 70,
             Self::Contaminated(_) => 8,
             _ => 2,
         }

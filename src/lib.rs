@@ -1,25 +1,28 @@
 //! Data augmentation for face recognition: trains a CVAE-GAN per identity set and synthesizes labelled faces.
 //!
-//! Data flows one way; a stage knows the types of earlier stages only:
+//! [`jobs`] is what the program does, one file a job. Below it data flows one way; a stage knows earlier stages only:
 //!
 //! ```text
 //! manifest -> dataset -> model/train -> synthesize -> sink -> evaluate -> report
 //! (Parquet)   (pixels)   (CVAE-GAN)     (images)      (files) (gain)      (HTML, JSON)
 //! ```
 //!
-//! Progress and metrics are events ([`progress::Progress`]); only `cli` prints.
+//! The library prints nothing and reads no environment and no clock: progress and metrics are events ([`progress::Progress`]).
 
-pub mod cli;
 pub mod config;
 pub mod dataset;
 pub mod demo;
 pub mod error;
 pub mod evaluate;
-pub mod hub;
+pub mod formats;
+pub mod jobs;
 pub mod manifest;
 pub mod model;
+pub mod nn;
 pub mod ops;
 pub mod progress;
+pub mod recogniser;
+pub mod remote;
 pub mod report;
 pub mod seeds;
 pub mod sink;

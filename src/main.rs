@@ -1,12 +1,7 @@
-//! The `augment` command: calls the library's command line and turns its status into an exit code.
+//! The `augment` command.
 
-use std::process::ExitCode;
+mod cli;
 
-/// Keeps freed memory for the next step instead of handing it back to the system each time.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-fn main() -> ExitCode {
-    augment::ops::keep_memory();
-    augment::cli::main()
+fn main() -> std::process::ExitCode {
+    cli::main()
 }

@@ -1,6 +1,6 @@
 //! Progress and metrics as events: the library reports, whoever calls it prints.
 
-use crate::train::step::StepLosses;
+use std::time::Duration;
 
 /// Receives events of a running stage; what an implementation leaves out is not reported.
 pub trait Progress {
@@ -12,13 +12,15 @@ pub trait Progress {
     fn finish(&mut self) {}
     /// One line worth reading.
     fn note(&mut self, _message: &str) {}
-    /// A training goes on after `step`: what was reported of later steps is void.
-    fn resume(&mut self, _step: u64) {}
-    /// A training step ended.
-    fn train_step(&mut self, _step: u64, _images: u64, _losses: &StepLosses) {}
+    /// A training step ended with these losses, by name.
+    fn train_step(&mut self, _step: u64, _losses: &[(&'static str, f32)]) {}
     /// True if the user asked to stop.
     fn stop_requested(&self) -> bool {
         false
+    }
+    /// Time since some moment, for figures of speed: the library reads no clock.
+    fn elapsed(&self) -> Duration {
+        Duration::ZERO
     }
 }
 

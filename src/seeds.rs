@@ -5,6 +5,7 @@
 
 use candle_core::{Device, Tensor};
 use rand::SeedableRng;
+use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 
@@ -57,6 +58,22 @@ pub fn normal_vec(rng: &mut ChaCha8Rng, n: usize) -> Vec<f32> {
 /// A tensor of draws from N(0, 1).
 pub fn normal(rng: &mut ChaCha8Rng, shape: &[usize], device: &Device) -> candle_core::Result<Tensor> {
     Tensor::from_vec(normal_vec(rng, shape.iter().product()), shape, device)
+}
+
+/// Indices below `n` of `step`, `count` a step: epoch by epoch, each in an order of its own.
+pub fn shuffled(n: usize, count: usize, seeds: &Seeds, purpose: &str, step: u64) -> Vec<usize> {
+    let mut order: (u64, Vec<usize>) = (u64::MAX, Vec::new());
+    (step * count as u64..(step + 1) * count as u64)
+        .map(|position| {
+            let epoch = position / n as u64;
+            if order.0 != epoch {
+                let mut indices: Vec<usize> = (0..n).collect();
+                indices.shuffle(&mut seeds.stream(purpose, &[epoch]));
+                order = (epoch, indices);
+            }
+            order.1[(position % n as u64) as usize]
+        })
+        .collect()
 }
 
 #[cfg(test)]

@@ -2,9 +2,11 @@
 //! text holds its own hash.
 
 use crate::error::{Error, Result};
+use rustix::io::Errno;
 use serde_json::{Value, json};
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -18,10 +20,10 @@ pub fn create_dir(folder: &Path) -> Result<()> {
     }
     let parent = folder.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     create_dir(parent)?;
-    match fs::create_dir(folder) {
+    match DirBuilder::new().mode(0o700).create(folder) {
         Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => Err(Error::io(folder, e)),
         _ if !folder.is_dir() => Err(Error::io(folder, std::io::ErrorKind::NotADirectory.into())),
-        _ => sync(parent),
+        _ => sync_folder(parent),
     }
 }
 
@@ -36,36 +38,120 @@ pub fn temporary(path: &Path) -> PathBuf {
     path.with_file_name(name)
 }
 
-/// Makes a file, or the names in a folder, durable.
+/// Creates or empties a file that its owner alone may read, whatever the umask.
+///
+/// # Errors
+/// It cannot be written.
+pub fn create(path: &Path) -> Result<File> {
+    let options = File::options().write(true).create(true).truncate(true).mode(0o600).open(path);
+    options.map_err(|e| Error::io(path, e))
+}
+
+/// Deletes a file.
+///
+/// # Errors
+/// It is not there, or cannot be deleted.
+pub fn remove(path: &Path) -> Result<()> {
+    fs::remove_file(path).map_err(|e| Error::io(path, e))
+}
+
+/// An error of another library about the file `path`.
+pub fn failed(path: &Path, e: &dyn std::fmt::Display) -> Error {
+    Error::io(path, std::io::Error::other(e.to_string()))
+}
+
+/// Makes a file durable.
+///
+/// # Errors
+/// The disk is full, or broken.
 pub fn sync(path: &Path) -> Result<()> {
     File::open(path).and_then(|f| f.sync_all()).map_err(|e| Error::io(path, e))
 }
 
+/// Makes the names in a folder durable, where the file system can: CIFS and others have no such call.
+///
+/// # Errors
+/// The disk is full, or broken.
+pub fn sync_folder(path: &Path) -> Result<()> {
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    match File::open(path).and_then(|f| f.sync_all()) {
+        Err(e) if is_one_of(&e, &[Errno::INVAL, Errno::NOTSUP]) => Ok(()),
+        done => done.map_err(|e| Error::io(path, e)),
+    }
+}
+
+fn is_one_of(e: &std::io::Error, numbers: &[Errno]) -> bool {
+    Errno::from_io_error(e).is_some_and(|e| numbers.contains(&e))
+}
+
 /// Makes a complete temporary file durable and gives it its name.
+///
+/// # Errors
+/// The disk is full, or broken.
 pub fn publish(temporary: &Path, path: &Path) -> Result<()> {
     sync(temporary)?;
     fs::rename(temporary, path).map_err(|e| Error::io(path, e))?;
-    sync(path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")))
+    sync_folder(path.parent().unwrap_or(Path::new("")))
 }
 
 /// Writes a file that counts only once something else names it; [`sync`] must come before that.
+///
+/// # Errors
+/// It cannot be written.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    fs::write(path, bytes).map_err(|e| Error::io(path, e))
+    create(path)?.write_all(bytes).map_err(|e| Error::io(path, e))
 }
 
 /// Writes a whole file: readers see the old one or the new one.
+///
+/// # Errors
+/// It cannot be written; the old one stays.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     let temp = temporary(path);
-    let mut file = File::create(&temp).map_err(|e| Error::io(&temp, e))?;
-    file.write_all(bytes).map_err(|e| Error::io(&temp, e))?;
-    drop(file);
+    write(&temp, bytes)?;
     publish(&temp, path)
 }
+
+/// blake3 of a file's bytes.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn file_hash(path: &Path) -> Result<blake3::Hash> {
+    let mut hasher = blake3::Hasher::new();
+    let file = File::open(path).map_err(|e| Error::io(path, e))?;
+    hasher.update_reader(file).map_err(|e| Error::io(path, e))?;
+    Ok(hasher.finalize())
+}
+
+/// Beside the lock file, where the file system has no locks: names the process that works in the folder.
+const HOLDER: &str = "_LOCK.holder";
 
 /// A folder that this process works in alone, until the value is dropped or the process ends in whatever way.
 #[derive(Debug)]
 pub struct Lock {
     _file: File,
+    /// The file that stands for a lock where the file system has none.
+    holder: Option<PathBuf>,
+}
+
+impl Lock {
+    /// What the user should know of it, if there is something.
+    pub fn note(&self) -> Option<String> {
+        let holder = self.holder.as_ref()?;
+        Some(format!(
+            "the file system has no locks: {} keeps other runs on this machine out, those on others are not seen",
+            holder.display()
+        ))
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        if let Some(holder) = &self.holder {
+            // One that stays names a process that is gone, and is taken over.
+            let _ = fs::remove_file(holder);
+        }
+    }
 }
 
 /// Creates and locks `folder`.
@@ -75,21 +161,62 @@ pub struct Lock {
 pub fn lock(folder: &Path) -> Result<Lock> {
     create_dir(folder)?;
     let path = folder.join(LOCK_FILE);
-    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(|e| Error::io(&path, e))?;
+    let file = File::options().create(true).truncate(false).write(true).mode(0o600).open(&path);
+    let file = file.map_err(|e| Error::io(&path, e))?;
     // Somebody who only looks ([`is_locked`]) holds it for a moment.
     for _ in 0..5 {
         match file.try_lock() {
-            Ok(()) => return Ok(Lock { _file: file }),
+            Ok(()) => return Ok(Lock { _file: file, holder: None }),
             Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(10)),
+            Err(TryLockError::Error(e)) if is_one_of(&e, &[Errno::NOSYS, Errno::NOTSUP, Errno::NOLCK]) => {
+                return Ok(Lock { _file: file, holder: Some(hold(folder)?) });
+            }
             Err(TryLockError::Error(e)) => return Err(Error::io(&path, e)),
         }
     }
     Err(Error::Busy(folder.to_owned()))
 }
 
+/// Takes the place of a lock by a file that names this process, unless it names another one that lives.
+fn hold(folder: &Path) -> Result<PathBuf> {
+    let path = folder.join(HOLDER);
+    if holder_lives(folder) {
+        return Err(Error::Busy(folder.to_owned()));
+    }
+    match fs::remove_file(&path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Error::io(&path, e)),
+        _ => {}
+    }
+    let created = File::options().write(true).create_new(true).mode(0o600).open(&path);
+    match created.and_then(|mut f| f.write_all(this_process().as_bytes())) {
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Err(Error::Busy(folder.to_owned())),
+        Err(e) => Err(Error::io(&path, e)),
+        Ok(()) => Ok(path),
+    }
+}
+
+/// The number of this process and the moment at which it began, by which a later one of the same number is told apart.
+fn this_process() -> String {
+    let id = std::process::id();
+    format!("{id} {}", began(&id.to_string()).unwrap_or_default())
+}
+
+/// When the process `id` of this machine began, in the system's ticks; none if it is gone.
+fn began(id: &str) -> Option<String> {
+    let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+    // The name, in parentheses, may hold anything; the moment is the 20th field after it.
+    stat.rsplit_once(')')?.1.split_whitespace().nth(19).map(str::to_owned)
+}
+
+fn holder_lives(folder: &Path) -> bool {
+    let Ok(text) = fs::read_to_string(folder.join(HOLDER)) else { return false };
+    text.split_once(' ').is_some_and(|(id, moment)| began(id).is_some_and(|began| began == moment))
+}
+
 /// True while a process works in `folder`.
 pub fn is_locked(folder: &Path) -> bool {
-    File::open(folder.join(LOCK_FILE)).is_ok_and(|f| matches!(f.try_lock_shared(), Err(TryLockError::WouldBlock)))
+    let held = |f: File| matches!(f.try_lock_shared(), Err(TryLockError::WouldBlock));
+    File::open(folder.join(LOCK_FILE)).is_ok_and(held) || holder_lives(folder)
 }
 
 /// Key of a sealed document that holds the hash of its text.
@@ -158,5 +285,29 @@ mod tests {
         drop(first);
         assert!(!is_locked(dir.path()));
         lock(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn a_file_stands_for_a_lock_while_its_process_lives() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = hold(dir.path()).unwrap();
+        assert!(is_locked(dir.path()) && matches!(hold(dir.path()), Err(Error::Busy(_))));
+        // A process of the same number that began at another time is another process, and so is one that is gone.
+        for gone in [format!("{} 1", std::process::id()), "4194305 7".into(), "x".into()] {
+            fs::write(&path, gone).unwrap();
+            assert!(!is_locked(dir.path()));
+            hold(dir.path()).unwrap();
+        }
+    }
+
+    #[test]
+    fn files_and_folders_are_their_owners_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("a/b");
+        create_dir(&folder).unwrap();
+        write_atomic(&folder.join("c"), b"x").unwrap();
+        let mode = |p: &Path| fs::metadata(p).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&folder), mode(&folder.join("c"))), (0o700, 0o600));
     }
 }

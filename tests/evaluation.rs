@@ -9,10 +9,10 @@ use augment::evaluate::comparison::{Arm, Comparison, Material};
 use augment::evaluate::contamination::{ENOUGH_IDENTITIES, find, find_by_embedding};
 use augment::evaluate::distribution::distances;
 use augment::evaluate::gain::summarise;
-use augment::evaluate::pairs::PairSet;
-use augment::evaluate::recogniser::{Curriculum, Embeddings, Phase, Source, Trained, Training, fit};
-use augment::evaluate::verification::{Pair, judge};
+use augment::evaluate::verification::judge;
+use augment::formats::pairs::{Pair, PairSet};
 use augment::progress::{Progress, Silent};
+use augment::recogniser::{Curriculum, Embeddings, Ingredient, Phase, Trained, Training, train};
 use augment::seeds::Seeds;
 use candle_core::Device;
 use rand::RngExt;
@@ -104,22 +104,36 @@ fn tiny(changes: &[&str]) -> EvaluationConfig {
     config
 }
 
-/// A comparison whose clock stands still.
+/// A comparison on the CPU.
 fn comparison<'a>(material: &'a Material, config: &'a EvaluationConfig, folder: &Path) -> Comparison<'a> {
     static CPU: Device = Device::Cpu;
-    Comparison { material, config, folder: folder.to_owned(), device: &CPU, clock: &|| Duration::ZERO }
+    Comparison { material, config, folder: folder.to_owned(), device: &CPU }
 }
 
-/// Stops after some reports.
-struct StopAfter(Cell<u64>);
+/// Stops after some reports; each time it is asked, a second has passed.
+struct StopAfter {
+    reports: Cell<u64>,
+    seconds: Cell<u64>,
+}
+
+impl StopAfter {
+    fn new(reports: u64) -> Self {
+        Self { reports: Cell::new(reports), seconds: Cell::new(0) }
+    }
+}
 
 impl Progress for StopAfter {
+    fn elapsed(&self) -> Duration {
+        self.seconds.set(self.seconds.get() + 1);
+        Duration::from_secs(self.seconds.get())
+    }
+
     fn at(&mut self, _: u64) {
-        self.0.set(self.0.get().saturating_sub(1));
+        self.reports.set(self.reports.get().saturating_sub(1));
     }
 
     fn stop_requested(&self) -> bool {
-        self.0.get() == 0
+        self.reports.get() == 0
     }
 }
 
@@ -132,33 +146,27 @@ fn an_interrupted_recogniser_ends_with_the_same_weights() {
         let config = tiny(&["recipe.steps=9", &format!("recipe.optimiser={optimiser}"), "recipe.learning_rate=0.01"]);
         let curriculum = || {
             let source =
-                |images, first: u32, n: u32, share| Source { images, classes: (first..first + n).collect(), share };
+                |images, first: u32, n: u32, share| Ingredient { images, classes: (first..first + n).collect(), share };
             let mixed = vec![source(&real, 0, 6, 0.5), source(&other, 6, 4, 0.5)];
             let phases =
                 vec![Phase { steps: 5, sources: mixed }, Phase { steps: 4, sources: vec![source(&real, 0, 6, 1.0)] }];
             Curriculum { classes: 10, phases, augmented: true }
         };
         let path = |name: &str| dir.path().join(format!("{optimiser}-{name}.safetensors"));
-        let train = |name: &str, seed: u64, progress: &mut dyn Progress| {
-            let ticks = Cell::new(0);
-            let clock = || {
-                ticks.set(ticks.get() + 1);
-                Duration::from_secs(ticks.get())
-            };
-            let training =
-                Training { curriculum: &curriculum(), config: &config, seed, path: &path(name), clock: &clock };
-            fit(&training, &Device::Cpu, progress)
+        let trained = |name: &str, seed: u64, progress: &mut dyn Progress| {
+            let training = Training { curriculum: &curriculum(), config: &config, seed, path: &path(name) };
+            train(&training, &Device::Cpu, progress)
         };
-        let whole = train("whole", 3, &mut Silent).unwrap();
-        let stopped = train("parts", 3, &mut StopAfter(Cell::new(5)));
+        let whole = trained("whole", 3, &mut StopAfter::new(u64::MAX)).unwrap();
+        let stopped = trained("parts", 3, &mut StopAfter::new(5));
         assert!(matches!(stopped.err().unwrap(), Error::Interrupted { step: 4 }));
-        let parts = train("parts", 3, &mut Silent).unwrap();
+        let parts = trained("parts", 3, &mut StopAfter::new(u64::MAX)).unwrap();
         let embeddings = |t: &Trained| t.recogniser.embed(&real).unwrap().values;
         assert_eq!(whole.curve, parts.curve);
         assert!(embeddings(&whole) == embeddings(&parts));
         // Time of both parts.
         assert_eq!((whole.seconds, parts.seconds), (1.0, 2.0));
-        assert!(embeddings(&whole) != embeddings(&train("another", 4, &mut Silent).unwrap()));
+        assert!(embeddings(&whole) != embeddings(&trained("another", 4, &mut Silent).unwrap()));
         assert!(whole.curve.last().unwrap().loss.is_finite());
     }
 }

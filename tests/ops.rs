@@ -10,7 +10,14 @@ use rand_chacha::ChaCha8Rng;
 
 const CPU: Device = Device::Cpu;
 
+/// Uses the kernels that the environment names: [`every_instruction_set`] runs these tests again for each.
+fn chosen_kernels() {
+    let name = std::env::var("AUGMENT_SIMD").ok();
+    ops::engine::choose(name.as_deref(), None).unwrap();
+}
+
 fn random(rng: &mut ChaCha8Rng, shape: &[usize]) -> Tensor {
+    chosen_kernels();
     let values = normal(rng, shape, &CPU).unwrap();
     if ["amx", "avx512bf16"].contains(&ops::simd::name()) {
         // These round their operands: those that need no rounding must give what the others give.
@@ -257,14 +264,8 @@ fn every_instruction_set() {
     if std::env::var_os("AUGMENT_SIMD").is_some() {
         return;
     }
-    let mut paths = ops::simd::bf16_paths();
-    #[cfg(target_arch = "x86_64")]
-    {
-        let has_avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
-        paths.extend(is_x86_feature_detected!("avx512f").then_some("avx512"));
-        paths.extend(has_avx2.then_some("avx2"));
-    }
-    paths.push("portable");
+    let paths = ops::simd::available();
+    assert!(paths.contains(&"portable"));
     for path in paths {
         let tests = ["convolutions", "batch", "threads", "wanted", "forced"];
         let exe = std::env::current_exe().unwrap();
@@ -276,6 +277,7 @@ fn every_instruction_set() {
 
 #[test]
 fn the_forced_instruction_set_is_used() {
+    chosen_kernels();
     if let Ok(forced) = std::env::var("AUGMENT_SIMD") {
         assert_eq!(ops::simd::name(), forced);
     }

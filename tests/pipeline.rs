@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use augment::config::RunConfig;
-use augment::sink::{Record, read};
-use augment::synthesize::encode::{Origin, encode, is_marked};
+use augment::dataset::encode::{Origin, encode, is_marked};
+use augment::formats::{self, Sample, Written};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -66,15 +66,15 @@ fn synthesize(more: &[&str]) -> (TempDir, PathBuf, String) {
     (dir, out, text)
 }
 
-fn records(out: &Path) -> Vec<Record> {
+fn records(out: &Path) -> Vec<Sample> {
     let mut all = Vec::new();
-    for shard in read::shards(out).unwrap() {
-        read::records(&shard, |r| {
+    let written = Written::open(out).unwrap();
+    written
+        .read_all(|r| {
             all.push(r);
             Ok(())
         })
         .unwrap();
-    }
     all
 }
 
@@ -352,9 +352,9 @@ fn a_forgotten_person_is_gone_and_does_not_come_back() {
     for format in ["parquet", "imagefolder"] {
         let (dir, out, _) =
             synthesize(&["--per-id", "3", "--new-identities", "20", "--format", format, "--shard-rows", "50"]);
-        let knows = |r: &Record| r.identity == "person-05" || r.label_mix.contains("\"person-05\"");
+        let knows = |r: &Sample| r.identity == "person-05" || r.label_mix.contains("\"person-05\"");
         let before = records(&out);
-        let kept: Vec<Record> = before.iter().filter(|r| !knows(r)).cloned().collect();
+        let kept: Vec<Sample> = before.iter().filter(|r| !knows(r)).cloned().collect();
         assert!(before.len() - kept.len() > 3, "no new identity is mixed from the person");
         // A copy: the others use the model too.
         let (model, cache) = (dir.path().join("model"), dir.path().join("empty"));
@@ -631,16 +631,16 @@ fn lists_of_pairs_in_either_format_give_one_figure() {
 #[test]
 fn copies_are_left_out_of_a_dataset() {
     use augment::dataset::IdentityDataset;
-    use augment::evaluate::copies::search;
+    use augment::recogniser::copies::search;
     let made = |more: &[&str]| synthesize(&[&["--per-id", "3", "--encoding", "png"], more].concat());
-    let pixels = |records: &[&Record]| {
+    let pixels = |records: &[&Sample]| {
         let pixels: Vec<Vec<u8>> =
             records.iter().map(|r| image::load_from_memory(&r.image).unwrap().to_rgb8().into_raw()).collect();
         IdentityDataset::new(32, pixels.concat(), vec![0; records.len()], vec![String::new()]).unwrap()
     };
     let (_dir, out, _) = made(&["--include-real"]);
     let all = records(&out);
-    let (synthetic, real): (Vec<&Record>, Vec<&Record>) = all.iter().partition(|r| r.synthetic);
+    let (synthetic, real): (Vec<&Sample>, Vec<&Sample>) = all.iter().partition(|r| r.synthetic);
     let nearest = search(&pixels(&synthetic), &pixels(&real), &mut augment::progress::Silent).unwrap();
     let mut sorted: Vec<f32> = nearest.iter().map(|n| n.similarity).collect();
     sorted.sort_by(f32::total_cmp);
@@ -661,23 +661,24 @@ fn copies_are_left_out_of_a_dataset() {
 
 /// A dataset of the real training images, changed and marked as synthetic.
 fn plant_copies(out: &Path, change: fn(&image::RgbImage) -> image::RgbImage) {
+    use augment::sink::Sink;
     use augment::sink::commit::{Opened, Output};
-    use augment::sink::{ParquetSink, Sink};
+    use augment::sink::ledger::Order;
     let merged = out.with_extension("merged");
     let args = base(shared(), &merged, &["--per-id", "1", "--include-real", "--encoding", "png"]);
     ok(&args.iter().map(String::as_str).collect::<Vec<_>>());
-    let real: Vec<Record> = records(&merged).into_iter().filter(|r| !r.synthetic).collect();
+    let real: Vec<Sample> = records(&merged).into_iter().filter(|r| !r.synthetic).collect();
     assert_eq!(real.len(), 768);
     let names: Vec<String> = real.iter().map(|r| r.identity.clone()).collect::<BTreeSet<_>>().into_iter().collect();
-    let Opened::Ready(mut output) = Output::open(out, &serde_json::json!({}), false).unwrap() else { panic!() };
+    let Opened::Ready(mut output) = Output::open(out, &Order::new("copies", ""), false).unwrap() else { panic!() };
     output.arrange(real.len(), 1000).unwrap();
-    let mut sink = Box::new(ParquetSink::new(output, &names));
+    let mut sink = Sink::new(output, &formats::parquet::Parquet, names);
     for record in real {
         let changed = change(&image::load_from_memory(&record.image).unwrap().to_rgb8());
         let (width, height) = (changed.width() as usize, changed.height() as usize);
         let image = encode(&changed, width, height, "jpg", Origin::Synthetic).unwrap();
         let label_mix = serde_json::json!([[record.identity, 1.0]]).to_string();
-        sink.write(Record { synthetic: true, label_mix, image, extension: "jpg", ..record }).unwrap();
+        sink.write(Sample { synthetic: true, label_mix, image, extension: "jpg", ..record }).unwrap();
     }
     sink.finish().unwrap();
 }
@@ -713,7 +714,7 @@ fn every_image_is_regenerated_from_its_row() {
 fn real_images_are_merged_without_their_metadata() {
     let (_dir, out, text) = synthesize(&["--balance-to", "26", "--include-real"]);
     let all = records(&out);
-    let (real, made): (Vec<&Record>, Vec<&Record>) = all.iter().partition(|r| !r.synthetic);
+    let (real, made): (Vec<&Sample>, Vec<&Sample>) = all.iter().partition(|r| !r.synthetic);
     assert_eq!((real.len(), made.len()), (768, 64), "{text}");
     assert!(real.iter().all(|r| r.model_hash.is_empty() && r.label_mix == "[]"));
     let identity = |label: i64| all.iter().find(|r| r.label == label && r.synthetic).unwrap().identity.clone();

@@ -6,8 +6,9 @@ mod common;
 
 use augment::config::{LatentSource, Preset, RunConfig};
 use augment::error::Error;
-use augment::model::params::Param;
-use augment::model::{CvaeGan, Labels, Mode};
+use augment::model::CvaeGan;
+use augment::nn::params::Param;
+use augment::nn::{Labels, Mode, sealed};
 use augment::ops::Precision;
 use augment::progress::{Progress, Silent};
 use augment::seeds::Seeds;
@@ -134,7 +135,7 @@ fn training_learns_and_labels_matter() {
 struct StopAfter(u64);
 
 impl Progress for StopAfter {
-    fn train_step(&mut self, _: u64, _: u64, _: &StepLosses) {
+    fn train_step(&mut self, _: u64, _: &[(&'static str, f32)]) {
         self.0 -= 1;
     }
 
@@ -223,7 +224,7 @@ fn damaged_models_are_refused() {
     foreign[end - 4..].copy_from_slice(&7u32.to_le_bytes());
     let changed = bad.clone();
     // Whoever changes a file can also write its hash.
-    [&mut bad, &mut foreign].into_iter().for_each(|bytes| augment::train::checkpoint::seal(bytes).unwrap());
+    [&mut bad, &mut foreign].into_iter().for_each(|bytes| sealed::seal(bytes).unwrap());
     let cut = &good[..good.len() - 8];
     for (bytes, why) in [
         (&changed[..], "does not fit its hash"),

@@ -1,10 +1,11 @@
 //! What is fuzzed: each function takes the bytes of one untrusted file and must come back, whatever they are.
 
-use augment::dataset::decode_source;
+use augment::dataset::decode::decode_source;
+use augment::formats::Written;
 use augment::manifest::{Columns, ImageSource, Manifest};
-use augment::sink::read;
+use augment::nn::sealed;
 use augment::store;
-use augment::train::{TrainedModel, checkpoint};
+use augment::train::TrainedModel;
 use std::path::Path;
 
 /// Calls `f` with the path of a file of these bytes.
@@ -31,7 +32,7 @@ pub fn picture(bytes: &[u8]) {
 /// A model or checkpoint.
 pub fn weights(bytes: &[u8]) {
     as_file(bytes, "model.safetensors", |path| {
-        let _ = checkpoint::header(path);
+        let _ = sealed::header(path);
         let _ = TrainedModel::load(path, &candle_core::Device::Cpu);
     });
 }
@@ -40,6 +41,6 @@ pub fn weights(bytes: &[u8]) {
 pub fn metadata(bytes: &[u8]) {
     as_file(bytes, "x.parquet", |path| {
         let _ = store::read_sealed(path);
-        let _ = read::records(path, |_| Ok(()));
+        let _ = Written::open(path).and_then(|w| w.read_all(|_| Ok(())));
     });
 }

@@ -1,8 +1,10 @@
 //! Arguments as typed.
 
-use crate::config::{LatentSource, Preset, RecogniserPreset};
-use crate::evaluate::comparison::Arm;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use ::augment::config::{EvaluationSettings, LatentSource, Preset, RecogniserPreset, Settings};
+use ::augment::jobs::write::{Destination, Encoding, Synthesis};
+use ::augment::jobs::{Arm, Columns, FORMATS, Input, NaiveDate};
+use clap::builder::{PossibleValue, PossibleValuesParser};
+use clap::{Args, Parser, Subcommand};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
@@ -96,11 +98,36 @@ pub struct InputArgs {
     #[arg(long, env = "AUGMENT_PURPOSE", value_name = "NAME", help_heading = "Input")]
     pub purpose: Option<String>,
     /// The day that `expires` is compared with, YYYY-MM-DD [default: today, UTC].
-    #[arg(long, value_name = "DAY", requires = "purpose", help_heading = "Input")]
-    pub as_of: Option<String>,
+    #[arg(long, value_name = "DAY", requires = "purpose", value_parser = day, help_heading = "Input")]
+    pub as_of: Option<NaiveDate>,
     /// Largest share of rows that may be rejected, in [0, 1].
     #[arg(long, env = "AUGMENT_MAX_BAD", value_name = "SHARE", default_value_t = 0.001, help_heading = "Input")]
     pub max_bad: f64,
+}
+
+impl InputArgs {
+    /// What they ask for.
+    pub fn request(&self) -> Input {
+        let columns = Columns {
+            identity: self.identity_column.clone(),
+            image: self.image_column.clone(),
+            image_uri: self.uri_column.clone(),
+        };
+        Input {
+            split: self.split.clone(),
+            columns,
+            purpose: self.purpose.clone(),
+            as_of: self.as_of,
+            max_bad: self.max_bad,
+            ..Input::new(self.spec())
+        }
+    }
+
+    /// The manifest as typed.
+    pub fn spec(&self) -> &str {
+        // The parser has seen that it is there.
+        self.manifest.as_deref().unwrap_or_default()
+    }
 }
 
 /// How to train.
@@ -129,13 +156,33 @@ pub struct ConfigArgs {
     pub set: Vec<String>,
 }
 
+impl ConfigArgs {
+    /// What they ask for.
+    pub fn request(&self) -> Settings {
+        Settings {
+            file: self.config.clone(),
+            preset: self.preset,
+            image_size: self.image_size,
+            duration_kimg: self.duration_kimg,
+            seed: self.seed,
+            balanced: self.balanced,
+            set: self.set.clone(),
+        }
+    }
+}
+
+/// A day.
+fn day(text: &str) -> std::result::Result<NaiveDate, String> {
+    text.parse().map_err(|_| "expected YYYY-MM-DD".to_owned())
+}
+
 /// A whole number above zero.
-fn positive(text: &str) -> Result<usize, String> {
+fn positive(text: &str) -> std::result::Result<usize, String> {
     text.parse().ok().filter(|n| *n > 0).ok_or_else(|| "expected a whole number above 0".to_owned())
 }
 
 /// A similarity.
-fn similarity(text: &str) -> Result<f64, String> {
+fn similarity(text: &str) -> std::result::Result<f64, String> {
     text.parse().ok().filter(|s| (0.0..=1.0).contains(s)).ok_or_else(|| "expected a number in [0, 1]".to_owned())
 }
 
@@ -175,22 +222,27 @@ pub struct SynthesisArgs {
     pub max_copy_similarity: Option<f64>,
 }
 
-/// Layout of the output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// Hugging Face Parquet shards.
-    Parquet,
-    /// One folder a label, with metadata.parquet.
-    Imagefolder,
+impl SynthesisArgs {
+    /// What they ask for.
+    pub fn request(&self) -> Synthesis {
+        Synthesis {
+            per_id: self.per_id,
+            balance_to: self.balance_to,
+            new_identities: self.new_identities,
+            mix: self.mix,
+            latent: self.latent,
+            truncation: self.truncation,
+            judge: self.judge.clone(),
+            min_similarity: self.min_similarity,
+            tries: self.tries,
+            max_copy_similarity: self.max_copy_similarity,
+        }
+    }
 }
 
-/// Encoding of synthesized images.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Encoding {
-    /// JPEG of quality 95.
-    Jpeg,
-    /// PNG.
-    Png,
+/// The formats by name, as they are registered.
+fn formats() -> PossibleValuesParser {
+    FORMATS.map(|f| PossibleValue::new(f.name()).help(f.about())).into()
 }
 
 /// Where and how to write.
@@ -200,10 +252,10 @@ pub struct OutputArgs {
     #[arg(long, env = "AUGMENT_OUT", value_name = "DIR", help_heading = "Output")]
     pub out: Option<PathBuf>,
     /// Layout of the dataset.
-    #[arg(long, value_enum, default_value_t = Format::Parquet, help_heading = "Output")]
-    pub format: Format,
+    #[arg(long, value_name = "FORMAT", default_value = "parquet", value_parser = formats(), help_heading = "Output")]
+    pub format: String,
     /// Encoding of synthesized images.
-    #[arg(long, value_enum, default_value_t = Encoding::Jpeg, help_heading = "Output")]
+    #[arg(long, value_enum, default_value_t, help_heading = "Output")]
     pub encoding: Encoding,
     /// Also write the real images (synthetic = false): at their own size, encoded again without metadata.
     #[arg(long, help_heading = "Output")]
@@ -214,6 +266,21 @@ pub struct OutputArgs {
     /// Rows of a Parquet shard, or images of a folder that are committed together.
     #[arg(long, value_name = "N", default_value_t = NonZeroUsize::new(10_000).unwrap_or(NonZeroUsize::MIN), help_heading = "Output")]
     pub shard_rows: NonZeroUsize,
+}
+
+impl OutputArgs {
+    /// What they ask for; `default` is the folder if none is named.
+    pub fn request(&self, default: PathBuf) -> Destination {
+        let plain = Destination::new(self.out.clone().unwrap_or(default));
+        Destination {
+            format: FORMATS.into_iter().find(|f| f.name() == self.format).unwrap_or(plain.format),
+            encoding: self.encoding,
+            include_real: self.include_real,
+            repair: self.repair,
+            shard_rows: self.shard_rows,
+            ..plain
+        }
+    }
 }
 
 /// How to run.
@@ -329,6 +396,19 @@ pub struct EvaluationConfigArgs {
     pub set: Vec<String>,
 }
 
+impl EvaluationConfigArgs {
+    /// What they ask for.
+    pub fn request(&self) -> EvaluationSettings {
+        EvaluationSettings {
+            file: self.config.clone(),
+            preset: self.preset,
+            image_size: self.image_size,
+            seed: self.seed,
+            set: self.set.clone(),
+        }
+    }
+}
+
 /// `augment inspect`
 #[derive(Args)]
 pub struct InspectArgs {
@@ -368,7 +448,7 @@ pub struct ForgetArgs {
 }
 
 /// `augment demo`
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub struct DemoArgs {
     /// File to write.
     #[arg(long, value_name = "FILE", default_value = "manifests/demo.parquet")]

@@ -2,11 +2,12 @@
 
 use super::Outcome;
 use super::args::ConfigCommandArgs;
-use super::plan;
-use crate::error::Result;
+use ::augment::config::to_toml;
+use ::augment::error::Result;
+use serde_json::json;
 
 /// Prints the configuration that the arguments resolve to.
 pub fn run(args: &ConfigCommandArgs) -> Result<Outcome> {
-    let config = plan::resolve_config(&args.config, None)?;
-    Ok(Outcome::new(crate::config::to_toml(&config)?, serde_json::json!({ "version": 1, "config": config })))
+    let config = args.config.request().resolve(None)?;
+    Ok(Outcome::new(to_toml(&config)?, json!({ "version": 1, "config": config })))
 }

@@ -1,21 +1,23 @@
-//! `augment demo`: draws the demonstration manifest.
+//! `augment demo`
 
 use super::Outcome;
 use super::args::{DemoArgs, GlobalArgs};
-use crate::error::Result;
+use ::augment::error::Result;
+use ::augment::jobs::demo::{Request, run as run_job};
 use serde_json::json;
 
-/// Writes the manifest that the arguments describe.
+/// Draws the manifest that the arguments describe.
 pub fn run(args: &DemoArgs, global: &GlobalArgs) -> Result<Outcome> {
+    let DemoArgs { out, identities, per_id, image_size, seed } = args.clone();
+    let request = Request { out, identities, per_id, image_size, seed };
+    let (others, images) = request.size();
     if !global.dry_run {
-        crate::demo::write(&args.out, args.identities, args.per_id, args.image_size, args.seed)?;
+        run_job(&request)?;
     }
-    let (others, images) = crate::demo::size(args.identities, args.per_id);
     let verb = if global.dry_run { "would write" } else { "wrote" };
     let text = format!(
-        "{verb} {images} drawn faces of {} identities and {others} other persons to {}\n",
-        args.identities,
+        "{verb} {images} drawn faces of {identities} identities and {others} other persons to {}\n",
         args.out.display()
     );
-    Ok(Outcome::new(text, json!({ "version": 1, "out": args.out, "images": images, "identities": args.identities })))
+    Ok(Outcome::new(text, json!({ "version": 1, "out": args.out, "images": images, "identities": identities })))
 }

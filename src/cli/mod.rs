@@ -1,52 +1,52 @@
-//! The command line: arguments as typed, then a validated plan, then the library. The only code that prints.
+//! The command line: arguments as typed become a request of a job, its events become bars, its result text or JSON, its error advice
+//! that names flags. The only code that prints.
 
 mod args;
+mod augment;
 mod boundary;
 mod config;
 mod demo;
+mod environment;
 mod evaluate;
 mod folder;
 mod forget;
 mod inspect;
-mod output;
-mod plan;
-mod run;
-mod seen;
+mod memory;
 mod synthesize;
 mod terminal;
 mod train;
 
-use crate::error::Error;
+use ::augment::error::{Error, Result};
 use args::{Cli, Command};
-use clap::{CommandFactory, Parser};
+use clap::{CommandFactory, FromArgMatches};
 use std::fmt::Write as _;
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Mutex;
 use terminal::Terminal;
 
 /// Exit code after rejects were listed.
 const DONE_WITH_REJECTS: u8 = 1;
 
 /// What a command leaves behind.
-pub(crate) struct Outcome {
+struct Outcome {
     /// Human-readable lines for stdout.
-    pub text: String,
+    text: String,
     /// The same as one versioned object.
-    pub json: serde_json::Value,
+    json: serde_json::Value,
     /// Exit code.
-    pub code: u8,
+    code: u8,
 }
 
 impl Outcome {
     /// All went well.
-    pub fn new(text: String, json: serde_json::Value) -> Self {
+    fn new(text: String, json: serde_json::Value) -> Self {
         Self { text, json, code: 0 }
     }
 
     /// Adds how many rows were rejected and where they are listed.
-    #[must_use]
-    pub fn with_rejects(mut self, rejected: usize, list: &Path) -> Self {
+    fn with_rejects(mut self, rejected: usize, list: &Path) -> Self {
         self.json["rejected"] = rejected.into();
         if rejected > 0 {
             self.code = DONE_WITH_REJECTS;
@@ -57,38 +57,45 @@ impl Outcome {
     }
 }
 
+/// Where the last panic happened, for the message that tells of it.
+static PANICKED: Mutex<Option<String>> = Mutex::new(None);
+
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
+    memory::keep();
+    let matches = match Cli::command().try_get_matches() {
+        Ok(matches) => matches,
         Err(e) => {
             let _ = e.print();
             return ExitCode::from(u8::try_from(e.exit_code()).unwrap_or(2));
         }
     };
-    // Photographs and what is made of them are their owner's alone.
-    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
+    let cli = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(e) => e.exit(),
+    };
     // A panic is reported as an error below, without the usual trace.
-    std::panic::set_hook(Box::new(|_| {}));
+    std::panic::set_hook(Box::new(|panic| {
+        let at = panic.location().map(|l| format!(" at {}:{}", l.file(), l.line()));
+        if let Ok(mut place) = PANICKED.lock() {
+            *place = at;
+        }
+    }));
     let json = cli.global.json;
     let mut terminal = Terminal::new(cli.global.quiet);
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| dispatch(cli, &mut terminal)));
     let outcome = outcome.unwrap_or_else(|cause| {
         let cause = cause.downcast_ref::<String>().map(String::as_str).or(cause.downcast_ref::<&str>().copied());
-        Err(Error::Tensor(candle_core::Error::Msg(format!(
-            "internal error: {}; please report it with the command you ran",
+        let place = PANICKED.lock().ok().and_then(|place| place.clone()).unwrap_or_default();
+        Err(Error::Internal(format!(
+            "internal error: {}{place}; please report it with the command you ran",
             cause.unwrap_or("unknown")
-        ))))
+        )))
     });
-    match outcome {
-        Ok(outcome) => {
-            let text = if json { format!("{}\n", outcome.json) } else { outcome.text };
-            // A closed pipe (`| head`) is not an error.
-            let _ = std::io::stdout().lock().write_all(text.as_bytes());
-            ExitCode::from(outcome.code)
-        }
+    match outcome.and_then(|outcome| print(&outcome, json).map(|()| outcome.code)) {
+        Ok(code) => ExitCode::from(code),
         Err(e) => {
-            let _ = writeln!(std::io::stderr(), "error: {}", printable(&e.to_string()));
+            let _ = writeln!(std::io::stderr(), "error: {}", printable(&flags(&e.to_string())));
             ExitCode::from(match e {
                 Error::Interrupted { .. } | Error::Stopped => terminal.stop_code(),
                 e => e.exit_code(),
@@ -97,23 +104,44 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Writes a result to stdout.
+fn print(outcome: &Outcome, json: bool) -> Result<()> {
+    let text = if json { format!("{}\n", outcome.json) } else { outcome.text.clone() };
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        // `| head` has read enough.
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.map_err(|e| Error::io("stdout", e)),
+    }
+}
+
 /// Control characters of untrusted text made visible.
 fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
 }
 
-fn dispatch(cli: Cli, terminal: &mut Terminal) -> crate::error::Result<Outcome> {
-    let global = cli.global;
-    if let Some(n) = global.threads {
-        // Fails only if the pool exists already, and nothing has used it yet.
-        let _ = rayon::ThreadPoolBuilder::new().num_threads(n.get()).build_global();
+/// The library's `option` names as flags.
+fn flags(text: &str) -> String {
+    let mut parts = text.split("option `");
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        match part.split_once('`') {
+            Some((name, rest)) => out += &format!("--{}{rest}", name.replace('_', "-")),
+            None => out += part,
+        }
     }
+    out
+}
+
+fn dispatch(cli: Cli, terminal: &mut Terminal) -> Result<Outcome> {
+    let global = cli.global;
+    environment::apply(&global)?;
     match cli.command {
-        None => run::run(&cli.run, &global, terminal),
+        None => augment::run(&cli.run, &global, terminal),
         Some(Command::Train(args)) => train::run(&args, &global, terminal),
         Some(Command::Synthesize(args)) => synthesize::run(&args, &global, terminal),
         Some(Command::Evaluate(args)) => evaluate::run(&args, &global, terminal),
-        Some(Command::Inspect(args)) => inspect::run(&args, &global, terminal),
+        Some(Command::Inspect(args)) => inspect::run(&args, &global),
         Some(Command::Verify(args)) => folder::verify(&args),
         Some(Command::Status(args)) => folder::status(&args),
         Some(Command::Forget(args)) => forget::run(&args, &global),
@@ -132,5 +160,17 @@ fn dispatch(cli: Cli, terminal: &mut Terminal) -> crate::error::Result<Outcome> 
             let text = String::from_utf8_lossy(&out).into_owned();
             Ok(Outcome::new(text.clone(), serde_json::json!({ "version": 1, "man": text })))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_of_the_library_become_flags() {
+        let text = "option `max_bad` 3 is no share; column `identity` is missing; see option `out`, or `x`";
+        let shown = "--max-bad 3 is no share; column `identity` is missing; see --out, or `x`";
+        assert_eq!((flags(text).as_str(), flags("none").as_str()), (shown, "none"));
     }
 }

@@ -1,14 +1,11 @@
-//! Progress for people: bars on a terminal, otherwise a line every 10 s or 5 %, and metrics.jsonl.
+//! Progress for people: bars on a terminal, otherwise a line every 10 s or 5 %.
 
-use crate::error::{Error, Result};
-use crate::progress::Progress;
-use crate::train::step::StepLosses;
+use ::augment::error::Error;
+use ::augment::progress::Progress;
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
-use std::fs::File;
 use std::io::{IsTerminal, Write};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -31,7 +28,7 @@ pub struct Terminal {
     stop: Arc<AtomicBool>,
     signal: Arc<AtomicUsize>,
     stage: Option<Stage>,
-    metrics: Option<(PathBuf, File)>,
+    began: Instant,
 }
 
 impl Terminal {
@@ -44,7 +41,7 @@ impl Terminal {
             let _ = flag::register_usize(number, signal.clone(), number as usize);
             let _ = flag::register(number, stop.clone());
         }
-        Self { quiet, stop, signal, stage: None, metrics: None }
+        Self { quiet, stop, signal, stage: None, began: Instant::now() }
     }
 
     /// 128 and the number of the signal that asked to stop: what a shell reports of a process that a signal ended.
@@ -53,13 +50,6 @@ impl Terminal {
             0 => Error::Stopped.exit_code(),
             number => 128 + number as u8,
         }
-    }
-
-    /// Appends the losses of training steps to `path` from now on.
-    pub fn log_metrics(&mut self, path: &Path) -> Result<()> {
-        let file = File::options().create(true).append(true).open(path).map_err(|e| Error::io(path, e))?;
-        self.metrics = Some((path.to_owned(), file));
-        Ok(())
     }
 
     fn line(&self, text: &str) {
@@ -134,50 +124,29 @@ impl Progress for Terminal {
     }
 
     fn note(&mut self, message: &str) {
-        self.line(message);
+        self.line(&super::printable(message));
     }
 
-    fn resume(&mut self, step: u64) {
-        if step > 0 {
-            self.line(&format!("resuming at step {step}"));
-        }
-        let Some((path, _)) = self.metrics.take() else { return };
-        let kept = |line: &&str| {
-            let parsed: Option<serde_json::Value> = serde_json::from_str(line).ok();
-            parsed.is_some_and(|v| v["step"].as_u64().is_some_and(|s| s <= step))
-        };
-        let text = std::fs::read_to_string(&path).unwrap_or_default();
-        let text: String = text.lines().filter(kept).flat_map(|l| [l, "\n"]).collect();
-        // A log that cannot be cut back is only longer.
-        let _ = crate::store::write_atomic(&path, text.as_bytes());
-        let _ = self.log_metrics(&path);
-    }
-
-    fn train_step(&mut self, step: u64, images: u64, l: &StepLosses) {
+    fn train_step(&mut self, _: u64, losses: &[(&'static str, f32)]) {
         if let Some(stage) = &mut self.stage {
-            stage.detail = format!(
-                "kl {:.1} pix {:.0} d {:.0} c {:.0} gd {:.0} gc {:.0} D {:.2} C {:.2} top1 {:.2}/{:.2}",
-                l.loss_kl,
-                l.loss_pixel,
-                l.loss_pair_d,
-                l.loss_pair_c,
-                l.loss_gd,
-                l.loss_gc,
-                l.loss_d,
-                l.loss_c,
-                l.top1_real,
-                l.top1_fake
-            );
-        }
-        if let Some((_, file)) = &mut self.metrics {
-            let seconds = self.stage.as_ref().map_or(0.0, |s| s.began.elapsed().as_secs_f64());
-            let line = serde_json::json!({ "step": step, "images": images, "seconds": seconds, "losses": l });
-            // Metrics are a convenience: a full disk shows itself at the next checkpoint.
-            let _ = writeln!(file, "{line}");
+            stage.detail = detail(losses);
         }
     }
 
     fn stop_requested(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
+
+    fn elapsed(&self) -> Duration {
+        self.began.elapsed()
+    }
+}
+
+/// The losses of a step in a few words: `loss_` and `_pair` are left out of their names.
+fn detail(losses: &[(&'static str, f32)]) -> String {
+    let part = |(name, value): &(&str, f32)| {
+        let digits = usize::from(value.abs() < 100.0) + usize::from(value.abs() < 10.0);
+        format!("{} {value:.digits$}", name.trim_start_matches("loss_").replace("pair_", ""))
+    };
+    losses.iter().map(part).collect::<Vec<_>>().join(" ")
 }

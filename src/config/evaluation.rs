@@ -27,7 +27,8 @@ pub struct EvaluationConfig {
 }
 
 /// Named starting points.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum RecogniserPreset {
     /// 32x32, for tests and the demonstration.

@@ -5,6 +5,7 @@
 
 mod evaluation;
 mod presets;
+mod settings;
 mod validate;
 
 use crate::error::{Error, Result};
@@ -15,6 +16,7 @@ pub use evaluation::{
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+pub use settings::{EvaluationSettings, Settings};
 use std::path::Path;
 
 /// Everything that decides what a run makes.
@@ -36,7 +38,8 @@ pub struct RunConfig {
 }
 
 /// Named starting points.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum Preset {
     /// 32x32, for tests and the demonstration.
@@ -157,7 +160,8 @@ pub struct TrainConfig {
 }
 
 /// Where a synthetic image's z comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum LatentSource {
     /// N(0, I), as in the paper.

@@ -1,8 +1,7 @@
-//! Encoded image to square RGB: decoding with limits, EXIF orientation, antialiased resize.
+//! Encoded image to upright RGB, with limits.
 
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
-use image::{DynamicImage, ImageDecoder, ImageReader, Limits};
+use crate::manifest::ImageSource;
+use image::{DynamicImage, ImageDecoder, ImageReader, Limits, RgbImage};
 use std::io::Cursor;
 
 /// Largest accepted side of a source image, in pixels.
@@ -56,21 +55,18 @@ fn has_end(jpeg: &[u8]) -> bool {
     }
 }
 
-/// The centre square of `image`, resized to `size` x `size` with antialiasing; row-major RGB.
-pub fn square(image: &image::RgbImage, size: usize) -> Result<Vec<u8>, String> {
-    let (w, h) = image.dimensions();
-    if (w as usize, h as usize) == (size, size) {
-        return Ok(image.as_raw().clone());
-    }
-    let side = w.min(h);
-    let source = ImageRef::new(w, h, image.as_raw(), PixelType::U8x3).map_err(|e| e.to_string())?;
-    let mut target = Image::new(size as u32, size as u32, PixelType::U8x3);
-    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::CatmullRom)).crop(
-        f64::from((w - side) / 2),
-        f64::from((h - side) / 2),
-        f64::from(side),
-        f64::from(side),
-    );
-    Resizer::new().resize(&source, &mut target, &options).map_err(|e| e.to_string())?;
-    Ok(target.into_vec())
+/// The upright picture that a row names, at its own size, or what is wrong with it.
+pub fn decode_source(source: &ImageSource) -> std::result::Result<RgbImage, String> {
+    let from_file;
+    let bytes: &[u8] = match source {
+        ImageSource::Bytes(bytes) => bytes,
+        ImageSource::Path(image) => {
+            from_file = image.read(MAX_ALLOC)?;
+            &from_file
+        }
+        ImageSource::Skipped => return Err("image was not read".into()),
+        ImageSource::Bad { reason, .. } => return Err(reason.clone()),
+    };
+    // A decoder that panics on a hostile file is a bad row, not the end of the run.
+    std::panic::catch_unwind(|| decode(bytes)).unwrap_or_else(|_| Err("the image decoder gave up".into()))
 }

@@ -1,74 +1,113 @@
 //! The decoded images of one identity set, in memory as bytes, and the one place where [-1, 1] is defined.
 
 pub mod decode;
+pub mod encode;
+mod view;
 
 use crate::error::{Error, Result};
 use crate::manifest::rejects::Reject;
-use crate::manifest::{DEFAULT_SET, ImageSource, Manifest, Row};
+use crate::manifest::{Manifest, Place, Row};
 use candle_core::{Device, Tensor};
-use image::RgbImage;
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
+pub use view::View;
 
-/// Which rows of a manifest belong to a dataset.
+/// Which rows of a manifest belong to datasets.
 #[derive(Clone, Debug, Default)]
 pub struct Selection {
     /// Only rows of this split.
     pub split: Option<String>,
-    /// Only rows of this identity set.
-    pub identity_set: Option<String>,
+    /// Only rows of these identity sets.
+    pub sets: Option<Vec<String>>,
     /// Also rows without identity, of whatever set: they are rejected, and must not go unseen.
     pub unlabelled: bool,
+    /// Only these row groups, which hold all rows of the sets.
+    pub places: Option<BTreeSet<Place>>,
 }
 
 impl Selection {
     /// True if `row` belongs to it.
     pub fn contains(&self, row: &Row) -> bool {
         let split = self.split.is_none() || self.split == row.split;
-        let set = self.identity_set.as_deref().is_none_or(|s| s == row.set());
+        let set = self.sets.as_ref().is_none_or(|sets| sets.iter().any(|s| s == row.set()));
         split && if row.identity.is_some() { set } else { self.unlabelled }
     }
 }
 
-/// What a manifest holds: images per (identity set, split, identity), without looking at pictures.
-#[derive(Clone, Debug, Default)]
-pub struct Census {
-    /// Number of images by (set, split, identity); no split is the empty string.
-    pub images: BTreeMap<(String, String, String), usize>,
-    /// Number of rows without identity by split.
-    pub unlabelled: BTreeMap<String, usize>,
+/// Images on their way into a dataset.
+#[derive(Default)]
+struct Growing {
+    pixels: Vec<u8>,
+    names: Vec<String>,
+    groups: BTreeMap<String, String>,
 }
 
-impl Census {
-    /// Counts the rows of `manifest`.
-    pub fn take(manifest: &Manifest) -> Result<Self> {
-        let mut census = Self::default();
-        manifest.read(false, |rows| {
-            for row in rows {
-                match row.identity {
-                    None => *census.unlabelled.entry(row.split.unwrap_or_default()).or_default() += 1,
-                    Some(identity) => {
-                        let set = row.identity_set.unwrap_or_else(|| DEFAULT_SET.to_owned());
-                        let key = (set, row.split.unwrap_or_default(), identity);
-                        *census.images.entry(key).or_default() += 1;
-                    }
-                }
+impl Growing {
+    fn complete(self, image_size: usize) -> Result<IdentityDataset> {
+        let identities: Vec<String> = self.names.iter().collect::<BTreeSet<_>>().into_iter().cloned().collect();
+        let number: BTreeMap<&str, u32> = identities.iter().zip(0..).map(|(n, i)| (n.as_str(), i)).collect();
+        let labels = self.names.iter().map(|n| number[n.as_str()]).collect();
+        Ok(IdentityDataset::new(image_size, self.pixels, labels, identities)?.with_groups(self.groups))
+    }
+}
+
+/// Reads the selected images of `manifest` as `view` shows them, in one pass. Hands each to `f` with its row; unusable rows are
+/// returned with reasons. `progress` is told the number of images handled so far; its error ends the reading.
+///
+/// # Errors
+/// A file is damaged; and those of `progress`.
+pub fn for_each_image(
+    manifest: &Manifest,
+    selection: &Selection,
+    view: View,
+    mut progress: impl FnMut(usize) -> Result<()>,
+    mut f: impl FnMut(Row, &[u8]),
+) -> Result<Vec<Reject>> {
+    let (mut rejects, mut handled) = (Vec::new(), 0);
+    manifest.read_places(true, selection.places.as_ref(), |rows| {
+        let rows: Vec<Row> = rows.into_iter().filter(|r| selection.contains(r)).collect();
+        let decoded: Vec<std::result::Result<Vec<u8>, String>> = rows.par_iter().map(|row| view.row(row)).collect();
+        for (row, image) in rows.into_iter().zip(decoded) {
+            match image {
+                Ok(image) => f(row, &image),
+                Err(reason) => rejects.push(Reject {
+                    file: row.file,
+                    row: row.row,
+                    item: row.item,
+                    reason,
+                    path: row.image.path(),
+                }),
             }
-            Ok(())
-        })?;
-        Ok(census)
-    }
+            handled += 1;
+        }
+        progress(handled)
+    })?;
+    Ok(rejects)
+}
 
-    /// Names of the splits, without the empty one.
-    pub fn splits(&self) -> BTreeSet<&str> {
-        self.images.keys().map(|(_, s, _)| s.as_str()).filter(|s| !s.is_empty()).collect()
-    }
-
-    /// Names of the identity sets that have rows in `split`.
-    pub fn sets(&self, split: Option<&str>) -> BTreeSet<String> {
-        let chosen = self.images.keys().filter(|(_, s, _)| split.is_none_or(|want| want == s));
-        chosen.map(|(set, _, _)| set.clone()).collect()
-    }
+/// The selected images of `manifest` as `view` shows them: a dataset for each of `sets`, in their order, read in one pass; and the
+/// rows that are unusable.
+///
+/// # Errors
+/// As [`for_each_image`].
+pub fn load_sets(
+    manifest: &Manifest,
+    selection: &Selection,
+    sets: &[String],
+    view: View,
+    progress: impl FnMut(usize) -> Result<()>,
+) -> Result<(Vec<IdentityDataset>, Vec<Reject>)> {
+    let mut growing: BTreeMap<&str, Growing> = sets.iter().map(|s| (s.as_str(), Growing::default())).collect();
+    let rejects = for_each_image(manifest, selection, view, progress, |row, image| {
+        let (Some(set), Some(identity)) = (growing.get_mut(row.set()), row.identity) else { return };
+        set.pixels.extend_from_slice(image);
+        if let Some(group) = row.group {
+            set.groups.entry(identity.clone()).or_insert(group);
+        }
+        set.names.push(identity);
+    })?;
+    let datasets = sets.iter().map(|s| growing.remove(s.as_str()).unwrap_or_default().complete(view.size()));
+    Ok((datasets.collect::<Result<_>>()?, rejects))
 }
 
 /// Labelled square images of one identity set.
@@ -84,51 +123,6 @@ pub struct IdentityDataset {
 }
 
 impl IdentityDataset {
-    /// Decodes the selected images of `manifest` to `image_size`; unusable rows are returned with reasons.
-    ///
-    /// `progress` is told the number of rows handled so far; its error ends the reading.
-    pub fn load(
-        manifest: &Manifest,
-        selection: &Selection,
-        image_size: usize,
-        mut progress: impl FnMut(usize) -> Result<()>,
-    ) -> Result<(Self, Vec<Reject>)> {
-        let mut pixels = Vec::new();
-        let mut names: Vec<String> = Vec::new();
-        let mut groups = BTreeMap::new();
-        let mut rejects = Vec::new();
-        let mut handled = 0;
-        manifest.read(true, |rows| {
-            let rows: Vec<Row> = rows.into_iter().filter(|r| selection.contains(r)).collect();
-            let decoded: Vec<std::result::Result<Vec<u8>, String>> =
-                rows.par_iter().map(|row| decode_row(row, image_size)).collect();
-            for (row, image) in rows.into_iter().zip(decoded) {
-                match (image, row.identity) {
-                    (Ok(image), Some(identity)) => {
-                        pixels.extend_from_slice(&image);
-                        if let Some(group) = row.group {
-                            groups.entry(identity.clone()).or_insert(group);
-                        }
-                        names.push(identity);
-                    }
-                    (image, _) => rejects.push(Reject {
-                        file: row.file,
-                        row: row.row,
-                        item: row.item,
-                        reason: image.err().unwrap_or_default(),
-                        path: row.image.path(),
-                    }),
-                }
-                handled += 1;
-            }
-            progress(handled)
-        })?;
-        let identities: Vec<String> = names.iter().collect::<BTreeSet<_>>().into_iter().cloned().collect();
-        let number: BTreeMap<&str, u32> = identities.iter().zip(0..).map(|(n, i)| (n.as_str(), i)).collect();
-        let labels = names.iter().map(|n| number[n.as_str()]).collect();
-        Ok((Self::new(image_size, pixels, labels, identities)?.with_groups(groups), rejects))
-    }
-
     /// A dataset from parts: `pixels` is `[N, S, S, 3]`, `labels` index `identities`.
     pub fn new(image_size: usize, pixels: Vec<u8>, labels: Vec<u32>, identities: Vec<String>) -> Result<Self> {
         if pixels.len() != labels.len() * image_size * image_size * 3
@@ -235,30 +229,6 @@ pub fn to_signed(byte: u8) -> f32 {
 /// [-1, 1] to the nearest byte.
 pub fn to_byte(value: f32) -> u8 {
     ((value + 1.0) * 127.5).round().clamp(0.0, 255.0) as u8
-}
-
-/// Pixels of a row, or why it has none.
-pub(crate) fn decode_row(row: &Row, image_size: usize) -> std::result::Result<Vec<u8>, String> {
-    if row.identity.is_none() {
-        return Err("identity is null or empty".into());
-    }
-    decode::square(&decode_source(&row.image)?, image_size)
-}
-
-/// The upright picture that a row names, at its own size, or what is wrong with it.
-pub fn decode_source(source: &ImageSource) -> std::result::Result<RgbImage, String> {
-    let from_file;
-    let bytes: &[u8] = match source {
-        ImageSource::Bytes(bytes) => bytes,
-        ImageSource::Path(image) => {
-            from_file = image.read(decode::MAX_ALLOC)?;
-            &from_file
-        }
-        ImageSource::Skipped => return Err("image was not read".into()),
-        ImageSource::Bad { reason, .. } => return Err(reason.clone()),
-    };
-    // A decoder that panics on a hostile file is a bad row, not the end of the run.
-    std::panic::catch_unwind(|| decode::decode(bytes)).unwrap_or_else(|_| Err("the image decoder gave up".into()))
 }
 
 #[cfg(test)]

@@ -1,22 +1,22 @@
 //! The comparison: recognisers trained with the same recipe and seeds on real images alone and with synthetic ones.
 
-use super::pairs::PairSet;
-use super::recogniser::training::{CurvePoint, training_key};
-use super::recogniser::{Curriculum, Embeddings, Phase, Recogniser, Source, Trained, Training, fit};
-use super::verification::{PROTOCOL, Verification, identify, verify};
+use super::verification::{PROTOCOL, Verification, identify, test_pairs};
 use crate::config::EvaluationConfig;
 use crate::dataset::IdentityDataset;
 use crate::error::{Error, Result};
+use crate::formats::pairs::PairSet;
 use crate::progress::Progress;
+use crate::recogniser::training::{CurvePoint, training_key};
+use crate::recogniser::{Curriculum, Ingredient, Phase, Recogniser, Trained, Training, class_means, train};
 use crate::store;
 use candle_core::Device;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 /// What a recogniser is trained on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum Arm {
     /// Real images, not augmented.
@@ -143,8 +143,6 @@ pub struct Comparison<'a> {
     pub folder: PathBuf,
     /// Where to compute.
     pub device: &'a Device,
-    /// Time since some moment: the library reads no clock of its own.
-    pub clock: &'a dyn Fn() -> Duration,
 }
 
 impl Comparison<'_> {
@@ -173,7 +171,7 @@ impl Comparison<'_> {
         let apart = c.own_labels && m.existing.is_some() && arm != Arm::New;
         let own = if apart { (known..2 * known).collect() } else { same.clone() };
         let first_new = if apart { 2 * known } else { known };
-        let source = |images: &'b IdentityDataset, classes: &[u32], share: f64| Source {
+        let source = |images: &'b IdentityDataset, classes: &[u32], share: f64| Ingredient {
             images,
             classes: classes.to_vec(),
             share,
@@ -187,7 +185,7 @@ impl Comparison<'_> {
                 source(n, &classes, share)
             })
         };
-        let mixed = |others: Vec<Source<'b>>| {
+        let mixed = |others: Vec<Ingredient<'b>>| {
             let share = 1.0 - others.iter().map(|o| o.share).sum::<f64>();
             vec![Phase { steps, sources: std::iter::once(real(share)).chain(others).collect() }]
         };
@@ -204,7 +202,7 @@ impl Comparison<'_> {
                 let first = ((steps as f64 * c.pretrain_share).round() as u64).clamp(1, steps);
                 let both = m.existing.is_some() && m.new.is_some();
                 let (old_share, new_share) = if both { (1.0 - of_new, of_new) } else { (1.0, 1.0) };
-                let synthetic: Vec<Source> = [existing(old_share), new(new_share)].into_iter().flatten().collect();
+                let synthetic: Vec<Ingredient> = [existing(old_share), new(new_share)].into_iter().flatten().collect();
                 if synthetic.is_empty() {
                     return Err(absent());
                 }
@@ -237,8 +235,8 @@ impl Comparison<'_> {
         let path = self.path(arm, seed, "safetensors");
         let recipe = &self.config.recipe;
         progress.start(&format!("{} {seed}", arm.name()), recipe.steps * recipe.batch_size as u64, "images");
-        let training = Training { curriculum, config: self.config, seed, path: &path, clock: self.clock };
-        let trained = fit(&training, self.device, progress)?;
+        let training = Training { curriculum, config: self.config, seed, path: &path };
+        let trained = train(&training, self.device, progress)?;
         progress.finish();
         Ok(trained)
     }
@@ -253,7 +251,7 @@ impl Comparison<'_> {
             return Ok(run);
         }
         let Trained { recogniser, curve, seconds } = self.train(arm, seed, curriculum, progress)?;
-        let verification = verify(&recogniser.embed(&m.test.images)?, &m.test.pairs);
+        let verification = test_pairs(&recogniser.embed(&m.test.images)?, &m.test.pairs);
         let ranks = match &m.held_out {
             Some(held_out) => {
                 let gallery = class_means(&recogniser.embed(&m.real)?, &m.real);
@@ -278,11 +276,4 @@ impl Comparison<'_> {
 fn stored(path: &Path, key: &str) -> Option<Run> {
     let run: Run = serde_json::from_value(store::read_sealed(path).ok()??).ok()?;
     (run.key == key).then_some(run)
-}
-
-/// Mean embedding of each identity, of length 1.
-pub fn class_means(embeddings: &Embeddings, images: &IdentityDataset) -> Embeddings {
-    let mut rows = vec![Vec::new(); images.identities().len()];
-    images.labels().iter().enumerate().for_each(|(i, label)| rows[*label as usize].push(i));
-    Embeddings { size: embeddings.size, values: rows.into_iter().flat_map(|r| embeddings.mean(r)).collect() }
 }

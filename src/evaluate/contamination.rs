@@ -1,13 +1,13 @@
 //! What must be ruled out before a gain means anything: test persons or test images among the training images.
 
-use super::comparison::{Material, class_means};
-use super::copies;
+use super::comparison::Material;
 use super::figures::{nearest_of, present, quantile};
 use super::quality::NATURAL;
-use super::recogniser::{Embeddings, Recogniser};
 use crate::dataset::IdentityDataset;
 use crate::error::Result;
 use crate::progress::Progress;
+use crate::recogniser::copies;
+use crate::recogniser::{Embeddings, Recogniser, class_means};
 use rayon::prelude::*;
 use std::collections::BTreeSet;
 

@@ -3,8 +3,8 @@
 //! Features here are a recogniser's embeddings, not Inception's, so figures compare with each other only within one
 //! evaluation. The formulas are those of the papers and agree with the reference implementations (tests/goldens).
 
-use super::recogniser::Embeddings;
 use crate::ops::dot_products;
+use crate::recogniser::Embeddings;
 use nalgebra::{DMatrix, DVector};
 use serde::Serialize;
 

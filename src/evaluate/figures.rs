@@ -1,10 +1,9 @@
 //! The figures of embedded images: similarity to identities, score, uniqueness, diversity, equal error.
 
-use super::comparison::class_means;
-use super::copies;
-use super::recogniser::{Embeddings, dot};
 use crate::dataset::IdentityDataset;
 use crate::ops::dot_products;
+use crate::recogniser::copies;
+use crate::recogniser::{Embeddings, class_means, dot};
 
 /// Images of an identity that its diversity is measured on, at most.
 const DIVERSITY_IMAGES: usize = 20;

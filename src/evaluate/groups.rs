@@ -2,8 +2,8 @@
 
 use super::comparison::{Arm, Run};
 use super::gain::{Gain, differences, paired};
-use super::pairs::PairSet;
 use super::statistics::{Summary, summary};
+use crate::formats::pairs::PairSet;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -79,7 +79,7 @@ mod tests {
         let test = PairSet::draw("test", images, 100).unwrap();
         // Decides every pair right, or those of one person wrong where the first image is below `wrong`.
         let run = |arm: Arm, seed: u64, wrong: usize| {
-            let distance = |p: &crate::evaluate::verification::Pair| match (p.is_same, p.left < wrong) {
+            let distance = |p: &crate::formats::pairs::Pair| match (p.is_same, p.left < wrong) {
                 (true, true) => 3.5,
                 (true, false) => 0.5,
                 _ => 3.0,

@@ -3,11 +3,12 @@
 //! The attack scores a real image by its most similar synthetic one (aligned pixels, cropped and mirrored as for copies); training images
 //! are its members, held-out images of the same identities are not.
 
-use super::copies;
-use super::verification::{FOLDS, Pair, judge};
+use super::verification::judge;
 use crate::dataset::IdentityDataset;
 use crate::error::Result;
+use crate::formats::pairs::{FOLDS, Pair};
 use crate::progress::Progress;
+use crate::recogniser::copies;
 use serde::Serialize;
 
 /// How well the attack does.

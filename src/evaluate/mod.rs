@@ -3,22 +3,18 @@
 
 pub mod comparison;
 pub mod contamination;
-pub mod copies;
 pub mod distribution;
 mod figures;
 pub mod gain;
 pub mod groups;
-pub mod judge;
 pub mod membership;
-pub mod pairs;
 pub mod quality;
-pub mod recogniser;
 pub mod statistics;
 pub mod verification;
 
-use crate::dataset::{IdentityDataset, decode};
+use crate::dataset::{IdentityDataset, View};
 use crate::error::{Error, Result};
-use crate::sink::read;
+use crate::formats::Written;
 use rayon::prelude::*;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -41,18 +37,16 @@ impl Synthetic {
     /// The dataset is damaged, or has no such image.
     pub fn read(dataset: &Path, real: &IdentityDataset) -> Result<Self> {
         let (mut existing, mut new, mut foreign) = (Vec::new(), Vec::new(), BTreeSet::new());
-        for shard in read::shards(dataset)? {
-            read::records(&shard, |r| {
-                let sources: Vec<(String, f32)> = serde_json::from_str(&r.label_mix).unwrap_or_default();
-                let unknown = |name: &String| real.identities().binary_search(name).is_err();
-                foreign.extend(sources.iter().map(|(name, _)| name).filter(|n| unknown(n)).cloned());
-                if r.synthetic && !sources.is_empty() && !sources.iter().any(|(name, _)| unknown(name)) {
-                    let kind = if sources.len() == 1 { &mut existing } else { &mut new };
-                    kind.push((r.identity, r.image));
-                }
-                Ok(())
-            })?;
-        }
+        Written::open(dataset)?.read_all(|r| {
+            let sources: Vec<(String, f32)> = serde_json::from_str(&r.label_mix).unwrap_or_default();
+            let unknown = |name: &String| real.identities().binary_search(name).is_err();
+            foreign.extend(sources.iter().map(|(name, _)| name).filter(|n| unknown(n)).cloned());
+            if r.synthetic && !sources.is_empty() && !sources.iter().any(|(name, _)| unknown(name)) {
+                let kind = if sources.len() == 1 { &mut existing } else { &mut new };
+                kind.push((r.identity, r.image));
+            }
+            Ok(())
+        })?;
         if existing.is_empty() && new.is_empty() {
             return Err(Error::Manifest(format!(
                 "{}: holds no synthetic image of the manifest's identities",
@@ -77,8 +71,12 @@ fn decoded(
     dataset: &Path,
 ) -> Result<IdentityDataset> {
     let failed = |e: String| Error::Manifest(format!("{}: {e}", dataset.display()));
-    let square = |(_, bytes): &(String, Vec<u8>)| decode::square(&decode::decode(bytes)?, size);
-    let pixels = images.par_iter().map(square).collect::<std::result::Result<Vec<_>, String>>().map_err(failed)?;
+    let view = View::new(size);
+    let pixels = images
+        .par_iter()
+        .map(|(_, bytes)| view.encoded(bytes))
+        .collect::<std::result::Result<Vec<_>, String>>()
+        .map_err(failed)?;
     let label = |(name, _): &(String, Vec<u8>)| {
         let at = identities.binary_search(name).map_err(|_| failed(format!("`{name}` is not what its label_mix says")));
         Ok(at? as u32)

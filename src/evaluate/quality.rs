@@ -4,18 +4,18 @@
 //! Held-out images are cut in two: one half is the reference (of distances, and for the thresholds), the other the level.
 
 use super::comparison::Material;
-use super::copies;
 use super::distribution::{Distances, NEIGHBOURS, distances};
 use super::figures::{
     diversity, equal_error, nearest_cosines, present, quantile, score, similarity_to_others, top, uniqueness,
 };
-use super::judge::Judge;
 use super::membership::{self, Membership};
-use super::recogniser::{Embeddings, Recogniser, dot};
 use crate::config::EvaluationConfig;
 use crate::dataset::IdentityDataset;
 use crate::error::Result;
 use crate::progress::Progress;
+use crate::recogniser::copies;
+use crate::recogniser::judge::Judge;
+use crate::recogniser::{Embeddings, Recogniser, dot};
 use serde::Serialize;
 
 /// Images of a kind that are looked at, about: as many of each identity as possible, two at least.

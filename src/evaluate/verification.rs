@@ -1,30 +1,16 @@
 //! Verification: are two images of the same person? Accuracy by ten folds as insightface evaluates LFW, and what the ROC
 //! curve says.
 
-use super::recogniser::Embeddings;
+use crate::formats::pairs::{FOLDS, Pair};
+use crate::recogniser::{Embeddings, dot};
 use serde::{Deserialize, Serialize};
 
 /// Name of the protocol, which every result carries.
 pub const PROTOCOL: &str = "lfw-10fold-flip";
-/// Folds of the protocol.
-pub const FOLDS: usize = 10;
 /// Candidate thresholds: squared distances 0, 0.01 .. 3.99.
 const THRESHOLDS: usize = 400;
 /// Points of a stored ROC curve, at most.
 const ROC_POINTS: usize = 200;
-
-/// Two images and whether they show the same person.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pair {
-    /// Index of an image.
-    pub left: usize,
-    /// Index of the other.
-    pub right: usize,
-    /// True for two images of one person.
-    pub is_same: bool,
-    /// Fold, 0..10.
-    pub fold: usize,
-}
 
 /// Figures of one recogniser on one list of pairs. All are fractions.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -57,7 +43,7 @@ fn squared_l2(a: &[f32], b: &[f32]) -> f64 {
 }
 
 /// Verifies `pairs` of images with `embeddings`.
-pub fn verify(embeddings: &Embeddings, pairs: &[Pair]) -> Verification {
+pub fn test_pairs(embeddings: &Embeddings, pairs: &[Pair]) -> Verification {
     let distance = |p: &Pair| squared_l2(embeddings.row(p.left), embeddings.row(p.right));
     let distances: Vec<f64> = pairs.iter().map(distance).collect();
     judge(&distances, pairs)
@@ -159,7 +145,7 @@ fn thinned(curve: &[(f64, f64)]) -> Vec<(f64, f64)> {
 pub fn identify(gallery: &Embeddings, probes: &Embeddings, labels: &[u32], ks: &[usize]) -> Vec<f64> {
     let mut hits = vec![0usize; ks.len()];
     for (i, label) in labels.iter().enumerate() {
-        let similarity = |j: usize| super::recogniser::dot(probes.row(i), gallery.row(j));
+        let similarity = |j: usize| dot(probes.row(i), gallery.row(j));
         let own = similarity(*label as usize);
         let better = (0..gallery.len()).filter(|j| *j != *label as usize && similarity(*j) >= own).count();
         ks.iter().zip(&mut hits).filter(|(k, _)| better < **k).for_each(|(_, h)| *h += 1);

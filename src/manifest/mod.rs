@@ -3,20 +3,24 @@
 //! [`Manifest::open`] finds the files and checks their columns; [`Manifest::read`] streams rows, row group by row
 //! group, without decoding a picture.
 
+mod census;
 pub mod policy;
 mod read;
 pub mod rejects;
 mod root;
 pub mod schema;
 
+pub use census::Census;
 pub use policy::Policy;
-pub use read::{ImageSource, Row};
+pub use read::{ImageSource, Place, Row};
 pub use root::{LocalImage, Root};
 pub use schema::{Columns, DEFAULT_SET};
 
 use crate::error::{Error, Result};
+use crate::store::file_hash;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::file::metadata::RowGroupMetaData;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -105,8 +109,8 @@ impl Manifest {
     /// The images of the first rows, at most `n` of them.
     pub fn first_images(&self, n: usize) -> Result<Vec<ImageSource>> {
         let mut out = Vec::new();
-        for part in &self.parts {
-            read::read_part(part, &self.root, true, &mut |rows| {
+        for part in self.parts.iter().enumerate() {
+            read::read_part(part, &self.root, true, None, &mut |rows| {
                 out.extend(rows.into_iter().take(n - out.len()).map(|row| row.image));
                 Ok(if out.len() < n { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
             })?;
@@ -118,20 +122,28 @@ impl Manifest {
     }
 
     /// Calls `f` with batches of rows in file order; image bytes are read only if `images`.
-    pub fn read(&self, images: bool, mut f: impl FnMut(Vec<Row>) -> Result<()>) -> Result<()> {
-        for part in &self.parts {
-            read::read_part(part, &self.root, images, &mut |rows| f(rows).map(ControlFlow::Continue))?;
+    ///
+    /// # Errors
+    /// A file is damaged; and those of `f`.
+    pub fn read(&self, images: bool, f: impl FnMut(Vec<Row>) -> Result<()>) -> Result<()> {
+        self.read_places(images, None, f)
+    }
+
+    /// [`Manifest::read`] of those row groups alone that `places` holds.
+    ///
+    /// # Errors
+    /// As [`Manifest::read`].
+    pub fn read_places(
+        &self,
+        images: bool,
+        places: Option<&BTreeSet<Place>>,
+        mut f: impl FnMut(Vec<Row>) -> Result<()>,
+    ) -> Result<()> {
+        for part in self.parts.iter().enumerate() {
+            read::read_part(part, &self.root, images, places, &mut |rows| f(rows).map(ControlFlow::Continue))?;
         }
         Ok(())
     }
-}
-
-/// blake3 of a file's bytes.
-pub(crate) fn file_hash(path: &Path) -> Result<blake3::Hash> {
-    let mut hasher = blake3::Hasher::new();
-    let file = File::open(path).map_err(|e| Error::io(path, e))?;
-    hasher.update_reader(file).map_err(|e| Error::io(path, e))?;
-    Ok(hasher.finalize())
 }
 
 /// Values of a column that a byte of a file may stand for, and bytes of memory: pictures and their paths do not compress so well.

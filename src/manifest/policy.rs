@@ -4,32 +4,32 @@ use super::schema::{Field, text_field};
 use crate::error::{Error, Result};
 use arrow::datatypes::Schema;
 use chrono::{NaiveDate, NaiveDateTime};
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::path::Path;
 
 /// Columns that a policy reads: whether the subject agreed, to what (names separated by `;`), and until which day.
 pub const COLUMNS: [&str; 3] = ["consent", "purpose", "expires"];
 
 /// What a run is for, and when.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Policy {
     /// The purpose that rows must name.
     pub purpose: String,
     /// The day on which rows must not have expired.
-    #[serde(serialize_with = "as_text")]
+    #[serde(serialize_with = "as_text", deserialize_with = "from_text")]
     pub as_of: NaiveDate,
 }
 
 impl Policy {
     /// A policy for `purpose` on the day `as_of`.
-    pub fn new(purpose: &str, as_of: &str) -> Result<Self> {
-        match day(as_of) {
-            Some(day) if !purpose.is_empty() && !purpose.contains(';') => {
-                Ok(Self { purpose: purpose.to_owned(), as_of: day })
-            }
-            Some(_) => Err(Error::Usage("--purpose must name one purpose, without `;`".into())),
-            None => Err(Error::Usage(format!("--as-of {as_of}: expected YYYY-MM-DD"))),
+    ///
+    /// # Errors
+    /// `purpose` is no single name.
+    pub fn new(purpose: &str, as_of: NaiveDate) -> Result<Self> {
+        if purpose.is_empty() || purpose.contains(';') {
+            return Err(Error::Usage("option `purpose` must name one purpose, without `;`".into()));
         }
+        Ok(Self { purpose: purpose.to_owned(), as_of })
     }
 
     /// Whether a row with these values of [`COLUMNS`] may be used; a missing value never permits.
@@ -45,7 +45,10 @@ impl Policy {
         let field = |name: &str| {
             text_field(path, schema, name, folders)?.ok_or_else(|| {
                 let columns = COLUMNS.join(", ");
-                Error::Manifest(format!("{}: column `{name}` is missing; --purpose needs {columns}", path.display()))
+                Error::Manifest(format!(
+                    "{}: column `{name}` is missing; option `purpose` needs {columns}",
+                    path.display()
+                ))
             })
         };
         let [consent, purpose, expires] = COLUMNS;
@@ -66,6 +69,11 @@ fn as_text<S: Serializer>(day: &NaiveDate, to: S) -> std::result::Result<S::Ok, 
     to.collect_str(day)
 }
 
+fn from_text<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<NaiveDate, D::Error> {
+    let text = String::deserialize(from)?;
+    day(&text).ok_or_else(|| serde::de::Error::custom("expected YYYY-MM-DD"))
+}
+
 /// The day of a date or time in the notation of ISO 8601.
 fn day(text: &str) -> Option<NaiveDate> {
     let time = |form: &str| NaiveDateTime::parse_from_str(text, form).ok().map(|t| t.date());
@@ -79,7 +87,8 @@ mod tests {
 
     #[test]
     fn only_what_is_agreed_named_and_not_expired_is_permitted() {
-        let policy = Policy::new("training", "2026-11-24").unwrap();
+        let today = day("2026-11-24").unwrap();
+        let policy = Policy::new("training", today).unwrap();
         let permits = |c, p, e| policy.permits([c, p, e]);
         assert!(permits(Some("true"), Some("training"), Some("2026-11-24")));
         assert!(permits(Some("Yes"), Some("research; training"), Some("9999-12-31T00:00:00")));
@@ -100,6 +109,6 @@ mod tests {
         ] {
             assert!(!permits(c, p, e), "{c:?} {p:?} {e:?}");
         }
-        assert!(Policy::new("a;b", "2026-11-24").is_err() && Policy::new("a", "today").is_err());
+        assert!(Policy::new("a;b", today).is_err() && Policy::new("", today).is_err());
     }
 }

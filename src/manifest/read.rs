@@ -10,6 +10,7 @@ use arrow::compute::cast;
 use arrow::datatypes::DataType;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::ops::ControlFlow;
 
@@ -64,11 +65,16 @@ impl ImageSource {
     }
 }
 
+/// Number of a file of a manifest, and of a row group in it.
+pub type Place = (usize, usize);
+
 /// One labelled image of a manifest.
 #[derive(Clone, Debug)]
 pub struct Row {
     /// Path of the Parquet file.
     pub file: String,
+    /// Number of that file, and of the row group in it.
+    pub place: Place,
     /// Row in that file, from 0.
     pub row: usize,
     /// Position in the row's list of images, 0 without a list.
@@ -94,12 +100,13 @@ impl Row {
     }
 }
 
-/// Reads `part` and hands over its rows in order until `f` breaks. Rows that its terms do not permit are left out here, so that nothing
-/// else sees them.
+/// Reads those row groups of `part` that `wanted` holds, all of them without, and hands over their rows in order until `f` breaks. Rows
+/// that its terms do not permit are left out here, so that nothing else sees them.
 pub(super) fn read_part(
-    part: &Part,
+    (number, part): (usize, &Part),
     root: &Root,
     images: bool,
+    places: Option<&BTreeSet<Place>>,
     f: &mut impl FnMut(Vec<Row>) -> Result<ControlFlow<()>>,
 ) -> Result<()> {
     let layout = &part.layout;
@@ -119,15 +126,32 @@ pub(super) fn read_part(
     }
     wanted.sort_unstable();
     wanted.dedup();
+    let groups = part.metadata.metadata().row_groups();
+    let chosen: Vec<usize> = (0..groups.len()).filter(|g| places.is_none_or(|p| p.contains(&(number, *g)))).collect();
+    if chosen.is_empty() {
+        return Ok(());
+    }
+    let rows_of = |g: usize| groups[g].num_rows().max(0) as usize;
+    let starts: Vec<usize> = (0..groups.len())
+        .scan(0, |next, g| {
+            *next += rows_of(g);
+            Some(*next - rows_of(g))
+        })
+        .collect();
+    let mut numbers = chosen.iter().flat_map(|g| (starts[*g]..starts[*g] + rows_of(*g)).map(move |row| (*g, row)));
     let damaged =
         |e: &dyn std::fmt::Display| Error::Manifest(format!("{}: damaged Parquet data: {e}", part.path.display()));
     let mut reader = guarded(&part.path, || {
         let file = File::open(&part.path).map_err(|e| Error::io(&part.path, e))?;
         let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, part.metadata.clone());
         let mask = ProjectionMask::roots(builder.parquet_schema(), wanted.iter().copied());
-        builder.with_projection(mask).with_batch_size(batch_rows(part, &wanted)).build().map_err(|e| damaged(&e))
+        builder
+            .with_projection(mask)
+            .with_row_groups(chosen.clone())
+            .with_batch_size(batch_rows(part, &wanted))
+            .build()
+            .map_err(|e| damaged(&e))
     })?;
-    let mut first_row = 0;
     loop {
         let rows = guarded(&part.path, || {
             let Some(batch) = reader.next() else { return Ok(None) };
@@ -152,7 +176,12 @@ pub(super) fn read_part(
             };
             let pictures = column(layout.image).filter(|_| read_images);
             let mut rows = Vec::new();
-            for r in (0..batch.num_rows()).filter(|r| permitted[*r]) {
+            for r in 0..batch.num_rows() {
+                // A damaged file may hold more rows than its footer says.
+                let (row_group, row) = numbers.next().ok_or_else(|| damaged(&"more rows than its footer says"))?;
+                if !permitted[r] {
+                    continue;
+                }
                 let sources = match &pictures {
                     Some(array) => {
                         row_images(array, r, layout.list, layout.kind, root, images).map_err(|e| damaged(&e))?
@@ -162,7 +191,8 @@ pub(super) fn read_part(
                 for (item, image) in sources.into_iter().enumerate() {
                     rows.push(Row {
                         file: part.path.display().to_string(),
-                        row: first_row + r,
+                        place: (number, row_group),
+                        row,
                         item,
                         identity: identity[r].clone().filter(|v| !v.is_empty()),
                         identity_set: set[r].clone(),
@@ -173,12 +203,11 @@ pub(super) fn read_part(
                     });
                 }
             }
-            Ok(Some((rows, batch.num_rows())))
+            Ok(Some(rows))
         })?;
         match rows {
             None => return Ok(()),
-            Some((rows, read)) => {
-                first_row += read;
+            Some(rows) => {
                 if f(rows)?.is_break() {
                     return Ok(());
                 }

@@ -1,10 +1,10 @@
 //! C: the identity of an image.
 
-use super::layers::{BatchNorm, Bias, Linear, Mode};
-use super::params::Params;
 use super::trunk::Trunk;
 use crate::config::RunConfig;
 use crate::error::Result;
+use crate::nn::layers::{BatchNorm, Bias, Linear, Mode};
+use crate::nn::params::Params;
 use crate::ops::{Activation, Value};
 
 /// C(x): a convolutional trunk, hidden fully connected layers, and one logit a label.

@@ -1,10 +1,10 @@
 //! D: tells real images from synthetic ones; not conditioned on the label.
 
-use super::layers::{Bias, Linear, Mode};
-use super::params::Params;
 use super::trunk::Trunk;
 use crate::config::RunConfig;
 use crate::error::Result;
+use crate::nn::layers::{Bias, Linear, Mode};
+use crate::nn::params::Params;
 use crate::ops::{Activation, Value};
 
 /// D(x), DCGAN's.

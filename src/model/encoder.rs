@@ -1,10 +1,10 @@
 //! E: the posterior of the latent attributes of an image, given its label.
 
-use super::layers::{Bias, Labels, Linear, Mode, WEIGHT_STD};
-use super::params::{Init, Params};
 use super::trunk::Trunk;
 use crate::config::RunConfig;
 use crate::error::Result;
+use crate::nn::layers::{Bias, Labels, Linear, Mode, WEIGHT_STD};
+use crate::nn::params::{Init, Params};
 use crate::ops::{Activation, Value, apply};
 use candle_core::Var;
 

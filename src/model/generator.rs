@@ -1,9 +1,9 @@
 //! G: an image from latent attributes and a label.
 
-use super::layers::{BatchNorm, Bias, Labels, Linear, Mode, WEIGHT_STD, conv_weight};
-use super::params::{Init, Params};
 use crate::config::{RunConfig, Upsample};
 use crate::error::Result;
+use crate::nn::layers::{BatchNorm, Bias, Labels, Linear, Mode, WEIGHT_STD, conv_weight};
+use crate::nn::params::{Init, Params};
 use crate::ops::{self, Activation, Value};
 use candle_core::Var;
 

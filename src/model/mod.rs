@@ -6,74 +6,18 @@ pub mod classifier;
 pub mod discriminator;
 pub mod encoder;
 pub mod generator;
-pub mod layers;
 pub mod loss;
-pub mod params;
 pub mod trunk;
 
 use crate::config::RunConfig;
-use crate::error::{Error, Result};
-use crate::seeds::Seeds;
+use crate::error::Result;
+use crate::nn::{Network, Weights, build};
 use candle_core::{Device, Tensor};
 use classifier::Classifier;
 use discriminator::Discriminator;
 use encoder::Encoder;
 use generator::Generator;
-pub use layers::{Labels, Mode};
-use params::{Param, Params};
 use std::collections::BTreeMap;
-
-/// A network with its named parameters.
-pub struct Network<N> {
-    /// Forward functions.
-    pub net: N,
-    /// Parameters in the order of their names.
-    pub params: BTreeMap<String, Param>,
-}
-
-impl<N> Network<N> {
-    /// Copies every parameter under `prefix.` into `out`.
-    pub fn export(&self, prefix: &str, out: &mut BTreeMap<String, Tensor>) {
-        for (name, p) in &self.params {
-            out.insert(format!("{prefix}.{name}"), p.var.as_tensor().clone());
-        }
-    }
-}
-
-/// Where a network's parameters come from.
-pub enum Weights<'a> {
-    /// Drawn from seeded streams.
-    Fresh(&'a Seeds),
-    /// Taken out of a map of tensors named `prefix.name`.
-    Loaded(&'a mut BTreeMap<String, Tensor>),
-}
-
-/// Builds one network from `weights` under `prefix`.
-pub(crate) fn build<N>(
-    prefix: &str,
-    weights: &mut Weights,
-    device: &Device,
-    new: impl FnOnce(&mut Params) -> Result<N>,
-) -> Result<Network<N>> {
-    let mut params = match weights {
-        Weights::Fresh(seeds) => Params::fresh(seeds, prefix, device),
-        Weights::Loaded(tensors) => {
-            let dotted = format!("{prefix}.");
-            let names: Vec<String> = tensors.keys().filter(|k| k.starts_with(&dotted)).cloned().collect();
-            let own = names
-                .into_iter()
-                .filter_map(|k| tensors.remove(&k).map(|t| (k[dotted.len()..].to_owned(), t)))
-                .collect();
-            Params::loaded(own, device)
-        }
-    };
-    let net = new(&mut params)?;
-    let params = params.finish().map_err(|e| match e {
-        Error::Model(m) => Error::Model(format!("{prefix}: {m}")),
-        e => e,
-    })?;
-    Ok(Network { net, params })
-}
 
 /// E, G, D and C.
 pub struct CvaeGan {

@@ -1,9 +1,9 @@
 //! The convolutional parts of E, D and C: stacks that reduce an image to a feature vector.
 
-use super::layers::{Bias, ConvNorm, Mode, conv_weight};
-use super::params::Params;
 use crate::config::Trunk as TrunkConfig;
 use crate::error::Result;
+use crate::nn::layers::{Bias, ConvNorm, Mode, conv_weight};
+use crate::nn::params::Params;
 use crate::ops::{self, Activation, Value};
 use candle_core::Var;
 

@@ -3,7 +3,7 @@
 //!
 //! Every image tensor in this crate is channels-last, `[B, H, W, C]`: a patch then is a few straight runs of values, and a
 //! normalisation runs over contiguous channels. On a CPU the functions here
-//! run our kernels; on any other device, or with `AUGMENT_OPS=reference`, the same functions compose candle's own
+//! run our kernels; on any other device, or where [`engine::choose`] says so, the same functions compose candle's own
 //! operations, which is also what the kernels are tested against.
 //!
 //! Results do not depend on the number of threads: work is cut into fixed pieces and sums are taken in a fixed order.
@@ -18,6 +18,7 @@ mod buffer;
 pub mod conv;
 pub mod depthwise;
 mod direct;
+pub mod engine;
 pub mod norm;
 pub mod pool;
 pub mod prelu;
@@ -30,7 +31,6 @@ pub mod upsample;
 use serde::{Deserialize, Serialize};
 
 use candle_core::{CpuStorage, Device, Layout, Result, Storage, Tensor};
-use std::sync::OnceLock;
 
 /// How the operands of products are held; sums and everything else are f32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,7 +59,6 @@ impl Precision {
 }
 
 pub use bias::bias_act;
-pub use buffer::keep_memory;
 pub use conv::{conv_transpose2d, conv2d};
 pub use depthwise::depthwise_conv2d;
 pub use direct::dot_products;
@@ -71,9 +70,7 @@ pub use upsample::upsample_conv2d;
 
 /// True where our kernels serve `t`; false where candle's own operations do.
 fn use_kernels(t: &Tensor) -> bool {
-    static REFERENCE: OnceLock<bool> = OnceLock::new();
-    let reference = *REFERENCE.get_or_init(|| std::env::var("AUGMENT_OPS").is_ok_and(|v| v == "reference"));
-    !reference && t.device().is_cpu() && t.dtype() == candle_core::DType::F32
+    !engine::reference() && t.device().is_cpu() && t.dtype() == candle_core::DType::F32
 }
 
 /// The contiguous f32 values of a CPU storage under `layout`.

@@ -1,13 +1,13 @@
 //! The instruction set that the kernels run on: chosen once, by what the processor has.
 //!
-//! `AUGMENT_SIMD=avx512|avx2|portable` forces a path, for tests; `amx` and `avx512bf16` round the operands of all products of
+//! [`engine::choose`] forces a path, for tests; `amx` and `avx512bf16` round the operands of all products of
 //! convolutions to bf16, as [`Precision::Bf16`] does with those of a training, and name the instructions for it. This is for the
 //! products of [`super::tile`]; loops over single values are left to the compiler, which makes a version for each instruction set
 //! that gives the same bits.
 
-use super::Precision;
 #[cfg(target_arch = "x86_64")]
 use super::bf16::Bf16;
+use super::{Precision, engine};
 use pulp::{Scalar, WithSimd};
 #[cfg(target_arch = "x86_64")]
 use pulp::{x86::V3, x86::V4};
@@ -43,7 +43,23 @@ impl Path {
 
 fn path() -> Path {
     static PATH: OnceLock<Path> = OnceLock::new();
-    *PATH.get_or_init(|| Path::choose(std::env::var("AUGMENT_SIMD").ok().as_deref()))
+    *PATH.get_or_init(|| Path::choose(engine::forced()))
+}
+
+/// Every name that a path may have.
+pub const NAMES: [&str; 5] = ["avx512", "avx2", "portable", "amx", "avx512bf16"];
+
+/// Names of the paths that this processor has.
+pub fn available() -> Vec<&'static str> {
+    let mut names = Vec::new();
+    #[cfg(target_arch = "x86_64")]
+    {
+        names.extend(V4::try_new().map(|_| "avx512"));
+        names.extend(V3::try_new().map(|_| "avx2"));
+    }
+    names.push("portable");
+    names.extend(bf16_paths());
+    names
 }
 
 /// True if the processor has products of bf16 that this process may use: what [`Precision::Bf16`] needs.
@@ -51,7 +67,7 @@ pub fn has_bf16() -> bool {
     !bf16_paths().is_empty()
 }
 
-/// Names of these products, as `AUGMENT_SIMD` takes them.
+/// Names of these products, as [`engine::choose`] takes them.
 pub fn bf16_paths() -> Vec<&'static str> {
     #[cfg(target_arch = "x86_64")]
     return BF16_PRODUCTS.into_iter().filter_map(|(name, get)| get().map(|_| name)).collect();
@@ -66,12 +82,12 @@ type Named = (&'static str, fn() -> Option<Bf16>);
 #[cfg(target_arch = "x86_64")]
 const BF16_PRODUCTS: [Named; 2] = [("amx", Bf16::tiles), ("avx512bf16", Bf16::dots)];
 
-/// What `AUGMENT_SIMD` asks for whatever the precision, with its name.
+/// What was asked for whatever the precision, with its name.
 #[cfg(target_arch = "x86_64")]
 fn forced() -> Option<(&'static str, Bf16)> {
     static FORCED: OnceLock<Option<(&str, Bf16)>> = OnceLock::new();
     *FORCED.get_or_init(|| {
-        let wanted = std::env::var("AUGMENT_SIMD").ok()?;
+        let wanted = engine::forced()?;
         let (name, get) = BF16_PRODUCTS.into_iter().find(|(name, _)| *name == wanted)?;
         Some((name, get()?))
     })

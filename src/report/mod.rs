@@ -8,13 +8,13 @@ pub use verdict::verdict;
 
 use crate::config::{EvaluationConfig, to_toml};
 use crate::dataset::IdentityDataset;
+use crate::dataset::encode::{Origin, encode};
 use crate::error::{Error, Result};
 use crate::evaluate::comparison::{Material, Run};
 use crate::evaluate::gain::ArmResult;
 use crate::evaluate::groups::by_group;
 use crate::evaluate::quality::{Failing, NearPair, Quality};
 use crate::evaluate::verification::PROTOCOL;
-use crate::train::grid::encode_png;
 use askama::Template;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -249,5 +249,5 @@ fn strip(images: &[&[u8]], size: usize) -> Result<String> {
             canvas[at..at + line.len()].copy_from_slice(line);
         }
     }
-    Ok(format!("data:image/png;base64,{}", STANDARD.encode(encode_png(&canvas, width, size)?)))
+    Ok(format!("data:image/png;base64,{}", STANDARD.encode(encode(&canvas, width, size, "png", Origin::Real)?)))
 }

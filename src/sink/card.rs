@@ -1,29 +1,25 @@
 //! The dataset card (README.md) of an output.
 
-use serde_json::Value;
+use super::ledger::Summary;
+use crate::formats;
 use std::fmt::Write;
 
 /// Its name in an output folder.
 pub const FILE: &str = "README.md";
 
-/// Markdown with Hugging Face's front matter, of the dataset whose summary is `done`.
-pub fn markdown(done: &Value) -> String {
-    let plan = &done["plan"];
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+/// Markdown with Hugging Face's front matter, of the dataset that `done` describes.
+pub fn markdown(done: &Summary) -> String {
+    let order = &done.order;
     let mut s = String::from("---\ntags:\n- synthetic\n- face-recognition\ntask_categories:\n- image-classification\n");
-    if plan["format"] == "parquet" {
-        // Without the hash, `datasets` takes all our folders of one name for the same dataset and reads its cache.
-        let contents = text(&done["content_hash"]);
-        let _ = write!(
-            s,
-            "configs:\n- config_name: default\n  description: contents {contents}\n  data_files:\n  - split: train\n    path: data/train-*\n"
-        );
+    if let Some(format) = formats::named(&order.format) {
+        s += &format.card(&done.content_hash);
     }
     s += "---\n\n# Synthesized faces\n\n";
+    let size = done.image_size.map_or("null".into(), |s| s.to_string());
     let _ = writeln!(
         s,
-        "{} synthetic images of {} classes ({} of them new identities mixed from existing ones), {} px, and {} real images.\n",
-        done["synthetic"], done["classes"], done["new_identities"], done["image_size"], done["real"]
+        "{} synthetic images of {} classes ({} of them new identities mixed from existing ones), {size} px, and {} real images.\n",
+        done.synthetic, done.classes, done.new_identities, done.real
     );
     s += "Made by `augment` with a CVAE-GAN trained on the identities of a manifest. Every row tells how its image \
               was made: `augment synthesize --model MODEL --regenerate DATASET` makes it again, byte for byte.\n\n";
@@ -42,10 +38,9 @@ pub fn markdown(done: &Value) -> String {
     ] {
         let _ = writeln!(s, "| {column} | {meaning} |");
     }
-    let models: Vec<String> = plan["models"].as_array().into_iter().flatten().map(|m| text(&m["hash"])).collect();
+    let models: Vec<&str> = order.models.iter().flatten().map(|m| m.hash.as_str()).collect();
     let _ = writeln!(s, "\n- models: {}", models.join(", "));
-    let _ =
-        writeln!(s, "- configuration: {}\n- manifest: {}", text(&plan["config_hash"]), text(&plan["manifest_hash"]));
+    let _ = writeln!(s, "- configuration: {}\n- manifest: {}", order.config_hash, order.manifest_hash);
     s += "\nA synthetic image of a person is made to look like that person. It is personal data, as the photographs \
               are; the consent and limits that hold for them hold for it.\n";
     s

@@ -10,42 +10,46 @@
 //!     _SUCCESS.json          counts, hashes of all records and other files
 //! ```
 
-use super::records::{COMMITS, CONTENT, Entry, SUCCESS, Unit, check_unit, files_below, record, records, verify};
+use super::ledger::{
+    Entry, Order, PLAN_FILE, SUCCESS, Summary, Unit, content, files_below, read_order, record, records, summary,
+};
+use super::verify::{check_unit, verify};
 use crate::error::{Error, Result};
-use crate::manifest::PLAN_FILE;
-use crate::store::{self, LOCK_FILE, Lock};
-use serde_json::{Value, json};
+use crate::formats::{self, COMMITS};
+use crate::store::{self, LOCK_FILE, Lock, remove};
+use rayon::prelude::*;
+use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Files that are not complete.
 const STAGING: &str = ".staging";
 
-/// What a folder holds of a plan.
+/// What a folder holds of an order.
 pub enum Stored {
     /// Nothing of anybody.
     Nothing,
-    /// The same plan, not complete.
+    /// The same order, not complete.
     Unfinished,
-    /// The same plan, complete: its summary.
-    Complete(Value),
+    /// The same order, complete: its summary.
+    Complete(Box<Summary>),
 }
 
-/// An output folder ready for what is missing of its plan.
+/// An output folder ready for what is missing of its order.
 pub struct Output {
     out: PathBuf,
-    plan: String,
+    order: String,
     units: BTreeMap<usize, Unit>,
     total_rows: usize,
     unit_rows: usize,
     repair: bool,
-    _lock: Lock,
+    lock: Lock,
 }
 
 /// What [`Output::open`] finds.
 pub enum Opened {
     /// All is done: the summary.
-    Complete(Value),
+    Complete(Box<Summary>),
     /// Something is to be made.
     Ready(Output),
 }
@@ -64,27 +68,27 @@ impl Missing {
     }
 }
 
-/// Looks whether `out` can take `plan`, and changes nothing. Keys that `plan` lacks are not compared.
+/// Looks whether `out` can take `order`, and changes nothing. What `order` does not know yet is not compared.
 ///
 /// # Errors
-/// `out` holds another plan, or files of somebody else, or a damaged plan, unless `repair`.
-pub fn look(out: &Path, plan: &Value, repair: bool) -> Result<Stored> {
-    let advice = "choose another folder with --out, or delete it";
-    let read = |name: &str| match store::read_sealed(&out.join(name)) {
+/// `out` holds another order, or files of somebody else, or a damaged order, unless `repair`.
+pub fn look(out: &Path, order: &Order, repair: bool) -> Result<Stored> {
+    let advice = "choose another folder with option `out`, or delete it";
+    let checked = |read: Result<Option<serde_json::Value>>| match read {
         Err(Error::Damaged { .. }) if repair => Ok(None),
         Err(Error::Damaged { path, what }) => {
-            Err(Error::Damaged { path, what: format!("{what}; run again with --repair, or {advice}") })
+            Err(Error::Damaged { path, what: format!("{what}; run again with option `repair`, or {advice}") })
         }
         other => other,
     };
-    let done = read(SUCCESS)?;
+    let done = checked(store::read_sealed(&out.join(SUCCESS)))?;
     let stored = match &done {
         Some(done) => Some(done["plan"].clone()),
-        None => read(PLAN_FILE)?,
+        None => checked(read_order(out))?,
     };
     let Some(stored) = stored else {
         if repair && out.join(PLAN_FILE).exists() {
-            // Its records tell whether they belong to this plan.
+            // Its records tell whether they belong to this order.
             return Ok(Stored::Unfinished);
         }
         let entries = match std::fs::read_dir(out) {
@@ -104,34 +108,30 @@ pub fn look(out: &Path, plan: &Value, repair: bool) -> Result<Stored> {
         }
         return Ok(Stored::Nothing);
     };
-    let plan = plan.as_object().into_iter().flatten();
-    // Which kernels made it matters only to what is not made yet.
-    let counts = |key: &str| key != "kernels" || done.is_none();
-    let differs: Vec<String> = plan
-        .filter(|(k, v)| counts(k) && stored[k.as_str()] != **v)
-        .map(|(k, v)| format!("{k} ({} there, {v} now)", stored[k.as_str()]))
-        .collect();
-    match done {
-        _ if !differs.is_empty() => Err(Error::Usage(format!(
+    let differs = order.differences(&stored, done.is_some());
+    if !differs.is_empty() {
+        return Err(Error::Usage(format!(
             "{} holds a dataset made with other {}; {advice}",
             out.display(),
             differs.join(", ")
-        ))),
-        Some(done) => Ok(Stored::Complete(done)),
-        None => Ok(Stored::Unfinished),
+        )));
     }
+    Ok(match done {
+        Some(_) => summary(out)?.map_or(Stored::Unfinished, |done| Stored::Complete(Box::new(done))),
+        None => Stored::Unfinished,
+    })
 }
 
 impl Output {
-    /// Locks `out` and makes it ready for `plan`: what records list is kept, what they do not list is removed.
+    /// Locks `out` and makes it ready for `order`: what records list is kept, what they do not list is removed.
     ///
     /// # Errors
-    /// `Busy`; another plan; a committed file that has changed, unless `repair`, which makes its unit again.
-    pub fn open(out: &Path, plan: &Value, repair: bool) -> Result<Opened> {
-        look(out, plan, repair)?;
+    /// `Busy`; another order; a committed file that has changed, unless `repair`, which makes its unit again.
+    pub fn open(out: &Path, order: &Order, repair: bool) -> Result<Opened> {
+        look(out, order, repair)?;
         let lock = store::lock(out)?;
         // Again: somebody else may have worked here until now.
-        if let Stored::Complete(done) = look(out, plan, repair)? {
+        if let Stored::Complete(done) = look(out, order, repair)? {
             let damages = verify(out)?.damages;
             match damages.first() {
                 None => return Ok(Opened::Complete(done)),
@@ -142,15 +142,30 @@ impl Output {
         if out.join(SUCCESS).exists() {
             remove(&out.join(SUCCESS))?;
         }
-        store::write_sealed(&out.join(PLAN_FILE), plan)?;
-        let plan = blake3::hash(plan.to_string().as_bytes()).to_hex().to_string();
-        let units = read_units(out, &plan, repair)?;
+        store::write_sealed(&out.join(PLAN_FILE), &json!(order))?;
+        let order = order.hash();
+        let units = read_units(out, &order, repair)?;
         clean(out, &units)?;
         store::create_dir(&out.join(COMMITS))?;
         store::create_dir(&out.join(STAGING))?;
-        store::sync(out)?;
+        store::sync_folder(out)?;
         let (out, total_rows, unit_rows) = (out.to_owned(), 0, 1);
-        Ok(Opened::Ready(Self { out, plan, units, total_rows, unit_rows, repair, _lock: lock }))
+        Ok(Opened::Ready(Self { out, order, units, total_rows, unit_rows, repair, lock }))
+    }
+
+    /// What the user should know of the folder's lock, if there is something.
+    pub fn note(&self) -> Option<String> {
+        self.lock.note()
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.out
+    }
+
+    /// Its folder of files that are not complete.
+    pub fn staging(&self) -> PathBuf {
+        self.out.join(STAGING)
     }
 
     /// Cuts `total_rows` into units of `unit_rows`.
@@ -162,7 +177,7 @@ impl Output {
         let strange = self.units.iter().find(|(number, unit)| unit.rows != self.rows_of(**number));
         let Some((number, _)) = strange else { return Ok(()) };
         if !self.repair {
-            let what = "it does not belong to this plan; run again with --repair".into();
+            let what = "it does not belong to this plan; run again with option `repair`".into();
             return Err(Error::Damaged { path: self.out.join(record(*number)), what });
         }
         self.units.clear();
@@ -189,37 +204,31 @@ impl Output {
         (0..self.units()).find(|n| !self.units.contains_key(n)).unwrap_or(self.units())
     }
 
-    /// Where the file that will be `path` is written.
-    pub fn staged(&self, path: &str) -> PathBuf {
-        self.out.join(STAGING).join(path.replace('/', "-"))
-    }
-
-    /// Full path of `path`.
-    pub fn full(&self, path: &str) -> PathBuf {
-        self.out.join(path)
-    }
-
-    /// Makes the staged file of `path` durable and moves it to its place.
-    pub fn publish(&self, path: &str) -> Result<Entry> {
-        let full = self.out.join(path);
-        if let Some(folder) = full.parent() {
-            store::create_dir(folder)?;
-        }
-        store::publish(&self.staged(path), &full)?;
-        Entry::of(&self.out, path)
-    }
-
-    /// Moves the staged file of `path`, which is durable, to its place; [`store::sync`] of its folder must follow.
-    pub fn place(&self, path: &str) -> Result<Entry> {
-        let full = self.out.join(path);
-        std::fs::rename(self.staged(path), &full).map_err(|e| Error::io(&full, e))?;
-        Entry::of(&self.out, path)
+    /// Makes the staged files of `paths` durable and moves them to their places.
+    ///
+    /// # Errors
+    /// The disk is full, or broken.
+    pub fn publish(&self, paths: &[String]) -> Result<Vec<Entry>> {
+        let staging = self.staging();
+        let staged = |path: &String| formats::staged(&staging, path);
+        paths.par_iter().try_for_each(|path| store::sync(&staged(path)))?;
+        let folders: BTreeSet<PathBuf> =
+            paths.iter().filter_map(|p| Some(self.out.join(p).parent()?.to_owned())).collect();
+        folders.iter().try_for_each(|f| store::create_dir(f))?;
+        let place = |path: &String| {
+            let full = self.out.join(path);
+            std::fs::rename(staged(path), &full).map_err(|e| Error::io(&full, e))?;
+            Entry::of(&self.out, path)
+        };
+        let entries = paths.par_iter().map(place).collect::<Result<Vec<_>>>()?;
+        folders.iter().try_for_each(|f| store::sync_folder(f))?;
+        Ok(entries)
     }
 
     /// Commits unit `number` of `rows` rows, whose files are in their places.
     pub fn commit(&mut self, number: usize, rows: usize, files: Vec<Entry>) -> Result<()> {
         assert_eq!(rows, self.rows_of(number), "a unit that is not full");
-        let unit = Unit { plan: self.plan.clone(), rows, files };
+        let unit = Unit { order: self.order.clone(), rows, files };
         store::write_sealed(&self.out.join(record(number)), &json!(unit))?;
         self.units.insert(number, unit);
         Ok(())
@@ -230,16 +239,20 @@ impl Output {
         self.units.values().flat_map(|u| &u.files)
     }
 
-    /// Writes the summary `done`, to which the hashes of all records and of `others` are added.
-    pub fn complete(self, mut done: Value, others: &[&str]) -> Result<Value> {
+    /// Writes the summary `done`, to which the hashes of all records, `rest` and `others` are added.
+    ///
+    /// # Errors
+    /// A file cannot be read or written.
+    pub fn complete(self, mut done: Summary, others: &[&str], rest: Vec<Entry>) -> Result<Summary> {
         assert_eq!(self.next_unit(), self.units(), "an output that lacks units");
         let records = self.units.keys().map(|n| Entry::of(&self.out, &record(*n).to_string_lossy()));
-        done["rows"] = json!(self.units.values().map(|u| u.rows).sum::<usize>());
-        done["bytes"] = json!(self.files().map(|f| f.bytes).sum::<u64>());
-        done["commits"] = json!(records.collect::<Result<Vec<_>>>()?);
-        done["files"] = json!(others.iter().map(|o| Entry::of(&self.out, o)).collect::<Result<Vec<_>>>()?);
-        store::write_sealed(&self.out.join(SUCCESS), &done)?;
-        let staging = self.out.join(STAGING);
+        done.rows = self.units.values().map(|u| u.rows).sum();
+        done.bytes = self.files().map(|f| f.bytes).sum();
+        done.commits = records.collect::<Result<_>>()?;
+        done.files = others.iter().map(|o| Entry::of(&self.out, o)).collect::<Result<_>>()?;
+        done.files.extend(rest);
+        store::write_sealed(&self.out.join(SUCCESS), &json!(done))?;
+        let staging = self.staging();
         std::fs::remove_dir_all(&staging).map_err(|e| Error::io(&staging, e))?;
         Ok(done)
     }
@@ -252,7 +265,7 @@ pub(super) fn clean(out: &Path, units: &BTreeMap<usize, Unit>) -> Result<()> {
         paths.into_iter().chain([record(*number)])
     };
     let listed: BTreeSet<PathBuf> = units.iter().flat_map(files).collect();
-    for name in CONTENT.into_iter().chain([STAGING]) {
+    for name in content().chain([STAGING]) {
         for path in files_below(out, Path::new(name))? {
             if !listed.contains(&path) {
                 remove(&out.join(path))?;
@@ -262,19 +275,14 @@ pub(super) fn clean(out: &Path, units: &BTreeMap<usize, Unit>) -> Result<()> {
     Ok(())
 }
 
-/// Deletes a file.
-pub(super) fn remove(path: &Path) -> Result<()> {
-    std::fs::remove_file(path).map_err(|e| Error::io(path, e))
-}
-
-/// The committed units of `plan` in `out`; with `repair` damaged ones are left out instead of being an error.
-fn read_units(out: &Path, plan: &str, repair: bool) -> Result<BTreeMap<usize, Unit>> {
+/// The committed units of `order` in `out`; with `repair` damaged ones are left out instead of being an error.
+fn read_units(out: &Path, order: &str, repair: bool) -> Result<BTreeMap<usize, Unit>> {
     let mut units = BTreeMap::new();
     for (number, path) in records(out)? {
         let (found, damages) = check_unit(out, &path)?;
-        if found.as_ref().is_some_and(|unit| unit.plan != plan) {
+        if found.as_ref().is_some_and(|unit| unit.order != order) {
             // Not even a repair deletes what somebody else made.
-            let advice = "choose another folder with --out, or delete it";
+            let advice = "choose another folder with option `out`, or delete it";
             return Err(Error::Usage(format!("{}: a record of another plan; {advice}", out.join(path).display())));
         }
         match (found, damages.first()) {

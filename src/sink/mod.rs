@@ -1,82 +1,70 @@
-//! Writers of labelled images: Parquet shards for Hugging Face, or folders, with a dataset card.
+//! Writing a dataset: samples go through a format into units, each of which counts once its record exists. Erasure and the search
+//! for damage work on what was written, whatever its format.
 
 pub mod card;
 pub mod commit;
-mod folder;
-pub mod forget;
-mod parquet;
-pub mod read;
-pub mod records;
-pub mod schema;
+pub mod erase;
+pub mod ledger;
+pub mod verify;
 
 use crate::error::Result;
-use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, StringArray, UInt64Array};
+use crate::formats::{Format, Sample, Site, UnitWriter};
 use commit::{Missing, Output};
-pub use folder::FolderSink;
-pub use parquet::ParquetSink;
+use ledger::Entry;
 use std::sync::Arc;
 
-/// One labelled image with all that is needed to make it again.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Record {
-    /// Encoded image.
-    pub image: Vec<u8>,
-    /// `jpg` or `png`.
-    pub extension: &'static str,
-    /// Class number in this dataset.
-    pub label: i64,
-    /// Identity key.
-    pub identity: String,
-    /// Identity set; keys are unique within one.
-    pub identity_set: String,
-    /// Unique name: letters and digits.
-    pub sample_id: String,
-    /// False for merged real images.
-    pub synthetic: bool,
-    /// Root of the random streams.
-    pub seed: u64,
-    /// Number of the image within its identity.
-    pub index: i64,
-    /// JSON list of [identity, weight] that G was given.
-    pub label_mix: String,
-    /// Distribution of z.
-    pub latent: String,
-    /// Factor on z's deviation.
-    pub truncation: f64,
-    /// blake3 of the model file; empty for real images.
-    pub model_hash: String,
-    /// blake3 of the resolved configuration.
-    pub config_hash: String,
-    /// blake3 of the manifest.
-    pub manifest_hash: String,
+/// Takes the samples that an output lacks, in order.
+pub struct Sink {
+    output: Output,
+    format: &'static dyn Format,
+    site: Arc<Site>,
+    /// The unit that is being written.
+    unit: usize,
+    rows: usize,
+    writer: Option<Box<dyn UnitWriter>>,
 }
 
-/// Takes the records that an output lacks, in order.
-pub trait Sink: Send {
+impl Sink {
+    /// A sink for samples of the classes `classes` into the units of `output`, which must have been arranged.
+    pub fn new(output: Output, format: &'static dyn Format, classes: Vec<String>) -> Self {
+        let (out, staging, units) = (output.folder().to_owned(), output.staging(), output.units());
+        let site = Arc::new(Site { out, staging, classes, units });
+        Self { unit: output.next_unit(), output, format, site, rows: 0, writer: None }
+    }
+
     /// Which rows of the dataset are to be written: the others are committed already.
-    fn missing(&self) -> Missing;
-    /// Writes the next missing record.
-    fn write(&mut self, record: Record) -> Result<()>;
-    /// Ends the dataset once nothing is missing; it is complete when [`Output::complete`] has been called.
-    fn finish(self: Box<Self>) -> Result<Output>;
-}
+    pub fn missing(&self) -> Missing {
+        self.output.missing()
+    }
 
-/// All columns of `records` but the image, in the schema's order.
-fn value_columns(records: &[Record]) -> Vec<ArrayRef> {
-    let text = |f: fn(&Record) -> &str| -> ArrayRef { Arc::new(StringArray::from_iter_values(records.iter().map(f))) };
-    vec![
-        Arc::new(Int64Array::from_iter_values(records.iter().map(|r| r.label))),
-        text(|r| &r.identity),
-        text(|r| &r.identity_set),
-        text(|r| &r.sample_id),
-        Arc::new(BooleanArray::from(records.iter().map(|r| r.synthetic).collect::<Vec<_>>())),
-        Arc::new(UInt64Array::from_iter_values(records.iter().map(|r| r.seed))),
-        Arc::new(Int64Array::from_iter_values(records.iter().map(|r| r.index))),
-        text(|r| &r.label_mix),
-        text(|r| &r.latent),
-        Arc::new(Float64Array::from_iter_values(records.iter().map(|r| r.truncation))),
-        text(|r| &r.model_hash),
-        text(|r| &r.config_hash),
-        text(|r| &r.manifest_hash),
-    ]
+    /// Writes the next missing sample, and commits its unit if that is full.
+    ///
+    /// # Errors
+    /// A file cannot be written.
+    pub fn write(&mut self, sample: Sample) -> Result<()> {
+        let mut writer = match self.writer.take() {
+            Some(writer) => writer,
+            None => self.format.unit(&self.site, self.unit)?,
+        };
+        writer.write(sample)?;
+        self.rows += 1;
+        if self.rows < self.output.rows_of(self.unit) {
+            self.writer = Some(writer);
+            return Ok(());
+        }
+        let files = self.output.publish(&writer.close()?)?;
+        self.output.commit(self.unit, self.rows, files)?;
+        (self.unit, self.rows) = (self.output.next_unit(), 0);
+        Ok(())
+    }
+
+    /// Ends the dataset once nothing is missing; returns the output, which is complete when [`Output::complete`] has been called, and
+    /// the files beside those of the units.
+    ///
+    /// # Errors
+    /// A file cannot be written.
+    pub fn finish(self) -> Result<(Output, Vec<Entry>)> {
+        let rest = self.output.publish(&self.format.rest(&self.site)?)?;
+        Ok((self.output, rest))
+    }
 }

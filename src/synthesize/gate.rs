@@ -5,7 +5,7 @@ use super::{Item, Sampling, render};
 use crate::config::LatentSource;
 use crate::dataset::to_signed;
 use crate::error::{Error, Result};
-use crate::model::Mode;
+use crate::nn::Mode;
 use crate::train::TrainedModel;
 use candle_core::Tensor;
 use std::collections::BTreeSet;

@@ -2,22 +2,23 @@
 //!
 //! An image is named by (seed, model, identity, index); it does not depend on what else is made with it.
 
-pub mod encode;
 pub mod gate;
 pub mod plan;
 pub mod select;
 
 use crate::config::LatentSource;
+use crate::dataset::encode::{Origin, encode};
 use crate::dataset::to_byte;
 use crate::error::{Error, Result};
-use crate::model::{Labels, Mode};
+use crate::formats::Sample;
+use crate::nn::{Labels, Mode};
 use crate::progress::Progress;
 use crate::seeds::{Seeds, normal_vec};
-use crate::sink::{Record, Sink};
+use crate::sink::Sink;
 use crate::train::TrainedModel;
-use encode::{Origin, encode};
 use plan::{Plan, Target};
 use rayon::prelude::*;
+use std::collections::BTreeMap;
 use std::sync::mpsc::sync_channel;
 
 /// One image to make.
@@ -59,24 +60,28 @@ fn draw_latent(model: &TrainedModel, sampling: &Sampling, item: &Item) -> Vec<f3
 /// Images that pass through G at a time. It decides how sums are cut, so it is the same for every run.
 pub const BATCH: usize = 64;
 
-/// Pixels of `items`, `[S, S, 3]` bytes each. The network always sees a whole batch, so that an image's sums are the same
-/// whatever else is in it.
+/// Pixels of `items`, `[S, S, 3]` bytes each. An image is the same whatever is made with it: our kernels sum every value in one order
+/// whatever the batch; on other devices the network always sees a whole batch.
+///
+/// # Errors
+/// The generator makes values that are not finite.
 pub fn render(model: &TrainedModel, sampling: &Sampling, items: &[Item]) -> Result<Vec<Vec<u8>>> {
     let config = &model.header.config;
     let (z_dim, image) = (config.model.latent_dim, config.image_size * config.image_size * 3);
     let width = items.iter().map(|i| i.mix.len()).max().unwrap_or(1);
     let mut out = Vec::with_capacity(items.len());
+    let device = &model.device;
     for part in items.chunks(BATCH) {
-        let mut latents = Vec::with_capacity(BATCH * z_dim);
+        let rows = if device.is_cpu() { part.len() } else { BATCH };
+        let mut latents = Vec::with_capacity(rows * z_dim);
         for item in part {
             latents.extend(draw_latent(model, sampling, item));
         }
-        latents.resize(BATCH * z_dim, 0.0);
+        latents.resize(rows * z_dim, 0.0);
         let mut mixes: Vec<Vec<(u32, f32)>> = part.iter().map(|i| i.mix.clone()).collect();
-        mixes.resize(BATCH, vec![(0, 1.0)]);
+        mixes.resize(rows, vec![(0, 1.0)]);
         mixes.iter_mut().for_each(|m| m.resize(width, (0, 0.0)));
-        let device = &model.device;
-        let z = candle_core::Tensor::from_vec(latents, (BATCH, z_dim), device)?;
+        let z = candle_core::Tensor::from_vec(latents, (rows, z_dim), device)?;
         let images = model.generator.net.forward(&(&z).into(), &Labels::mixed(&mixes, device)?, Mode::Eval)?;
         let values = images.flatten_all()?.to_vec1::<f32>()?;
         if values.iter().any(|v| !v.is_finite()) {
@@ -99,6 +104,37 @@ pub struct Provenance {
     pub extension: &'static str,
 }
 
+/// Pixels that were made before their turn, by label and number, as far as memory allows.
+#[derive(Default)]
+pub struct Made {
+    pixels: BTreeMap<(i64, u64), Vec<u8>>,
+    bytes: usize,
+}
+
+/// Bytes of pixels that [`Made`] keeps.
+const KEPT: usize = 512 << 20;
+
+impl Made {
+    /// Keeps the pixels of image `index` of `label`, if there is room.
+    pub fn keep(&mut self, label: i64, index: u64, pixels: Vec<u8>) {
+        if self.bytes + pixels.len() <= KEPT {
+            self.bytes += pixels.len();
+            self.pixels.insert((label, index), pixels);
+        }
+    }
+
+    /// Pixels of the images `wanted` of `model`: those that were kept, and the others rendered. They stay.
+    ///
+    /// # Errors
+    /// Those of [`render`].
+    pub fn pixels(&self, model: &TrainedModel, sampling: &Sampling, wanted: &[(i64, Item)]) -> Result<Vec<Vec<u8>>> {
+        let kept = |(label, item): &(i64, Item)| self.pixels.get(&(*label, item.index));
+        let others: Vec<Item> = wanted.iter().filter(|w| kept(w).is_none()).map(|(_, item)| item.clone()).collect();
+        let mut others = render(model, sampling, &others)?.into_iter();
+        Ok(wanted.iter().filter_map(|w| kept(w).cloned().or_else(|| others.next())).collect())
+    }
+}
+
 /// Pixels on their way to the encoder.
 type Job<'a> = Vec<(&'a Target, Item, Vec<u8>)>;
 
@@ -109,7 +145,8 @@ pub fn run(
     plan: &Plan,
     first_row: usize,
     provenance: &Provenance,
-    sink: &mut dyn Sink,
+    made: Made,
+    sink: &mut Sink,
     progress: &mut dyn Progress,
 ) -> Result<()> {
     progress.start("synthesize", plan.images() as u64, "images");
@@ -119,11 +156,11 @@ pub fn run(
     let made = std::thread::scope(|scope| -> Result<()> {
         let writer = scope.spawn(move || -> Result<()> {
             for job in receive {
-                let encoded: Vec<Result<Record>> = job
+                let encoded: Vec<Result<Sample>> = job
                     .into_par_iter()
                     .map(|(target, item, pixels)| {
                         let image = encode(&pixels, size, size, provenance.extension, Origin::Synthetic)?;
-                        Ok(record(model, plan, target, &item, image, provenance))
+                        Ok(sample(model, plan, target, &item, image, provenance))
                     })
                     .collect();
                 for r in encoded {
@@ -143,9 +180,10 @@ pub fn run(
                     return Err(Error::Stopped);
                 }
                 let (targets, items): (Vec<&Target>, Vec<Item>) = waiting.by_ref().take(BATCH).unzip();
-                let pixels = render(model, &plan.sampling, &items)?;
-                done += items.len();
-                let job = targets.into_iter().zip(items).zip(pixels).map(|((t, i), p)| (t, i, p)).collect();
+                let wanted: Vec<(i64, Item)> = targets.iter().map(|t| t.label).zip(items).collect();
+                let pixels = made.pixels(model, &plan.sampling, &wanted)?;
+                done += wanted.len();
+                let job = targets.into_iter().zip(wanted).zip(pixels).map(|((t, (_, i)), p)| (t, i, p)).collect();
                 if send.send(job).is_err() {
                     // The writer ended early: its error is reported below.
                     return Ok(());
@@ -166,18 +204,18 @@ pub fn run(
 }
 
 /// A row of the output.
-fn record(
+fn sample(
     model: &TrainedModel,
     plan: &Plan,
     target: &Target,
     item: &Item,
     image: Vec<u8>,
     provenance: &Provenance,
-) -> Record {
+) -> Sample {
     let names = &model.header.identities;
     let mix: Vec<(&str, f32)> = item.mix.iter().map(|(l, w)| (names[*l as usize].as_str(), *w)).collect();
     let sampling = &plan.sampling;
-    Record {
+    Sample {
         image,
         extension: provenance.extension,
         label: target.label,
@@ -213,20 +251,20 @@ pub fn sample_id(parts: &[&str]) -> String {
 }
 
 /// The item and the sampling that a stored row names.
-pub fn item_of(model: &TrainedModel, record: &Record) -> Result<(Item, Sampling)> {
-    let wrong = |m: String| Error::Manifest(format!("sample {}: {m}", record.sample_id));
-    if record.model_hash != model.hash {
-        return Err(wrong(format!("made by model {}, this is {}", record.model_hash, model.hash)));
+pub fn item_of(model: &TrainedModel, sample: &Sample) -> Result<(Item, Sampling)> {
+    let wrong = |m: String| Error::Manifest(format!("sample {}: {m}", sample.sample_id));
+    if sample.model_hash != model.hash {
+        return Err(wrong(format!("made by model {}, this is {}", sample.model_hash, model.hash)));
     }
     let mix: Vec<(String, f32)> =
-        serde_json::from_str(&record.label_mix).map_err(|e| wrong(format!("label_mix: {e}")))?;
+        serde_json::from_str(&sample.label_mix).map_err(|e| wrong(format!("label_mix: {e}")))?;
     let label = |name: &str| {
         let at = model.header.identities.iter().position(|n| n == name);
         at.map(|l| l as u32).ok_or_else(|| wrong(format!("the model has no identity `{name}`")))
     };
     let mix = mix.iter().map(|(name, w)| Ok((label(name)?, *w))).collect::<Result<Vec<_>>>()?;
-    let latent = LatentSource::ALL.into_iter().find(|l| l.name() == record.latent);
-    let latent = latent.ok_or_else(|| wrong(format!("unknown latent source `{}`", record.latent)))?;
-    let sampling = Sampling { seed: record.seed, latent, truncation: record.truncation };
-    Ok((Item { identity: record.identity.clone(), index: record.index as u64, mix }, sampling))
+    let latent = LatentSource::ALL.into_iter().find(|l| l.name() == sample.latent);
+    let latent = latent.ok_or_else(|| wrong(format!("unknown latent source `{}`", sample.latent)))?;
+    let sampling = Sampling { seed: sample.seed, latent, truncation: sample.truncation };
+    Ok((Item { identity: sample.identity.clone(), index: sample.index as u64, mix }, sampling))
 }

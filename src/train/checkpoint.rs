@@ -4,22 +4,17 @@ use super::State;
 use crate::config::RunConfig;
 use crate::dataset::IdentityDataset;
 use crate::error::{Error, Result};
-use crate::model::params::all_finite;
-use crate::store;
-use crate::tombstones::Tombstones;
-use candle_core::{Device, Tensor};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use std::collections::{BTreeMap, HashMap};
+use crate::nn::params::all_finite;
+use crate::nn::sealed;
+use candle_core::Device;
+use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// Name of the checkpoint in a model folder.
 pub const CHECKPOINT_FILE: &str = "checkpoint.safetensors";
 
-/// Key of the one metadata entry (several would come out in random order).
-const METADATA: &str = "augment";
-
 #[derive(Serialize, Deserialize)]
-struct Header {
+struct CheckpointHeader {
     format: u32,
     step: u64,
     /// Configuration without what a resumed run may change: its length and its output intervals.
@@ -55,8 +50,9 @@ pub fn save(path: &Path, state: &State, config: &RunConfig, dataset: &IdentityDa
         }
     }
     let (training, identities) = (training_key(config)?, dataset.identities().to_vec());
-    let header = Header { format: FORMAT, step: state.step, training, dataset: dataset.hash().into(), identities };
-    write(path, &tensors, &header)
+    let header =
+        CheckpointHeader { format: FORMAT, step: state.step, training, dataset: dataset.hash().into(), identities };
+    sealed::write(path, &tensors, &header)
 }
 
 /// Puts the state of `path` into `state`.
@@ -70,7 +66,7 @@ pub fn load(
     dataset: &IdentityDataset,
     device: &Device,
 ) -> Result<()> {
-    let (mut tensors, header): (_, Header) = read(path, device)?;
+    let (mut tensors, header, _): (_, CheckpointHeader, _) = sealed::read(path, device)?;
     let other = |what: &str| {
         Error::Model(format!("{}: made with {what}; move it away or choose another folder", path.display()))
     };
@@ -111,143 +107,4 @@ pub fn load(
 
 fn missing(path: &Path, key: &str) -> Error {
     Error::Model(format!("{}: tensor `{key}` is missing", path.display()))
-}
-
-/// The one metadata entry: the header as text, and the hash of the file with [`NO_HASH`] in the place of this hash.
-#[derive(Serialize, Deserialize)]
-struct Sealed {
-    blake3: String,
-    header: String,
-}
-
-const NO_HASH: [u8; 64] = [b'0'; 64];
-
-/// Hash of a file whose own hash stands at `at`.
-fn hash_without(bytes: &[u8], at: usize) -> String {
-    let mut hasher = blake3::Hasher::new();
-    for part in [&bytes[..at], &NO_HASH, &bytes[at + NO_HASH.len()..]] {
-        hasher.update(part);
-    }
-    hasher.finalize().to_hex().to_string()
-}
-
-/// The metadata entry of a safetensors file and where its hash stands.
-fn sealed(bytes: &[u8]) -> std::result::Result<(Sealed, usize), String> {
-    let damaged = |e: &dyn std::fmt::Display| format!("damaged or not safetensors: {e}");
-    let (_, metadata) = safetensors::SafeTensors::read_metadata(bytes).map_err(|e| damaged(&e))?;
-    let json = metadata.metadata().as_ref().and_then(|m| m.get(METADATA));
-    let json = json.ok_or("not written by augment: its header entry is missing")?;
-    let sealed: Sealed =
-        serde_json::from_str(json).map_err(|e| format!("made by another version of augment, or damaged: {e}"))?;
-    // The file begins with its header.
-    let at = bytes.windows(NO_HASH.len()).position(|w| w == sealed.blake3.as_bytes());
-    Ok((sealed, at.ok_or_else(|| damaged(&"it has no hash"))?))
-}
-
-/// Puts the right hash into a file of [`write`].
-///
-/// # Errors
-/// It is not one: what is wrong.
-pub fn seal(bytes: &mut [u8]) -> std::result::Result<(), String> {
-    let (_, at) = sealed(bytes)?;
-    let hash = hash_without(bytes, at);
-    bytes[at..at + hash.len()].copy_from_slice(hash.as_bytes());
-    Ok(())
-}
-
-/// The header of a file whose hash is right.
-fn sealed_header(bytes: &[u8]) -> std::result::Result<String, String> {
-    let (sealed, at) = sealed(bytes)?;
-    if hash_without(bytes, at) == sealed.blake3 {
-        Ok(sealed.header)
-    } else {
-        Err("damaged: its content does not fit its hash".into())
-    }
-}
-
-/// Writes tensors and a header as safetensors. The file holds a hash of its content.
-pub fn write(path: &Path, tensors: &BTreeMap<String, Tensor>, header: &impl Serialize) -> Result<()> {
-    let failed = |e: &dyn std::fmt::Display| Error::Model(format!("{}: {e}", path.display()));
-    let header = serde_json::to_string(header).map_err(|e| failed(&e))?;
-    let sealed = Sealed { blake3: String::from_utf8_lossy(&NO_HASH).into_owned(), header };
-    let json = serde_json::to_string(&sealed).map_err(|e| failed(&e))?;
-    let metadata = HashMap::from([(METADATA.to_owned(), json)]);
-    let mut bytes =
-        safetensors::serialize(tensors.iter().map(|(k, t)| (k.as_str(), t)), Some(metadata)).map_err(|e| failed(&e))?;
-    seal(&mut bytes).map_err(|e| failed(&e))?;
-    store::write_atomic(path, &bytes)
-}
-
-/// The header of a checkpoint or model, whose file is compared with its hash.
-///
-/// # Errors
-/// `Model` if any byte is another.
-pub fn header(path: &Path) -> Result<serde_json::Value> {
-    let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
-    let header = sealed_header(&bytes).and_then(|h| serde_json::from_str(&h).map_err(|e| e.to_string()));
-    header.map_err(|m| Error::Model(format!("{}: {m}", path.display())))
-}
-
-/// Key of a header whose weights must not be used any more.
-const FORGOTTEN: &str = "forgotten";
-
-/// What weights know of an identity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Knowledge {
-    /// They do not name it.
-    None,
-    /// They were trained with it.
-    Trained,
-    /// They were, and are marked.
-    Forgotten,
-}
-
-fn tombstones(header: &serde_json::Value) -> Option<Tombstones> {
-    header.get(FORGOTTEN).and_then(|t| serde_json::from_value(t.clone()).ok())
-}
-
-/// What the weights in `path` know of `identity`.
-pub fn knowledge(path: &Path, identity: &str) -> Result<Knowledge> {
-    let header = header(path)?;
-    Ok(if header["identities"].as_array().into_iter().flatten().any(|n| n == identity) {
-        Knowledge::Trained
-    } else if tombstones(&header).is_some_and(|t| t.contains(identity)) {
-        Knowledge::Forgotten
-    } else {
-        Knowledge::None
-    })
-}
-
-/// Marks the weights in `path`: nothing reads them from then on, and the name of `identity` is replaced.
-pub fn mark_forgotten(path: &Path, identity: &str) -> Result<()> {
-    let mut header = header(path)?;
-    let mut tombstones = tombstones(&header).map_or_else(Tombstones::new, Ok)?;
-    tombstones.add(identity);
-    for name in header["identities"].as_array_mut().into_iter().flatten().filter(|n| *n == identity) {
-        *name = tombstones.placeholder(identity).into();
-    }
-    header[FORGOTTEN] = serde_json::json!(tombstones);
-    let tensors = candle_core::safetensors::load(path, &Device::Cpu)?;
-    write(path, &tensors.into_iter().collect(), &header)
-}
-
-/// Reads what [`write`] wrote.
-pub fn read<H: DeserializeOwned>(path: &Path, device: &Device) -> Result<(BTreeMap<String, Tensor>, H)> {
-    let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
-    parse(&bytes, device).map_err(|m| Error::Model(format!("{}: {m}", path.display())))
-}
-
-fn parse<H: DeserializeOwned>(
-    bytes: &[u8],
-    device: &Device,
-) -> std::result::Result<(BTreeMap<String, Tensor>, H), String> {
-    let damaged = |e: &dyn std::fmt::Display| format!("damaged or not safetensors: {e}");
-    let header = sealed_header(bytes)?;
-    let marked = serde_json::from_str::<serde_json::Value>(&header).is_ok_and(|h| h.get(FORGOTTEN).is_some());
-    if marked {
-        return Err("trained with a person who has been forgotten since; train again without".into());
-    }
-    let header = serde_json::from_str(&header).map_err(|e| damaged(&e))?;
-    let tensors = candle_core::safetensors::load_buffer(bytes, device).map_err(|e| damaged(&e))?;
-    Ok((tensors.into_iter().collect(), header))
 }

@@ -3,14 +3,14 @@
 
 use super::latent;
 use crate::config::RunConfig;
+use crate::dataset::encode::{Origin, encode};
 use crate::dataset::{IdentityDataset, to_byte};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::model::encoder::Encoder;
 use crate::model::generator::Generator;
-use crate::model::{Labels, Mode};
+use crate::nn::{Labels, Mode};
 use crate::seeds::{Seeds, normal_vec};
 use candle_core::{Device, Tensor};
-use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
 
 const ROWS: usize = 8;
 const REAL: usize = 3;
@@ -68,14 +68,5 @@ pub fn render(
             paste(row, x, image);
         }
     }
-    encode_png(&canvas, width, rows * s)
-}
-
-/// RGB bytes as a PNG file.
-pub fn encode_png(rgb: &[u8], width: usize, height: usize) -> Result<Vec<u8>> {
-    let mut png = Vec::new();
-    PngEncoder::new(&mut png)
-        .write_image(rgb, width as u32, height as u32, ExtendedColorType::Rgb8)
-        .map_err(|e| Error::Model(format!("PNG: {e}")))?;
-    Ok(png)
+    encode(&canvas, width, rows * s, "png", Origin::Real)
 }

@@ -4,20 +4,23 @@ pub mod centres;
 pub mod checkpoint;
 pub mod grid;
 pub mod latent;
+pub mod metrics;
 pub mod step;
 pub mod trained;
 
 use crate::config::{RunConfig, TrainConfig};
 use crate::dataset::IdentityDataset;
 use crate::error::{Error, Result};
-use crate::model::{CvaeGan, Mode, Network, Weights, build_generator, generator::Generator};
+use crate::model::encoder::Encoder;
+use crate::model::{CvaeGan, build_generator, generator::Generator};
+use crate::nn::{Labels, Mode, Network, Weights};
 use crate::progress::Progress;
-use crate::seeds::Seeds;
+use crate::seeds::{Seeds, shuffled};
 use crate::store;
 use candle_core::Device;
 use centres::Centres;
+use metrics::Metrics;
 use rand::RngExt;
-use rand::seq::SliceRandom;
 use std::path::Path;
 use step::{Batch, Optimizer};
 pub use trained::TrainedModel;
@@ -108,22 +111,6 @@ pub(crate) fn draw_indices(dataset: &IdentityDataset, config: &TrainConfig, seed
     shuffled(dataset.len(), b, seeds, "order", step)
 }
 
-/// Indices below `n` of `step`, `count` a step: epoch by epoch, each in an order of its own.
-pub(crate) fn shuffled(n: usize, count: usize, seeds: &Seeds, purpose: &str, step: u64) -> Vec<usize> {
-    let mut order: (u64, Vec<usize>) = (u64::MAX, Vec::new());
-    (step * count as u64..(step + 1) * count as u64)
-        .map(|position| {
-            let epoch = position / n as u64;
-            if order.0 != epoch {
-                let mut indices: Vec<usize> = (0..n).collect();
-                indices.shuffle(&mut seeds.stream(purpose, &[epoch]));
-                order = (epoch, indices);
-            }
-            order.1[(position % n as u64) as usize]
-        })
-        .collect()
-}
-
 fn draw_batch(
     dataset: &IdentityDataset,
     config: &RunConfig,
@@ -167,7 +154,10 @@ pub fn fit(
     if checkpoint.exists() {
         checkpoint::load(&checkpoint, &mut state, config, dataset, device)?;
     }
-    progress.resume(state.step);
+    let mut metrics = Metrics::open(dir, state.step)?;
+    if state.step > 0 {
+        progress.note(&format!("resuming at step {}", state.step));
+    }
     let total = total_steps(&config.train);
     if state.step > total {
         return Err(Error::Model(format!(
@@ -186,6 +176,7 @@ pub fn fit(
         let png = grid::render(&state.model.encoder.net, &state.averaged.net, dataset, config, device)?;
         store::write_atomic(&grid_path(state.step), &png)
     };
+    let began = progress.elapsed();
     progress.start("train", total * batch, "images");
     progress.at(state.step * batch);
     while state.step < total {
@@ -199,7 +190,8 @@ pub fn fit(
             return Err(Error::Diverged { step: state.step - 1, what: what.into(), advice });
         }
         let step = state.step;
-        progress.train_step(step, step * batch, &losses);
+        progress.train_step(step, &losses.named());
+        metrics.add(step, step * batch, progress.elapsed().saturating_sub(began).as_secs_f64(), &losses);
         progress.at(step * batch);
         let stop = progress.stop_requested();
         if step.is_multiple_of(save_every) || step == total || stop {
@@ -222,7 +214,7 @@ pub fn fit(
 
 /// Posterior means and log-variances of images, `[n, Z]` each, row-major.
 pub fn encode(
-    encoder: &crate::model::encoder::Encoder,
+    encoder: &Encoder,
     dataset: &IdentityDataset,
     indices: &[usize],
     device: &Device,
@@ -231,7 +223,7 @@ pub fn encode(
     for part in indices.chunks(64) {
         let x = dataset.batch(part, &[], device)?;
         let labels: Vec<u32> = part.iter().map(|i| dataset.labels()[*i]).collect();
-        let labels = crate::model::Labels::plain(&labels, device)?;
+        let labels = Labels::plain(&labels, device)?;
         let (mu, logvar) = encoder.forward(&(&x).into(), &labels, Mode::Eval)?;
         means.extend(mu.flatten_all()?.to_vec1::<f32>()?);
         logvars.extend(logvar.flatten_all()?.to_vec1::<f32>()?);

@@ -15,7 +15,8 @@
 use super::centres::Centres;
 use crate::config::TrainConfig;
 use crate::error::{Error, Result};
-use crate::model::{CvaeGan, Labels, Mode, Network, loss};
+use crate::model::{CvaeGan, loss};
+use crate::nn::{Labels, Mode, Network};
 use crate::ops::adam::{AdamParams, Moments};
 use crate::ops::{Gradients, Tape, Value, apply as compose, differentiate};
 use crate::seeds::{Seeds, normal};
@@ -95,6 +96,22 @@ pub struct StepLosses {
 }
 
 impl StepLosses {
+    /// All of them by name.
+    pub fn named(&self) -> [(&'static str, f32); 10] {
+        [
+            ("loss_kl", self.loss_kl),
+            ("loss_pixel", self.loss_pixel),
+            ("loss_pair_d", self.loss_pair_d),
+            ("loss_pair_c", self.loss_pair_c),
+            ("loss_gd", self.loss_gd),
+            ("loss_gc", self.loss_gc),
+            ("loss_d", self.loss_d),
+            ("loss_c", self.loss_c),
+            ("top1_real", self.top1_real),
+            ("top1_fake", self.top1_fake),
+        ]
+    }
+
     /// The first loss that is not a finite number.
     pub fn non_finite(&self) -> Option<&'static str> {
         let all = [

@@ -1,15 +1,14 @@
 //! A trained model on disk: averaged generator, encoder, classifier and the fitted latent distribution.
 
+use super::State;
 use super::latent::Latents;
-use super::{State, checkpoint};
 use crate::config::RunConfig;
 use crate::dataset::IdentityDataset;
 use crate::error::{Error, Result};
-use crate::manifest::file_hash;
 use crate::model::{
-    Network, Weights, build_classifier, build_encoder, build_generator, classifier::Classifier, encoder::Encoder,
-    generator::Generator,
+    build_classifier, build_encoder, build_generator, classifier::Classifier, encoder::Encoder, generator::Generator,
 };
+use crate::nn::{Network, Weights, sealed};
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -91,8 +90,7 @@ impl TrainedModel {
     /// Loads `dir/model.safetensors`: exact names, shapes and types, finite values.
     pub fn load(dir: &Path, device: &Device) -> Result<Self> {
         let path = if dir.is_dir() { dir.join(MODEL_FILE) } else { dir.to_owned() };
-        let (tensors, header) = checkpoint::read(&path, device)?;
-        let hash = file_hash(&path)?.to_hex().to_string();
+        let (tensors, header, hash) = sealed::read(&path, device)?;
         Self::from_tensors(tensors, header, hash, device).map_err(|e| match e {
             Error::Model(m) => Error::Model(format!("{}: {m}", path.display())),
             e => e,
@@ -125,7 +123,7 @@ impl TrainedModel {
 impl Unsaved {
     /// Writes the model into `dir` and loads it back, so that what is used is what was saved.
     pub fn save(self, dir: &Path) -> Result<TrainedModel> {
-        checkpoint::write(&dir.join(MODEL_FILE), &self.tensors, &self.header)?;
+        sealed::write(&dir.join(MODEL_FILE), &self.tensors, &self.header)?;
         TrainedModel::load(dir, &self.device)
     }
 }

@@ -1,0 +1,53 @@
+//! What the environment and the global flags say of this process, and of the context of its jobs.
+
+use super::args::GlobalArgs;
+use ::augment::error::{Error, Result};
+use ::augment::jobs::{Access, Context, NaiveDate, device, engine};
+use std::path::PathBuf;
+
+/// The value of a variable; an empty one is not set.
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|v| !v.is_empty())
+}
+
+/// Threads and kernels of this process.
+pub fn apply(global: &GlobalArgs) -> Result<()> {
+    if let Some(n) = global.threads {
+        engine::set_threads(n);
+    }
+    engine::choose(variable("AUGMENT_SIMD").as_deref(), variable("AUGMENT_OPS").as_deref())
+}
+
+/// Where jobs of this process run.
+pub fn context(global: &GlobalArgs) -> Result<Context> {
+    let program = std::env::current_exe().map_err(|e| Error::io("this program", e))?;
+    let access = Access {
+        token: variable("HF_TOKEN"),
+        offline: variable("HF_HUB_OFFLINE").is_some_and(|v| v != "0"),
+        lock_file: Some(PathBuf::from("models.lock")),
+        ..Access::default()
+    };
+    Ok(Context {
+        device: device(&global.device)?,
+        access: Access { endpoint: variable("HF_ENDPOINT").unwrap_or(access.endpoint.clone()), ..access },
+        today: Some(today()),
+        trial: Some(program),
+        ..Context::new(cache(global)?)
+    })
+}
+
+/// Today, UTC.
+fn today() -> NaiveDate {
+    chrono::Utc::now().date_naive()
+}
+
+/// Folder of cached models and downloads.
+fn cache(global: &GlobalArgs) -> Result<PathBuf> {
+    if let Some(dir) = &global.cache {
+        return Ok(dir.clone());
+    }
+    let base = std::env::var_os("XDG_CACHE_HOME").filter(|v| !v.is_empty()).map(PathBuf::from);
+    let base = base.or_else(|| std::env::home_dir().map(|h| h.join(".cache")));
+    base.map(|b| b.join("augment"))
+        .ok_or_else(|| Error::Usage("no home folder for the model cache; name one with option `cache`".into()))
+}

@@ -1,0 +1,107 @@
+//! What a user says of a configuration: single values, then a file, then a preset.
+
+use super::{EvaluationConfig, Preset, RecogniserPreset, RunConfig, with};
+use crate::error::Result;
+use std::path::PathBuf;
+
+/// Images under this side are trained with the preset `tiny` unless one is named.
+const TINY_BELOW: usize = 48;
+
+/// What is said of a training. Nothing of it, and the images decide.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// TOML file laid over the preset.
+    pub file: Option<PathBuf>,
+    /// Starting point.
+    pub preset: Option<Preset>,
+    /// Side of the images that the networks see, in pixels.
+    pub image_size: Option<usize>,
+    /// Length of the training, in thousands of images shown.
+    pub duration_kimg: Option<f64>,
+    /// Root of all random streams.
+    pub seed: Option<u64>,
+    /// Draw identities evenly while training.
+    pub balanced: bool,
+    /// Any other keys, as `key.in.dots=value`.
+    pub set: Vec<String>,
+}
+
+impl Settings {
+    /// The configuration for images whose shorter side is `typical_side` pixels, as far as that is known.
+    ///
+    /// # Errors
+    /// An unknown key, or a value out of its range.
+    pub fn resolve(&self, typical_side: Option<usize>) -> Result<RunConfig> {
+        let fallback = match typical_side {
+            Some(side) if side < TINY_BELOW => Preset::Tiny,
+            _ => Preset::Base,
+        };
+        let mut config = match &self.file {
+            Some(path) => RunConfig::from_file(path, self.preset, fallback)?,
+            None => RunConfig::preset(self.preset.unwrap_or(fallback)),
+        };
+        if let Some(size) = self.image_size {
+            config = config.with_image_size(size)?;
+        }
+        config.train.duration_kimg = self.duration_kimg.unwrap_or(config.train.duration_kimg);
+        config.seed = self.seed.unwrap_or(config.seed);
+        config.train.balanced |= self.balanced;
+        for set in &self.set {
+            config = with(&config, set)?;
+        }
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// The first setting that decides a training, by its name: a model that is given has no use for it.
+    pub fn of_training(&self) -> Option<&'static str> {
+        let given = [
+            ("config", self.file.is_some()),
+            ("preset", self.preset.is_some()),
+            ("image_size", self.image_size.is_some()),
+            ("duration_kimg", self.duration_kimg.is_some()),
+            ("balanced", self.balanced),
+            ("set", !self.set.is_empty()),
+        ];
+        given.iter().find(|(_, given)| *given).map(|(name, _)| *name)
+    }
+}
+
+/// What is said of an evaluation.
+#[derive(Clone, Debug, Default)]
+pub struct EvaluationSettings {
+    /// TOML file laid over the preset.
+    pub file: Option<PathBuf>,
+    /// Starting point.
+    pub preset: Option<RecogniserPreset>,
+    /// Side of the images that the recogniser sees, in pixels.
+    pub image_size: Option<usize>,
+    /// Seed of the first training.
+    pub seed: Option<u64>,
+    /// Any other keys, as `key.in.dots=value`.
+    pub set: Vec<String>,
+}
+
+impl EvaluationSettings {
+    /// As [`Settings::resolve`].
+    ///
+    /// # Errors
+    /// As [`Settings::resolve`].
+    pub fn resolve(&self, typical_side: Option<usize>) -> Result<EvaluationConfig> {
+        let fallback = match typical_side {
+            Some(side) if side < TINY_BELOW => RecogniserPreset::Tiny,
+            _ => RecogniserPreset::Small,
+        };
+        let mut config = match &self.file {
+            Some(path) => EvaluationConfig::from_file(path, self.preset, fallback)?,
+            None => EvaluationConfig::preset(self.preset.unwrap_or(fallback)),
+        };
+        config.image_size = self.image_size.unwrap_or(config.image_size);
+        config.seed = self.seed.unwrap_or(config.seed);
+        for set in &self.set {
+            config = with(&config, set)?;
+        }
+        config.validate()?;
+        Ok(config)
+    }
+}

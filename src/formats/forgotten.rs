@@ -1,0 +1,98 @@
+//! Erasure of a person from tables: rows go, class names are replaced, everything else stays.
+
+use super::table::{has_class, open, rename_class, writer};
+use crate::error::{Error, Result};
+use crate::store;
+use arrow::array::{AsArray, BooleanArray, RecordBatch};
+use arrow::compute::filter_record_batch;
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+/// A person to erase, and what the person's classes are called from now on.
+pub struct Forgotten<'a> {
+    /// The key.
+    pub identity: &'a str,
+    /// Its class, in every identity set.
+    pub classes: BTreeSet<String>,
+    /// What takes the place of their names.
+    pub placeholder: String,
+}
+
+/// Some rows of a file.
+#[derive(Default)]
+pub struct Rows {
+    /// Their number.
+    pub count: usize,
+    /// Those that are synthetic.
+    pub synthetic: usize,
+    /// Their image files, below the image folder.
+    pub images: BTreeSet<String>,
+}
+
+impl Rows {
+    /// Adds others.
+    pub fn add(&mut self, other: Self) {
+        self.count += other.count;
+        self.synthetic += other.synthetic;
+        self.images.extend(other.images);
+    }
+}
+
+impl Forgotten<'_> {
+    /// True if a row or the class list of a table names the person.
+    ///
+    /// # Errors
+    /// The table cannot be read.
+    pub fn is_known(&self, path: &Path) -> Result<bool> {
+        Ok(has_class(open(path)?.schema(), &self.classes) || self.split(path)?.0.count > 0)
+    }
+
+    /// The rows of a file that show the identity, and the others.
+    pub(super) fn split(&self, path: &Path) -> Result<(Rows, Rows)> {
+        let (mut gone, mut stays) = (Rows::default(), Rows::default());
+        for batch in open(path)?.build().map_err(|e| store::failed(path, &e))? {
+            let batch = batch.map_err(|e| store::failed(path, &e))?;
+            let names = batch.column_by_name("file_name").and_then(|c| c.as_string_opt::<i32>());
+            let made = batch.column_by_name("synthetic").and_then(|c| c.as_boolean_opt());
+            for (row, shown) in self.shown(&batch)?.into_iter().enumerate() {
+                let synthetic = usize::from(made.is_some_and(|m| m.value(row)));
+                let images = names.map(|n| n.value(row).to_owned()).into_iter().collect();
+                if shown { &mut gone } else { &mut stays }.add(Rows { count: 1, synthetic, images });
+            }
+        }
+        Ok((gone, stays))
+    }
+
+    /// Which rows of a batch show the identity.
+    fn shown(&self, batch: &RecordBatch) -> Result<Vec<bool>> {
+        let text = |name: &str| {
+            let column = batch.column_by_name(name).and_then(|c| c.as_string_opt::<i32>());
+            column.ok_or_else(|| Error::Manifest(format!("column `{name}` is missing: not written by augment")))
+        };
+        let (identity, mix) = (text("identity")?, text("label_mix")?);
+        let shows = |row: usize| {
+            let sources: Vec<(String, f32)> = serde_json::from_str(mix.value(row)).unwrap_or_default();
+            identity.value(row) == self.identity || sources.iter().any(|(name, _)| name == self.identity)
+        };
+        Ok((0..batch.num_rows()).map(shows).collect())
+    }
+
+    /// Writes a Parquet file again without the identity's rows and name.
+    pub(super) fn erase(&self, path: &Path) -> Result<()> {
+        let builder = open(path)?;
+        let schema = Arc::new(rename_class(builder.schema(), &self.classes, &self.placeholder));
+        let staged = store::temporary(path);
+        let mut writer = writer(&staged, &schema)?;
+        for batch in builder.build().map_err(|e| store::failed(path, &e))? {
+            let batch = batch.map_err(|e| store::failed(path, &e))?;
+            let keep: BooleanArray = self.shown(&batch)?.into_iter().map(|shown| Some(!shown)).collect();
+            let kept = filter_record_batch(&batch, &keep).map_err(|e| store::failed(path, &e))?;
+            let kept =
+                RecordBatch::try_new(schema.clone(), kept.columns().to_vec()).map_err(|e| store::failed(path, &e))?;
+            writer.write(&kept).map_err(|e| store::failed(path, &e))?;
+        }
+        writer.close().map_err(|e| store::failed(path, &e))?;
+        store::publish(&staged, path)
+    }
+}

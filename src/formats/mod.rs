@@ -1,0 +1,184 @@
+//! Layouts of a written dataset, one file each, which owns writing, reading and erasing it; and lists of verification pairs.
+
+pub mod folder;
+pub mod forgotten;
+pub mod pairs;
+pub mod parquet;
+pub mod table;
+
+use crate::error::{Error, Result};
+use forgotten::{Forgotten, Rows};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Folder of the records of units, where a format may keep rows of its own.
+pub const COMMITS: &str = "_commits";
+
+/// Every format.
+pub static FORMATS: [&dyn Format; 2] = [&parquet::Parquet, &folder::Imagefolder];
+
+/// The format of this name.
+pub fn named(name: &str) -> Option<&'static dyn Format> {
+    FORMATS.into_iter().find(|f| f.name() == name)
+}
+
+/// One labelled image on its way out, with all that is needed to make it again.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sample {
+    /// Encoded image.
+    pub image: Vec<u8>,
+    /// `jpg` or `png`.
+    pub extension: &'static str,
+    /// Class number in this dataset.
+    pub label: i64,
+    /// Identity key.
+    pub identity: String,
+    /// Identity set; keys are unique within one.
+    pub identity_set: String,
+    /// Unique name: letters and digits.
+    pub sample_id: String,
+    /// False for merged real images.
+    pub synthetic: bool,
+    /// Root of the random streams.
+    pub seed: u64,
+    /// Number of the image within its identity.
+    pub index: i64,
+    /// JSON list of [identity, weight] that G was given.
+    pub label_mix: String,
+    /// Distribution of z.
+    pub latent: String,
+    /// Factor on z's deviation.
+    pub truncation: f64,
+    /// blake3 of the model file; empty for real images.
+    pub model_hash: String,
+    /// blake3 of the resolved configuration.
+    pub config_hash: String,
+    /// blake3 of the manifest.
+    pub manifest_hash: String,
+}
+
+/// A dataset that is being written: where its files go, and what they have in common.
+#[derive(Debug)]
+pub struct Site {
+    /// Its folder.
+    pub out: PathBuf,
+    /// Where files are that are not complete.
+    pub staging: PathBuf,
+    /// Class names in the order of their labels.
+    pub classes: Vec<String>,
+    /// Number of units that its rows are cut into.
+    pub units: usize,
+}
+
+impl Site {
+    /// Where the file that will be `path` is written.
+    pub fn staged(&self, path: &str) -> PathBuf {
+        staged(&self.staging, path)
+    }
+}
+
+/// Where the file that will be `path` is written in a folder of files that are not complete.
+pub fn staged(staging: &Path, path: &str) -> PathBuf {
+    staging.join(path.replace('/', "-"))
+}
+
+/// A layout. Paths of files are relative to the dataset's folder, with `/`.
+pub trait Format: Send + Sync {
+    /// Its name.
+    fn name(&self) -> &'static str;
+    /// What it is, in a few words.
+    fn about(&self) -> &'static str;
+    /// The folder that holds its files and nothing else.
+    fn folder(&self) -> &'static str;
+    /// Begins unit `number`.
+    ///
+    /// # Errors
+    /// A file cannot be written.
+    fn unit(&self, site: &Arc<Site>, number: usize) -> Result<Box<dyn UnitWriter>>;
+    /// Stages the files that stand beside those of the units, which are all in their places; returns their paths.
+    ///
+    /// # Errors
+    /// A file cannot be read or written.
+    fn rest(&self, site: &Site) -> Result<Vec<String>>;
+    /// Its lines in the front matter of the dataset card. `contents` is the hash of what the dataset holds.
+    fn card(&self, contents: &str) -> String;
+    /// The parts of the dataset in `folder` that hold its rows, if it has this format.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    fn parts(&self, folder: &Path) -> Result<Option<Vec<PathBuf>>>;
+    /// Calls `f` with the samples of a part in order.
+    ///
+    /// # Errors
+    /// The part is damaged, or was not written by augment; and those of `f`.
+    fn read(&self, part: &Path, f: &mut dyn FnMut(Sample) -> Result<()>) -> Result<()>;
+    /// Erases a person from the files `files` of a unit below `out`, and takes files that are gone from the list; returns which rows
+    /// went, and which stay. Can be done twice.
+    ///
+    /// # Errors
+    /// A file cannot be read or written.
+    fn erase_unit(&self, out: &Path, files: &mut Vec<String>, who: &Forgotten) -> Result<(Rows, Rows)>;
+    /// Erases a person from the files of [`Format::rest`].
+    ///
+    /// # Errors
+    /// A file cannot be read or written.
+    fn erase_rest(&self, out: &Path, who: &Forgotten) -> Result<()>;
+}
+
+/// Writes the rows of one unit to staged files.
+pub trait UnitWriter: Send {
+    /// Writes the next sample.
+    ///
+    /// # Errors
+    /// A file cannot be written.
+    fn write(&mut self, sample: Sample) -> Result<()>;
+    /// Completes the staged files and returns the paths that they will have.
+    ///
+    /// # Errors
+    /// A file cannot be written.
+    fn close(self: Box<Self>) -> Result<Vec<String>>;
+}
+
+/// A written dataset.
+pub struct Written {
+    format: &'static dyn Format,
+    /// Its parts, in order.
+    pub parts: Vec<PathBuf>,
+}
+
+impl Written {
+    /// Finds the parts of the dataset in `path`: a folder, or one of its files.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn open(path: &Path) -> Result<Self> {
+        if path.is_file() {
+            return Ok(Self { format: &parquet::Parquet, parts: vec![path.to_owned()] });
+        }
+        for format in FORMATS {
+            if let Some(parts) = format.parts(path)? {
+                return Ok(Self { format, parts });
+            }
+        }
+        if !path.exists() {
+            return Err(Error::Manifest(format!("{}: no such folder or file", path.display())));
+        }
+        Err(Error::Manifest(format!("{}: holds no Parquet shard", path.display())))
+    }
+
+    /// Calls `f` with the samples of `part` in order.
+    ///
+    /// # Errors
+    /// Those of [`Format::read`].
+    pub fn read(&self, part: &Path, mut f: impl FnMut(Sample) -> Result<()>) -> Result<()> {
+        self.format.read(part, &mut f)
+    }
+
+    /// Calls `f` with all samples in order.
+    ///
+    /// # Errors
+    /// Those of [`Format::read`].
+    pub fn read_all(&self, mut f: impl FnMut(Sample) -> Result<()>) -> Result<()> {
+        self.parts.iter().try_for_each(|part| self.format.read(part, &mut f))
+    }
+}

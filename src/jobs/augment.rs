@@ -1,0 +1,174 @@
+//! The main job: validate, train where no model is in the cache, synthesize, write.
+
+use super::input::{Input, Source, rejects_path};
+use super::preview::Preview;
+use super::write::{Assembly, Destination, SetModel, Synthesis, Written};
+use super::{Context, Rejected, models};
+use crate::config::{RunConfig, Settings};
+use crate::dataset::{IdentityDataset, View};
+use crate::error::{Error, Result};
+use crate::progress::Progress;
+use crate::remote;
+use crate::train::{TrainedModel, trained::MODEL_FILE};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// What to do.
+#[derive(Clone)]
+pub struct Request {
+    /// The images to learn from.
+    pub input: Input,
+    /// How to train.
+    pub settings: Settings,
+    /// Folder or file of a trained model to use instead, or its address on the hub.
+    pub model: Option<String>,
+    /// What to synthesize.
+    pub synthesis: Synthesis,
+    /// Where to write it.
+    pub destination: Destination,
+}
+
+impl Request {
+    /// Trains on `manifest` by the rules for its images, and writes 50 images of every identity to `out`.
+    pub fn new(manifest: impl Into<String>, out: impl Into<PathBuf>) -> Self {
+        Self {
+            input: Input::new(manifest),
+            settings: Settings::default(),
+            model: None,
+            synthesis: Synthesis::default(),
+            destination: Destination::new(out),
+        }
+    }
+}
+
+/// What was done.
+#[derive(Clone, Debug)]
+pub struct Augmented {
+    /// The dataset.
+    pub written: Written,
+    /// Rows that were left out.
+    pub rejected: Rejected,
+}
+
+/// What is checked before anything is trained.
+struct Prepared<'a> {
+    assembly: Assembly<'a>,
+    given: Option<(PathBuf, TrainedModel)>,
+    /// The dataset, if it is complete already, by what is known before a training.
+    complete: Option<Written>,
+}
+
+/// Does the job.
+///
+/// # Errors
+/// Everything that can be known is refused before hours of training; see [`Error`].
+pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) -> Result<Augmented> {
+    let source = Source::open(&request.input, context)?;
+    let Prepared { mut assembly, given, complete } = prepare(request, &source, context)?;
+    let list = rejects_path(&request.destination.out)?;
+    // What is there already needs no training; unless another model is given, or images may have changed beside the manifest.
+    if let Some(written) = complete.filter(|_| given.is_none() && source.manifest.embeds_images()) {
+        return Ok(Augmented { written, rejected: Rejected { count: 0, list } });
+    }
+    let (mut found, config) = (Vec::new(), assembly.config.clone());
+    let view = View::new(config.image_size);
+    let mut given = given;
+    let rejected = source.for_each_set(view, &list, progress, |set, dataset, progress| {
+        let mut m = match given.take() {
+            Some((path, model)) => adopt(set, path, model, &dataset, source.policy.is_some())?,
+            None => {
+                let (path, model) = models::find_or_train(&dataset, &config, context, progress)?;
+                SetModel::new(found.len(), set, path, model)
+            }
+        };
+        m.training = request.synthesis.max_copy_similarity.is_some().then_some(dataset);
+        found.push(m);
+        Ok(())
+    })?;
+    (assembly.models, assembly.rejected) = (found, rejected);
+    let count = assembly.rejected.len();
+    let written = assembly.write(progress)?;
+    Ok(Augmented { written, rejected: Rejected { count, list } })
+}
+
+/// Checks what [`run`] checks before it trains, and says what it would do.
+///
+/// # Errors
+/// Those of [`run`] that can be known without training.
+pub fn preview(request: &Request, context: &Context, progress: &mut dyn Progress) -> Result<Preview> {
+    let source = Source::open(&request.input, context)?;
+    let prepared = prepare(request, &source, context)?;
+    Preview::of_manifest(&source, &prepared.assembly.config, Some(&request.synthesis), progress)
+}
+
+fn prepare<'a>(request: &'a Request, source: &'a Source, context: &Context) -> Result<Prepared<'a>> {
+    let (sets, synthesis) = (source.sets(), &request.synthesis);
+    let given = match &request.model {
+        None => None,
+        Some(spec) => {
+            if let Some(name) = request.settings.of_training() {
+                let message = format!("option `{name}` has no effect with option `model`: the model is trained");
+                return Err(Error::Usage(message));
+            }
+            if sets.len() != 1 {
+                let message = format!("option `model` serves one identity set, the manifest has {}", sets.len());
+                return Err(Error::Usage(message));
+            }
+            let path = remote::localize_model(spec, MODEL_FILE, &context.cache, &context.access)?;
+            let model = TrainedModel::load(&path, &context.device)?;
+            Some((path, model))
+        }
+    };
+    let config = match &given {
+        // The model decides its own configuration; only seed and synthesis are the run's.
+        Some((_, model)) => {
+            let own = model.header.config.clone();
+            RunConfig { seed: request.settings.seed.unwrap_or(own.seed), ..own }
+        }
+        None => request.settings.resolve(source.typical_side()?)?,
+    };
+    let assembly = Assembly {
+        models: Vec::new(),
+        config: synthesis.over(config)?,
+        manifest_hash: source.manifest.hash().to_owned(),
+        source: Some(source),
+        rejected: Vec::new(),
+        synthesis,
+        destination: &request.destination,
+        device: context.device.clone(),
+        judge: synthesis.load_judge(&context.device)?,
+    };
+    let identities: Vec<_> = sets.iter().map(|s| source.identities(s)).collect();
+    assembly.refuse_forgotten(identities.iter().flatten().copied())?;
+    let complete = assembly.check(identities.iter().map(BTreeSet::len).min().unwrap_or(0))?;
+    Ok(Prepared { assembly, given, complete })
+}
+
+/// Takes a given model for `dataset`.
+fn adopt(set: &str, path: PathBuf, model: TrainedModel, dataset: &IdentityDataset, policy: bool) -> Result<SetModel> {
+    if policy && model.header.dataset_hash != dataset.hash() {
+        return Err(Error::Usage(
+            "option `model` was trained on other images than option `purpose` permits; leave it out, and one is trained".into(),
+        ));
+    }
+    let images = counts(dataset, &model.header.identities, &path)?;
+    let mut m = SetModel::new(0, set, path, model);
+    m.images = images;
+    dataset.hash().clone_into(&mut m.dataset_hash);
+    Ok(m)
+}
+
+/// Real images of each of the identities of the model in `path`.
+fn counts(dataset: &IdentityDataset, identities: &[String], path: &Path) -> Result<Vec<usize>> {
+    let mut counts = vec![0; identities.len()];
+    for (label, identity) in (0..).zip(dataset.identities()) {
+        let Some(at) = identities.iter().position(|i| i == identity) else {
+            return Err(Error::Model(format!(
+                "{}: was not trained on identity `{identity}` of the manifest; train a model for this manifest",
+                path.display()
+            )));
+        };
+        counts[at] = dataset.images_of(label).len();
+    }
+    Ok(counts)
+}

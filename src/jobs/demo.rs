@@ -1,0 +1,35 @@
+//! Draws the demonstration manifest.
+
+use crate::demo;
+use crate::error::Result;
+use std::path::PathBuf;
+
+/// What to draw.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// File to write.
+    pub out: PathBuf,
+    /// Number of identities.
+    pub identities: usize,
+    /// Images of each.
+    pub per_id: usize,
+    /// Side of the images, in pixels.
+    pub image_size: usize,
+    /// Root of the random streams.
+    pub seed: u64,
+}
+
+impl Request {
+    /// Numbers of other persons and of all images in the set.
+    pub fn size(&self) -> (usize, usize) {
+        demo::size(self.identities, self.per_id)
+    }
+}
+
+/// Draws the set and writes its manifest.
+///
+/// # Errors
+/// Numbers that make no set; a path that cannot be written.
+pub fn run(request: &Request) -> Result<()> {
+    demo::write(&request.out, request.identities, request.per_id, request.image_size, request.seed)
+}

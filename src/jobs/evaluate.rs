@@ -1,0 +1,300 @@
+//! What synthesized images gain, measured by training recognisers with and without them.
+
+use super::input::{Input, Source, at, rejects_path};
+use super::seen::Seen;
+use super::{Context, Rejected, boundary};
+use crate::config::{EvaluationConfig, EvaluationSettings};
+use crate::dataset::{IdentityDataset, Selection, View, load_sets};
+use crate::error::{Error, Result};
+use crate::evaluate::Synthetic;
+use crate::evaluate::comparison::{Arm, Comparison, Material};
+use crate::evaluate::contamination;
+use crate::evaluate::gain::{ArmResult, summarise};
+use crate::evaluate::quality;
+use crate::formats::pairs::PairSet;
+use crate::progress::Progress;
+use crate::recogniser::judge::JUDGE_FILE;
+use crate::report::{self, Report};
+use crate::sink::ledger::Entry;
+use crate::store;
+use serde_json::json;
+use std::path::{Path, PathBuf};
+
+/// The page of an evaluation.
+pub const REPORT_HTML: &str = "report.html";
+/// The same as an object.
+pub const REPORT_JSON: &str = "report.json";
+/// Folder of its trainings.
+pub(super) const RUNS: &str = "runs";
+/// Key of [`REPORT_JSON`] that describes [`REPORT_HTML`].
+pub(super) const PAGE: &str = "page";
+
+/// Pairs of each kind that are drawn, at most.
+const DRAWN_PAIRS: usize = 3000;
+
+/// What recognisers are tested on.
+#[derive(Clone, Debug)]
+pub enum Test {
+    /// A list of pairs: Parquet, LFW's pairs.txt, or insightface's .bin.
+    List {
+        /// The list.
+        pairs: PathBuf,
+        /// A manifest with the column `image_id`, or LFW's folder for pairs.txt.
+        images: Option<String>,
+    },
+    /// Pairs drawn from a split of other persons.
+    Split(String),
+}
+
+/// What to do.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The real training images.
+    pub input: Input,
+    /// Recogniser and recipe.
+    pub settings: EvaluationSettings,
+    /// Dataset that was synthesized; without one only the baselines are trained.
+    pub synthetic: Option<PathBuf>,
+    /// Split with other real images of the same persons.
+    pub held_out: Option<String>,
+    /// The test.
+    pub test: Test,
+    /// What to train recognisers on; without any all that the images allow.
+    pub arms: Vec<Arm>,
+    /// Number of paired seeds.
+    pub seeds: u64,
+    /// Similarity to a training image above which a synthetic image counts as a copy.
+    pub max_copy_similarity: Option<f64>,
+    /// Folder of outcomes and report.
+    pub out: PathBuf,
+}
+
+impl Request {
+    /// Compares on `manifest`, with pairs drawn from its split `split` of other persons, in `out`.
+    pub fn new(manifest: impl Into<String>, split: impl Into<String>, out: impl Into<PathBuf>) -> Self {
+        Self {
+            input: Input::new(manifest),
+            settings: EvaluationSettings::default(),
+            synthetic: None,
+            held_out: None,
+            test: Test::Split(split.into()),
+            arms: Vec::new(),
+            seeds: 5,
+            max_copy_similarity: None,
+            out: out.into(),
+        }
+    }
+}
+
+/// What was measured.
+pub struct Evaluated {
+    /// The arms, in their order.
+    pub arms: Vec<ArmResult>,
+    /// The answer in one sentence.
+    pub verdict: String,
+    /// Name of the test.
+    pub test: String,
+    /// Number of its pairs.
+    pub pairs: usize,
+    /// Everything, as it is in [`REPORT_JSON`].
+    pub json: serde_json::Value,
+    /// The page.
+    pub page: PathBuf,
+    /// Rows that were left out.
+    pub rejected: Rejected,
+}
+
+/// Compares recognisers on one identity set.
+///
+/// # Errors
+/// `Contaminated` where the test shows training persons or images: nothing is measured then. Else see [`Error`].
+pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) -> Result<Evaluated> {
+    let (source, set, config) = prepare(request, context)?;
+    let out = &request.out;
+    let lock = store::lock(out)?;
+    if let Some(note) = lock.note() {
+        progress.note(&note);
+    }
+    let list = rejects_path(out)?;
+    let view = View::new(config.image_size);
+    let mut loaded = None;
+    let rejected = source.for_each_set(view, &list, progress, |_, dataset, _| {
+        loaded = Some(dataset);
+        Ok(())
+    })?;
+    let Some(real) = loaded else { return Err(Error::Manifest(format!("{}: no image", source.spec))) };
+    // A report of an earlier run says nothing of this one until it is complete.
+    for name in [REPORT_HTML, REPORT_JSON] {
+        let old = out.join(name);
+        if old.exists() {
+            store::remove(&old)?;
+        }
+    }
+    let material = material(request, &source, &set, real, view, context, progress)?;
+    let arms = chosen_arms(request, &material)?;
+    Seen::add(out, &material)?;
+    refuse(&contamination::find(&material, progress)?)?;
+    let comparison =
+        Comparison { material: &material, config: &config, folder: out.join(RUNS), device: &context.device };
+    progress.note(&format!(
+        "training {} recognisers on {} real images of {} identities, testing on {} pairs ({})",
+        arms.len() as u64 * request.seeds,
+        material.real.len(),
+        material.real.identities().len(),
+        material.test.pairs.len(),
+        material.test.name
+    ));
+    let baseline = comparison.baseline(progress)?;
+    let embedded = baseline.embed(&material.real)?;
+    let alike = contamination::find_by_embedding(&material, &baseline, &embedded)?;
+    if material.real.identities().len() >= contamination::ENOUGH_IDENTITIES {
+        refuse(&alike)?;
+    } else if !alike.is_empty() {
+        progress.note(&format!(
+            "look whether the test shows training images or persons; fewer than {} training identities are too few to tell: {}",
+            contamination::ENOUGH_IDENTITIES,
+            alike.join("; ")
+        ));
+    }
+    let runs = comparison.run(&arms, request.seeds, progress)?;
+    let results = summarise(&runs);
+    let (quality, judge) =
+        quality::measure(&material, baseline, embedded, &config, request.max_copy_similarity, progress)?;
+    // Synthesis can filter its images with it.
+    judge.save(&out.join(JUDGE_FILE))?;
+    let report = Report {
+        manifest: &source.spec,
+        manifest_hash: source.manifest.hash(),
+        config: &config,
+        material: &material,
+        runs: &runs,
+        arms: &results,
+        quality: &quality,
+        alike: &alike,
+    };
+    let page = out.join(REPORT_HTML);
+    store::write_atomic(&page, report.html()?.as_bytes())?;
+    let mut json = report.json();
+    json[PAGE] = json!(Entry::of(out, REPORT_HTML)?);
+    store::write_sealed(&out.join(REPORT_JSON), &json)?;
+    let verdict = report::verdict(&results, material.test.pairs.len());
+    let (test, pairs) = (material.test.name.clone(), material.test.pairs.len());
+    let rejected = Rejected { count: rejected.len(), list };
+    Ok(Evaluated { arms: results, verdict, test, pairs, json, page, rejected })
+}
+
+/// Checks what [`run`] checks before it reads images, and returns the configuration that it would use.
+///
+/// # Errors
+/// Those of [`run`] that can be known before.
+pub fn preview(request: &Request, context: &Context) -> Result<EvaluationConfig> {
+    Ok(prepare(request, context)?.2)
+}
+
+fn prepare(request: &Request, context: &Context) -> Result<(Source, String, EvaluationConfig)> {
+    let source = Source::open(&request.input, context)?;
+    let config = request.settings.resolve(source.typical_side()?)?;
+    let sets = source.sets();
+    let [set] = sets.as_slice() else {
+        return Err(Error::Usage(format!("evaluate serves one identity set, the manifest has {}", sets.len())));
+    };
+    let set = set.clone();
+    Ok((source, set, config))
+}
+
+/// No gain is measured on a contaminated test.
+fn refuse(found: &[String]) -> Result<()> {
+    if found.is_empty() { Ok(()) } else { Err(Error::Contaminated(found.join("; "))) }
+}
+
+/// Reads all images but the training images.
+fn material(
+    request: &Request,
+    source: &Source,
+    set: &str,
+    real: IdentityDataset,
+    view: View,
+    context: &Context,
+    progress: &mut dyn Progress,
+) -> Result<Material> {
+    let mut split = |name: &str, option: &str| -> Result<IdentityDataset> {
+        if source.split.as_deref().is_none_or(|s| s == name) {
+            return Err(Error::Usage(format!(
+                "option `{option}` {name}: recognisers would be trained on these rows too; choose others with option `split`"
+            )));
+        }
+        let sets = [set.to_owned()];
+        let places = Some(source.census.places(&sets, false));
+        let selection = Selection { split: Some(name.into()), sets: Some(sets.to_vec()), unlabelled: false, places };
+        let (mut images, rejects) = load_sets(&source.manifest, &selection, &sets, view, at(progress))?;
+        if let Some(first) = rejects.first() {
+            progress.note(&format!("{} rows of split {name} left out; first: {first}", rejects.len()));
+        }
+        match images.pop().filter(|i| !i.is_empty()) {
+            Some(images) => Ok(images),
+            None => Err(Error::Manifest(format!("{}: no usable row has split `{name}`", source.spec))),
+        }
+    };
+    let held_out = match &request.held_out {
+        Some(name) => Some(of_known(&split(name, "held_out")?, &real, name)?),
+        None => None,
+    };
+    let test = match &request.test {
+        Test::List { pairs, images } => {
+            if let (Some(images), true) = (images, pairs.extension().is_some_and(|e| e == "parquet")) {
+                boundary::try_manifest(images, &source.columns, context)?;
+            }
+            PairSet::read(pairs, images.as_deref(), &source.columns, source.policy.as_ref(), view)?
+        }
+        Test::Split(name) => {
+            PairSet::draw(&format!("drawn from split {name}"), split(name, "pairs_from")?, DRAWN_PAIRS)?
+        }
+    };
+    let synthetic = match &request.synthetic {
+        Some(dataset) => Synthetic::read(dataset, &real)?,
+        None => Synthetic::default(),
+    };
+    if !synthetic.foreign.is_empty() {
+        let n = synthetic.foreign.len();
+        progress
+            .note(&format!("synthetic images of {n} identities that are not among the training images are left out"));
+    }
+    let Synthetic { existing, new, foreign } = synthetic;
+    Ok(Material { real, existing, new, held_out, foreign, test })
+}
+
+/// Those of `images` that show identities of `real`, with its labels.
+fn of_known(images: &IdentityDataset, real: &IdentityDataset, split: &str) -> Result<IdentityDataset> {
+    let (mut pixels, mut labels) = (Vec::new(), Vec::new());
+    for i in 0..images.len() {
+        let name = &images.identities()[images.labels()[i] as usize];
+        if let Ok(label) = real.identities().binary_search(name) {
+            pixels.extend_from_slice(images.image(i));
+            labels.push(label as u32);
+        }
+    }
+    if labels.is_empty() {
+        return Err(Error::Manifest(format!("no row of split `{split}` shows an identity of the training rows")));
+    }
+    IdentityDataset::new(real.image_size(), pixels, labels, real.identities().to_vec())
+}
+
+/// The arms to train: the baseline is always one of them.
+fn chosen_arms(request: &Request, material: &Material) -> Result<Vec<Arm>> {
+    let possible = material.arms();
+    if request.arms.is_empty() {
+        return Ok(possible);
+    }
+    if let Some(arm) = request.arms.iter().find(|a| !possible.contains(a)) {
+        return Err(Error::Usage(format!(
+            "option `arms` {}: the synthetic dataset holds no images for it",
+            arm.name()
+        )));
+    }
+    Ok(Arm::ALL.into_iter().filter(|a| *a == Arm::Real || request.arms.contains(a)).collect())
+}
+
+/// Files that an evaluation leaves beside its trainings.
+pub(super) fn is_own(path: &Path) -> bool {
+    [REPORT_HTML, REPORT_JSON, JUDGE_FILE].iter().any(|name| path.ends_with(name))
+}

@@ -1,0 +1,283 @@
+//! The images of a job: a manifest, the rows of it to use, and one walk over them.
+
+use super::{Context, boundary};
+use crate::dataset::decode::decode_source;
+use crate::dataset::{self, IdentityDataset, Selection, View};
+use crate::error::{Error, Result};
+use crate::manifest::rejects::{self, Reject};
+use crate::manifest::{Census, Columns, ImageSource, Manifest, Policy, REJECTS_SUFFIX};
+use crate::progress::Progress;
+use crate::{remote, store};
+use chrono::NaiveDate;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// Bytes of pixels that are held at a time, about: identity sets that fill more are read in several passes.
+const HELD: usize = 2 << 30;
+/// First pictures of a manifest that tell how large its pictures are.
+const FIRST_PICTURES: usize = 64;
+
+/// Which images to read.
+#[derive(Clone, Debug)]
+pub struct Input {
+    /// Parquet file, folder or glob; `hf://datasets/owner/name@COMMIT/path.parquet` for the hub.
+    pub manifest: String,
+    /// Rows of this split, or of `all`; without one `train` if it occurs, else all.
+    pub split: Option<String>,
+    /// Names of the columns.
+    pub columns: Columns,
+    /// Only rows whose subjects agreed to this purpose.
+    pub purpose: Option<String>,
+    /// The day that permissions are compared with; without one the context's.
+    pub as_of: Option<NaiveDate>,
+    /// Largest share of rows that may be rejected, in [0, 1].
+    pub max_bad: f64,
+}
+
+impl Input {
+    /// The rows of split `train`, or all rows, of `manifest`.
+    pub fn new(manifest: impl Into<String>) -> Self {
+        let (manifest, columns) = (manifest.into(), Columns::default());
+        Self { manifest, split: None, columns, purpose: None, as_of: None, max_bad: 0.001 }
+    }
+
+    /// The policy that is asked for.
+    fn policy(&self, context: &Context) -> Result<Option<Policy>> {
+        let Some(purpose) = &self.purpose else { return Ok(None) };
+        let day = self.as_of.or(context.today);
+        let day =
+            day.ok_or_else(|| Error::Usage("option `purpose` needs a day: name one with option `as_of`".into()))?;
+        Policy::new(purpose, day).map(Some)
+    }
+}
+
+/// An opened manifest and the rows of it to use.
+pub struct Source {
+    /// What was asked for.
+    pub spec: String,
+    /// The manifest, of which only permitted rows are there.
+    pub manifest: Manifest,
+    /// What it holds.
+    pub census: Census,
+    /// Rows of this split only.
+    pub split: Option<String>,
+    /// What the rows must permit.
+    pub policy: Option<Policy>,
+    /// Largest share of rows that may be rejected.
+    pub max_bad: f64,
+    /// Names of the columns that were asked for.
+    pub columns: Columns,
+}
+
+impl Source {
+    /// Opens the manifest of `input` and chooses the split.
+    ///
+    /// # Errors
+    /// A manifest that cannot be read, or holds no row to work on.
+    pub fn open(input: &Input, context: &Context) -> Result<Self> {
+        let (spec, columns) = (input.manifest.clone(), input.columns.clone());
+        if !(0.0..=1.0).contains(&input.max_bad) {
+            return Err(Error::Usage(format!("option `max_bad` {} is not a share in [0, 1]", input.max_bad)));
+        }
+        let local = remote::localize_manifest(&spec, &context.cache, &context.access)?;
+        boundary::try_manifest(&local, &columns, context)?;
+        let mut manifest = Manifest::open(&local, &columns)?;
+        let policy = input.policy(context)?;
+        if let Some(policy) = &policy {
+            manifest = manifest.restrict(policy)?;
+        }
+        let census = Census::take(&manifest)?;
+        let splits = census.splits();
+        let split = match input.split.as_deref() {
+            Some("all") => None,
+            Some(name) if splits.contains(name) => Some(name.to_owned()),
+            Some(name) => {
+                let have = splits.iter().copied().collect::<Vec<_>>().join(", ");
+                return Err(Error::Manifest(format!("{spec}: no row has split `{name}`; there are: {have}, all")));
+            }
+            None => splits.contains("train").then(|| "train".to_owned()),
+        };
+        let source = Self { spec, manifest, census, split, policy, max_bad: input.max_bad, columns };
+        if source.sets().is_empty() {
+            let why = if source.policy.is_some() { " that option `purpose` permits" } else { "" };
+            return Err(Error::Manifest(format!("{}: holds no labelled row to work on{why}", source.spec)));
+        }
+        Ok(source)
+    }
+
+    /// True if rows of `split` are used.
+    fn uses(&self, split: &str) -> bool {
+        self.split.as_deref().is_none_or(|want| want == split)
+    }
+
+    /// Identity sets that have rows, in order.
+    pub fn sets(&self) -> Vec<String> {
+        self.census.sets(self.split.as_deref()).into_iter().collect()
+    }
+
+    /// Numbers of identities and of labelled images of `set`.
+    pub fn count(&self, set: &str) -> (usize, usize) {
+        let rows = self.census.images.iter().filter(|((s, split, _), _)| s == set && self.uses(split));
+        (self.identities(set).len(), rows.map(|(_, n)| n).sum())
+    }
+
+    /// Identities of `set`.
+    pub fn identities(&self, set: &str) -> BTreeSet<&str> {
+        let rows = self.census.images.keys().filter(|(s, split, _)| s == set && self.uses(split));
+        rows.map(|(_, _, identity)| identity.as_str()).collect()
+    }
+
+    /// Median shorter side of the first images that can be decoded, in pixels.
+    ///
+    /// # Errors
+    /// The manifest cannot be read.
+    pub fn typical_side(&self) -> Result<Option<usize>> {
+        let images = self.manifest.first_images(FIRST_PICTURES)?;
+        let side = |i: &ImageSource| decode_source(i).ok().map(|i| i.width().min(i.height()) as usize);
+        let mut sides: Vec<usize> = images.iter().filter_map(side).collect();
+        sides.sort_unstable();
+        Ok(sides.get(sides.len() / 2).copied())
+    }
+
+    /// Tries all images: the rows that are unusable. They are written to `rejects_to`.
+    ///
+    /// # Errors
+    /// They are more than `max_bad` of all rows, or a set has no usable image.
+    pub fn try_all(&self, view: View, rejects_to: &Path, progress: &mut dyn Progress) -> Result<Vec<Reject>> {
+        self.walk(view, rejects_to, progress, &mut |_, _, _| Ok(()))
+    }
+
+    /// Decodes the images of the sets and hands each set to `f` in turn. Before that all are tried, as in [`Source::try_all`], whose
+    /// rejected rows are returned. One pass over the row groups that the sets need serves as many sets as memory holds.
+    ///
+    /// # Errors
+    /// Those of [`Source::try_all`] and of `f`.
+    pub fn for_each_set(
+        &self,
+        view: View,
+        rejects_to: &Path,
+        progress: &mut dyn Progress,
+        mut f: impl FnMut(&str, IdentityDataset, &mut dyn Progress) -> Result<()>,
+    ) -> Result<Vec<Reject>> {
+        self.walk(view, rejects_to, progress, &mut f)
+    }
+
+    fn walk(&self, view: View, rejects_to: &Path, progress: &mut dyn Progress, f: &mut ForSet) -> Result<Vec<Reject>> {
+        if rejects_to.exists() {
+            // The list of an earlier run says nothing of this one.
+            store::remove(rejects_to)?;
+        }
+        let sets = self.sets();
+        let held = |set: &String| self.count(set).1 * view.size() * view.size() * 3;
+        let mut passes: Vec<(usize, Vec<String>)> = Vec::new();
+        for set in &sets {
+            match passes.last_mut().filter(|(bytes, _)| bytes + held(set) <= HELD) {
+                Some((bytes, pass)) => {
+                    *bytes += held(set);
+                    pass.push(set.clone());
+                }
+                None => passes.push((held(set), vec![set.clone()])),
+            }
+        }
+        if let [(_, all)] = &passes[..] {
+            let (datasets, rejected) = self.load(all, true, view, progress)?;
+            let sizes: Vec<usize> = datasets.iter().map(IdentityDataset::len).collect();
+            self.judge(&rejected, &sets, &sizes, rejects_to, progress)?;
+            for (set, dataset) in sets.iter().zip(datasets) {
+                f(set, dataset, progress)?;
+            }
+            return Ok(rejected);
+        }
+        let mut sizes = vec![0; sets.len()];
+        let images = sets.iter().map(|s| self.count(s).1).sum::<usize>();
+        progress.start("try", images as u64, "images");
+        let selection = self.selection(&sets, true);
+        let rejected = dataset::for_each_image(&self.manifest, &selection, view, at(progress), |row, _| {
+            if let Ok(n) = sets.binary_search_by(|s| s.as_str().cmp(row.set())) {
+                sizes[n] += 1;
+            }
+        })?;
+        progress.finish();
+        self.judge(&rejected, &sets, &sizes, rejects_to, progress)?;
+        for (_, pass) in passes {
+            let (datasets, _) = self.load(&pass, false, view, progress)?;
+            for (set, dataset) in pass.iter().zip(datasets) {
+                f(set, dataset, progress)?;
+            }
+        }
+        Ok(rejected)
+    }
+
+    fn selection(&self, sets: &[String], unlabelled: bool) -> Selection {
+        let places = Some(self.census.places(sets, unlabelled));
+        Selection { split: self.split.clone(), sets: Some(sets.to_vec()), unlabelled, places }
+    }
+
+    /// Decodes the images of some sets in one pass.
+    fn load(
+        &self,
+        sets: &[String],
+        unlabelled: bool,
+        view: View,
+        progress: &mut dyn Progress,
+    ) -> Result<(Vec<IdentityDataset>, Vec<Reject>)> {
+        progress.start("read", sets.iter().map(|s| self.count(s).1 as u64).sum(), "images");
+        let selection = self.selection(sets, unlabelled);
+        let loaded = dataset::load_sets(&self.manifest, &selection, sets, view, at(progress))?;
+        progress.finish();
+        Ok(loaded)
+    }
+
+    /// Lists rejected rows, and refuses if they are too many or leave a set without an image.
+    fn judge(
+        &self,
+        rejected: &[Reject],
+        sets: &[String],
+        sizes: &[usize],
+        rejects_to: &Path,
+        progress: &mut dyn Progress,
+    ) -> Result<()> {
+        let labelled: usize = sets.iter().map(|s| self.count(s).1).sum();
+        let unlabelled: usize =
+            self.census.unlabelled.iter().filter(|(split, _)| self.uses(split)).map(|(_, n)| n).sum();
+        let rows = labelled + unlabelled;
+        if let Some(first) = rejected.first() {
+            let list = rejects_to.display().to_string();
+            rejects::write(rejects_to, rejected)?;
+            if rejected.len() as f64 > self.max_bad * rows as f64 {
+                let (rejected, first) = (rejected.len(), first.to_string());
+                return Err(Error::TooManyRejects { rejected, rows, max_bad: self.max_bad, first, list });
+            }
+            progress.note(&format!("{} rows rejected, listed in {list}", rejected.len()));
+        }
+        match sizes.iter().position(|n| *n == 0) {
+            Some(n) => Err(Error::Manifest(format!("{}: no usable image in identity set `{}`", self.spec, sets[n]))),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What is done with a set.
+type ForSet<'a> = dyn FnMut(&str, IdentityDataset, &mut dyn Progress) -> Result<()> + 'a;
+
+/// Tells `progress` how many images are handled, and ends the reading where a stop is asked for.
+pub(super) fn at(progress: &mut dyn Progress) -> impl FnMut(usize) -> Result<()> {
+    |n| {
+        progress.at(n as u64);
+        if progress.stop_requested() { Err(Error::Stopped) } else { Ok(()) }
+    }
+}
+
+/// Where the list of rejected rows goes: beside the output folder, which belongs to the dataset alone.
+///
+/// # Errors
+/// Its folder cannot be made.
+pub fn rejects_path(out: &Path) -> Result<PathBuf> {
+    let mut name = out.file_name().unwrap_or_default().to_owned();
+    name.push(REJECTS_SUFFIX);
+    let path = out.with_file_name(name);
+    if let Some(folder) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
+        store::create_dir(folder)?;
+    }
+    Ok(path)
+}

@@ -1,0 +1,151 @@
+//! What a manifest holds, in tables.
+
+use super::Context;
+use super::input::{Input, Source};
+use crate::error::{Error, Result};
+use crate::manifest::Census;
+use polars::prelude::*;
+use serde::Serialize;
+
+/// What to do.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The manifest; all its splits are shown.
+    pub input: Input,
+    /// Identities to list.
+    pub top: usize,
+}
+
+/// What was found.
+#[derive(Clone, Debug)]
+pub struct Inspected {
+    /// The manifest.
+    pub manifest: String,
+    /// blake3 (hex) of it.
+    pub manifest_hash: String,
+    /// Its rows.
+    pub rows: usize,
+    /// Rows without identity.
+    pub unlabelled: usize,
+    /// Every set and split.
+    pub sets: Vec<SetRow>,
+    /// The identities with most images over all splits.
+    pub identities: Vec<IdentityRow>,
+}
+
+/// Identities and images of a set and split.
+#[derive(Clone, Debug, Serialize)]
+pub struct SetRow {
+    /// Identity set.
+    pub set: String,
+    /// Split; empty without one.
+    pub split: String,
+    /// Number of identities.
+    pub identities: u64,
+    /// Number of images.
+    pub images: u64,
+    /// Fewest images of an identity.
+    pub min: u64,
+    /// Median of them.
+    pub median: f64,
+    /// Most.
+    pub max: u64,
+}
+
+/// An identity.
+#[derive(Clone, Debug, Serialize)]
+pub struct IdentityRow {
+    /// Identity set.
+    pub set: String,
+    /// Its key.
+    pub identity: String,
+    /// Its images.
+    pub images: u64,
+}
+
+/// Counts what the manifest holds.
+///
+/// # Errors
+/// The manifest cannot be read.
+pub fn run(request: &Request, context: &Context) -> Result<Inspected> {
+    let source = Source::open(&request.input, context)?;
+    let failed = |e: PolarsError| Error::Manifest(format!("{}: table: {e}", source.spec));
+    let table = frame(&source.census).map_err(failed)?;
+    Ok(Inspected {
+        sets: set_rows(&table).map_err(failed)?,
+        identities: identity_rows(&table, request.top).map_err(failed)?,
+        manifest: source.spec.clone(),
+        manifest_hash: source.manifest.hash().to_owned(),
+        rows: source.manifest.rows(),
+        unlabelled: source.census.unlabelled.values().sum(),
+    })
+}
+
+/// One row an identity of a set and split.
+fn frame(census: &Census) -> PolarsResult<DataFrame> {
+    let column = |name: &str, f: fn(&(String, String, String)) -> &String| {
+        Column::new(name.into(), census.images.keys().map(|k| f(k).as_str()).collect::<Vec<_>>())
+    };
+    let images: Vec<u64> = census.images.values().map(|n| *n as u64).collect();
+    DataFrame::new_infer_height(vec![
+        column("set", |k| &k.0),
+        column("split", |k| &k.1),
+        column("identity", |k| &k.2),
+        Column::new("images".into(), images),
+    ])
+}
+
+fn set_rows(table: &DataFrame) -> PolarsResult<Vec<SetRow>> {
+    let images = || col("images");
+    let sets = table
+        .clone()
+        .lazy()
+        .group_by([col("set"), col("split")])
+        .agg([
+            len().cast(DataType::UInt64).alias("identities"),
+            images().sum(),
+            images().min().alias("min"),
+            images().median().alias("median"),
+            images().max().alias("max"),
+        ])
+        .sort(["set", "split"], SortMultipleOptions::default())
+        .collect()?;
+    let (text, number) = (|name, i| text(&sets, name, i), |name, i| number(&sets, name, i));
+    let row = |i: usize| {
+        Ok(SetRow {
+            set: text("set", i)?,
+            split: text("split", i)?,
+            identities: number("identities", i)?,
+            images: number("images", i)?,
+            min: number("min", i)?,
+            median: sets.column("median")?.f64()?.get(i).unwrap_or_default(),
+            max: number("max", i)?,
+        })
+    };
+    (0..sets.height()).map(row).collect()
+}
+
+fn identity_rows(table: &DataFrame, top: usize) -> PolarsResult<Vec<IdentityRow>> {
+    let order = SortMultipleOptions::default().with_order_descending_multi([true, false, false]);
+    let found = table
+        .clone()
+        .lazy()
+        .group_by([col("set"), col("identity")])
+        .agg([col("images").sum()])
+        .sort(["images", "set", "identity"], order)
+        .limit(top as u32)
+        .collect()?;
+    let row = |i: usize| {
+        let (set, identity) = (text(&found, "set", i)?, text(&found, "identity", i)?);
+        Ok(IdentityRow { set, identity, images: number(&found, "images", i)? })
+    };
+    (0..found.height()).map(row).collect()
+}
+
+fn text(table: &DataFrame, column: &str, row: usize) -> PolarsResult<String> {
+    Ok(table.column(column)?.str()?.get(row).unwrap_or_default().to_owned())
+}
+
+fn number(table: &DataFrame, column: &str, row: usize) -> PolarsResult<u64> {
+    Ok(table.column(column)?.u64()?.get(row).unwrap_or_default())
+}

@@ -1,0 +1,123 @@
+//! Training alone: the model of each identity set.
+
+use super::input::{Input, Source, rejects_path};
+use super::preview::Preview;
+use super::{Context, Rejected, folder_name, models};
+use crate::config::{RunConfig, Settings};
+use crate::dataset::View;
+use crate::error::{Error, Result};
+use crate::progress::Progress;
+use crate::store;
+use crate::train::checkpoint::CHECKPOINT_FILE;
+use crate::train::metrics::METRICS_FILE;
+use crate::train::trained::MODEL_FILE;
+use std::path::{Path, PathBuf};
+
+/// What to do.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The images to learn from.
+    pub input: Input,
+    /// How to train.
+    pub settings: Settings,
+    /// Folder of the model, or of one folder for each identity set; without one models are in the cache.
+    pub out: Option<PathBuf>,
+}
+
+/// A trained model.
+#[derive(Clone, Debug)]
+pub struct Model {
+    /// The identity set that it knows.
+    pub identity_set: String,
+    /// Its folder.
+    pub folder: PathBuf,
+    /// blake3 (hex) of its file.
+    pub model_hash: String,
+    /// Number of identities.
+    pub identities: usize,
+    /// Number of training images.
+    pub images: usize,
+    /// Steps taken.
+    pub steps: u64,
+}
+
+/// What was done.
+#[derive(Clone, Debug)]
+pub struct Trained {
+    /// The models.
+    pub models: Vec<Model>,
+    /// Rows that were left out.
+    pub rejected: Rejected,
+}
+
+/// Trains every identity set of the input.
+///
+/// # Errors
+/// See [`Error`].
+pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) -> Result<Trained> {
+    let (source, config) = prepare(request, context)?;
+    let out = request.out.clone().unwrap_or_else(|| context.cache.join(folder_name(&source.spec, "models")));
+    let list = rejects_path(&out)?;
+    let mut models = Vec::new();
+    let sets = source.sets();
+    let rejected = source.for_each_set(View::new(config.image_size), &list, progress, |set, dataset, progress| {
+        let folder = match folder(request, &sets, set) {
+            Some(folder) => folder,
+            None => models::folder(context, &dataset, &config)?,
+        };
+        let model = models::train_in(&folder, &dataset, &config, &context.device, progress)?;
+        models.push(Model {
+            identity_set: set.to_owned(),
+            folder,
+            model_hash: model.hash,
+            identities: dataset.identities().len(),
+            images: dataset.len(),
+            steps: model.header.step,
+        });
+        Ok(())
+    })?;
+    Ok(Trained { models, rejected: Rejected { count: rejected.len(), list } })
+}
+
+/// Checks what [`run`] checks before it trains, and says what it would do.
+///
+/// # Errors
+/// Those of [`run`] that can be known without training.
+pub fn preview(request: &Request, context: &Context, progress: &mut dyn Progress) -> Result<Preview> {
+    let (source, config) = prepare(request, context)?;
+    Preview::of_manifest(&source, &config, None, progress)
+}
+
+fn prepare(request: &Request, context: &Context) -> Result<(Source, RunConfig)> {
+    let source = Source::open(&request.input, context)?;
+    let config = request.settings.resolve(source.typical_side()?)?;
+    let sets = source.sets();
+    sets.iter().filter_map(|set| folder(request, &sets, set)).try_for_each(|dir| check_folder(&dir))?;
+    Ok((source, config))
+}
+
+/// Where the model of `set` goes, if a folder is named.
+fn folder(request: &Request, sets: &[String], set: &str) -> Option<PathBuf> {
+    let out = request.out.as_ref()?;
+    Some(if sets.len() == 1 { out.clone() } else { out.join(set_folder(set)) })
+}
+
+/// Refuses a folder with files of somebody else.
+fn check_folder(dir: &Path) -> Result<()> {
+    let ours = [MODEL_FILE, CHECKPOINT_FILE, METRICS_FILE].iter().any(|f| dir.join(f).exists());
+    let foreign = |e: std::io::Result<std::fs::DirEntry>| e.is_ok_and(|e| e.file_name() != store::LOCK_FILE);
+    let empty = std::fs::read_dir(dir).map_or(true, |mut entries| !entries.any(foreign));
+    if ours || empty {
+        return Ok(());
+    }
+    Err(Error::Usage(format!(
+        "{} is not empty and holds no model; choose another folder with option `out`",
+        dir.display()
+    )))
+}
+
+/// A folder name for an identity set, whatever characters it has.
+fn set_folder(set: &str) -> PathBuf {
+    let plain: String = set.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_')).take(40).collect();
+    PathBuf::from(format!("{plain}-{}", &blake3::hash(set.as_bytes()).to_hex()[..16]))
+}

@@ -1,0 +1,219 @@
+//! Whether what a run wrote is unchanged, and how far a run is: datasets, models, evaluations.
+
+use super::evaluate::{PAGE, REPORT_JSON, RUNS};
+use super::seen::SEEN;
+use crate::error::{Error, Result};
+use crate::nn::sealed;
+use crate::sink::ledger::{self, Damage, Entry, PLAN_FILE, SUCCESS};
+use crate::sink::verify;
+use crate::store;
+use crate::train::checkpoint::CHECKPOINT_FILE;
+use crate::train::trained::MODEL_FILE;
+use serde::Serialize;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+/// What a folder holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// A dataset.
+    Dataset,
+    /// A model, or its training.
+    Model,
+    /// An evaluation.
+    Evaluation,
+}
+
+impl Kind {
+    /// What `dir` holds, if it is something of ours.
+    pub fn find(dir: &Path) -> Option<Self> {
+        let has = |name: &str| dir.join(name).exists();
+        if has(PLAN_FILE) || has(SUCCESS) {
+            Some(Self::Dataset)
+        } else if has(SEEN) {
+            Some(Self::Evaluation)
+        } else if has(MODEL_FILE) || has(CHECKPOINT_FILE) {
+            Some(Self::Model)
+        } else {
+            None
+        }
+    }
+
+    /// What `dir` holds.
+    ///
+    /// # Errors
+    /// It is nothing of ours.
+    pub fn of(dir: &Path) -> Result<Self> {
+        let unknown = || Error::Usage(format!("{}: holds no dataset, model or evaluation of augment", dir.display()));
+        Self::find(dir).ok_or_else(unknown)
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Dataset => "dataset",
+            Self::Model => "model",
+            Self::Evaluation => "evaluation",
+        }
+    }
+}
+
+/// What [`run`] found.
+#[derive(Clone, Debug)]
+pub struct Verified {
+    /// What the folder holds.
+    pub kind: Kind,
+    /// Whether it is complete.
+    pub complete: bool,
+    /// Files that were read.
+    pub files: usize,
+    /// What is wrong.
+    pub damages: Vec<Damage>,
+}
+
+/// Reads every file of a dataset, a model or an evaluation and compares it with its hash.
+///
+/// # Errors
+/// The folder holds none of them, or a file cannot be read. Damage is no error: it is listed.
+pub fn run(dir: &Path) -> Result<Verified> {
+    let kind = Kind::of(dir)?;
+    if kind == Kind::Dataset {
+        let found = verify::verify(dir)?;
+        return Ok(Verified { kind, complete: found.complete, files: found.files, damages: found.damages });
+    }
+    let paths = kept_files(dir)?;
+    let mut damages = Vec::new();
+    for path in &paths {
+        damages.extend(damage(dir, path)?);
+    }
+    let (mut files, end) = (paths.len(), if kind == Kind::Model { MODEL_FILE } else { REPORT_JSON });
+    if kind == Kind::Evaluation
+        && let Some(page) = page(dir)?
+    {
+        damages.extend(page.damage(dir)?);
+        files += 1;
+    }
+    Ok(Verified { kind, complete: dir.join(end).exists(), files, damages })
+}
+
+/// How far a run is.
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+pub enum Stage {
+    /// A dataset.
+    Dataset {
+        /// The summary is there.
+        complete: bool,
+        /// Committed rows.
+        rows: usize,
+        /// Rows asked for.
+        planned_rows: Option<usize>,
+    },
+    /// A training.
+    Model {
+        /// The model is there.
+        complete: bool,
+        /// Step of the checkpoint.
+        checkpoint_step: Option<u64>,
+        /// Step of the model.
+        model_step: Option<u64>,
+    },
+    /// An evaluation.
+    Evaluation {
+        /// The report is there.
+        complete: bool,
+        /// Recognisers that are trained and tested.
+        finished_trainings: usize,
+    },
+}
+
+/// What [`status`] found.
+#[derive(Clone, Debug)]
+pub struct Status {
+    /// What the folder holds.
+    pub kind: Kind,
+    /// A process works there.
+    pub running: bool,
+    /// How far it is.
+    pub stage: Stage,
+}
+
+/// How far the run is that writes into `dir`, and whether it still runs.
+///
+/// # Errors
+/// The folder holds nothing of ours, or a file is damaged.
+pub fn status(dir: &Path) -> Result<Status> {
+    let kind = Kind::of(dir)?;
+    let stage = match kind {
+        Kind::Dataset => {
+            let (done, order) = (ledger::summary(dir)?, ledger::order(dir)?);
+            let planned_rows = order.and_then(|o| o.rows);
+            let rows = done.as_ref().map_or_else(|| ledger::committed_rows(dir), |done| Ok(done.rows))?;
+            Stage::Dataset { complete: done.is_some(), rows, planned_rows }
+        }
+        Kind::Model => {
+            let step = |name: &str| -> Result<Option<u64>> {
+                let path = dir.join(name);
+                if path.exists() { Ok(sealed::header(&path)?["step"].as_u64()) } else { Ok(None) }
+            };
+            let (checkpoint_step, model_step) = (step(CHECKPOINT_FILE)?, step(MODEL_FILE)?);
+            Stage::Model { complete: dir.join(MODEL_FILE).exists(), checkpoint_step, model_step }
+        }
+        Kind::Evaluation => {
+            let outcome = |p: &&PathBuf| p.parent() != Some(dir) && p.extension().is_some_and(|e| e == "json");
+            let finished_trainings = kept_files(dir)?.iter().filter(outcome).count();
+            Stage::Evaluation { complete: dir.join(REPORT_JSON).exists(), finished_trainings }
+        }
+    };
+    Ok(Status { kind, running: store::is_locked(dir), stage })
+}
+
+/// Files of a model or an evaluation that hold their own hash.
+fn kept_files(dir: &Path) -> Result<Vec<PathBuf>> {
+    let mut paths = Vec::new();
+    for folder in [dir.to_owned(), dir.join(RUNS)] {
+        let entries = match std::fs::read_dir(&folder) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+            entries => entries.map_err(|e| Error::io(&folder, e))?,
+        };
+        for entry in entries {
+            let path = entry.map_err(|e| Error::io(&folder, e))?.path();
+            let json = folder != dir && path.extension().is_some_and(|e| e == "json");
+            let weights = path.extension().is_some_and(|e| e == "safetensors");
+            if json || weights || path.ends_with(REPORT_JSON) || path.ends_with(SEEN) {
+                paths.push(path);
+            }
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+/// The page that an evaluation's summary describes.
+fn page(dir: &Path) -> Result<Option<Entry>> {
+    match store::read_sealed(&dir.join(REPORT_JSON)) {
+        Ok(report) => Ok(report.and_then(|r: Value| serde_json::from_value(r[PAGE].clone()).ok())),
+        // Listed already.
+        Err(Error::Damaged { .. }) => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// What is wrong with a file that holds its own hash, if anything is.
+fn damage(dir: &Path, path: &Path) -> Result<Option<Damage>> {
+    let found = if path.extension().is_some_and(|e| e == "json") {
+        store::read_sealed(path).map(|_| ())
+    } else {
+        sealed::header(path).map(|_| ())
+    };
+    let is = |what: String| {
+        let path = path.strip_prefix(dir).unwrap_or(path).to_string_lossy().into_owned();
+        Ok(Some(Damage { path, what }))
+    };
+    match found {
+        Ok(()) => Ok(None),
+        Err(Error::Damaged { what, .. } | Error::Model(what)) => is(what),
+        Err(e) => Err(e),
+    }
+}

@@ -1,0 +1,394 @@
+//! Writes a dataset from trained models: the order first, then images, the card, and the summary last.
+
+use super::filtering::{self, Screened};
+use super::input::Source;
+use super::real;
+use crate::config::RunConfig;
+use crate::dataset::IdentityDataset;
+use crate::error::{Error, Result};
+use crate::formats::table::class_name;
+use crate::formats::{self, Format};
+use crate::manifest::rejects::Reject;
+use crate::ops::simd;
+use crate::progress::Progress;
+use crate::recogniser::judge::Judge;
+use crate::sink::commit::{Opened, Output, Stored, look};
+use crate::sink::erase::tombstones;
+use crate::sink::ledger::{CONFIG, Order, OrderedJudge, OrderedModel, SUMMARY_VERSION, Summary, content_hash};
+use crate::sink::verify::verify;
+use crate::sink::{Sink, card};
+use crate::store;
+use crate::synthesize::plan::{Amount, NewIdentities, Plan, Target};
+use crate::synthesize::{self, Provenance, Sampling, gate};
+use crate::train::TrainedModel;
+use candle_core::Device;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+/// Models that stay in memory from their training to the last image; of more, each is loaded again when it is needed.
+const KEPT: usize = 16;
+
+/// What to synthesize.
+#[derive(Clone, Debug)]
+pub struct Synthesis {
+    /// Images of each identity.
+    pub per_id: usize,
+    /// Instead, fill every identity up to so many images, real ones counted.
+    pub balance_to: Option<usize>,
+    /// Identities that do not exist to make for each set, from mixed labels.
+    pub new_identities: usize,
+    /// Identities mixed into each new one.
+    pub mix: usize,
+    /// Distribution of z; without one the configuration's.
+    pub latent: Option<crate::config::LatentSource>,
+    /// Factor on the deviation of z; without one the configuration's.
+    pub truncation: Option<f64>,
+    /// Keep only images that this judge (folder of an evaluation, or its judge.safetensors) takes for their identity.
+    pub judge: Option<PathBuf>,
+    /// Cosine similarity to the identity that the judge demands; without one the judge's threshold, and no other identity nearer.
+    pub min_similarity: Option<f64>,
+    /// Candidates that the judge looks at for an identity, in multiples of the images asked for.
+    pub tries: usize,
+    /// Leave out images whose similarity to a training image (aligned pixels, in [0, 1]) is larger.
+    pub max_copy_similarity: Option<f64>,
+}
+
+impl Default for Synthesis {
+    fn default() -> Self {
+        Self {
+            per_id: 50,
+            balance_to: None,
+            new_identities: 0,
+            mix: 3,
+            latent: None,
+            truncation: None,
+            judge: None,
+            min_similarity: None,
+            tries: 4,
+            max_copy_similarity: None,
+        }
+    }
+}
+
+impl Synthesis {
+    /// `config` with what is asked for here.
+    ///
+    /// # Errors
+    /// A value out of its range.
+    pub fn over(&self, mut config: RunConfig) -> Result<RunConfig> {
+        config.synthesis.latent = self.latent.unwrap_or(config.synthesis.latent);
+        config.synthesis.truncation = self.truncation.unwrap_or(config.synthesis.truncation);
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// The judge that is asked for.
+    pub(super) fn load_judge(&self, device: &Device) -> Result<Option<Judge>> {
+        self.judge.as_ref().map(|path| Judge::load(path, device)).transpose()
+    }
+}
+
+/// Encoding of synthesized images.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
+pub enum Encoding {
+    /// JPEG of quality 95.
+    #[default]
+    Jpeg,
+    /// PNG.
+    Png,
+}
+
+/// Where and how to write.
+#[derive(Clone)]
+pub struct Destination {
+    /// Output folder.
+    pub out: PathBuf,
+    /// Layout of the dataset.
+    pub format: &'static dyn Format,
+    /// Encoding of synthesized images.
+    pub encoding: Encoding,
+    /// Also write the real images: at their own size, encoded again without metadata.
+    pub include_real: bool,
+    /// Make again what was changed or lost since it was written, instead of refusing to go on.
+    pub repair: bool,
+    /// Rows that are committed together.
+    pub shard_rows: NonZeroUsize,
+}
+
+impl Destination {
+    /// Parquet shards of JPEG images in `out`.
+    pub fn new(out: impl Into<PathBuf>) -> Self {
+        Self {
+            out: out.into(),
+            format: &formats::parquet::Parquet,
+            encoding: Encoding::Jpeg,
+            include_real: false,
+            repair: false,
+            shard_rows: NonZeroUsize::new(10_000).unwrap_or(NonZeroUsize::MIN),
+        }
+    }
+
+    /// Extension of its image files.
+    pub(super) fn extension(&self) -> &'static str {
+        match self.encoding {
+            Encoding::Jpeg => "jpg",
+            Encoding::Png => "png",
+        }
+    }
+}
+
+/// A written dataset.
+#[derive(Clone, Debug)]
+pub struct Written {
+    /// Its folder.
+    pub out: PathBuf,
+    /// What it holds.
+    pub summary: Summary,
+    /// All was there already.
+    pub before: bool,
+    /// Identity sets and the folders of their models, as far as they were needed.
+    pub models: Vec<(String, PathBuf)>,
+}
+
+/// One identity set to synthesize: where its model is and what it knows.
+pub(super) struct SetModel {
+    pub set: String,
+    pub path: PathBuf,
+    pub hash: String,
+    /// Of the real images.
+    pub dataset_hash: String,
+    pub identities: Vec<String>,
+    /// Real images of each identity.
+    pub images: Vec<usize>,
+    pub image_size: usize,
+    /// The training images, where copies of them are looked for.
+    pub training: Option<IdentityDataset>,
+    /// The model, if it is kept in memory.
+    model: Option<TrainedModel>,
+}
+
+impl SetModel {
+    /// Describes a loaded model, the `number`th of a job.
+    pub fn new(number: usize, set: &str, path: PathBuf, model: TrainedModel) -> Self {
+        let header = &model.header;
+        Self {
+            set: set.to_owned(),
+            path,
+            hash: model.hash.clone(),
+            dataset_hash: header.dataset_hash.clone(),
+            identities: header.identities.clone(),
+            images: header.images.clone(),
+            image_size: header.config.image_size,
+            training: None,
+            model: (number < KEPT).then_some(model),
+        }
+    }
+
+    /// Calls `f` with the model, loaded if need be.
+    pub fn with<T>(&self, device: &Device, f: impl FnOnce(&TrainedModel) -> Result<T>) -> Result<T> {
+        match &self.model {
+            Some(model) => f(model),
+            None => f(&TrainedModel::load(&self.path, device)?),
+        }
+    }
+}
+
+/// Everything that decides the bytes of a dataset.
+pub(super) struct Assembly<'a> {
+    pub models: Vec<SetModel>,
+    pub config: RunConfig,
+    pub manifest_hash: String,
+    /// Where real images come from, to merge them in.
+    pub source: Option<&'a Source>,
+    /// Rows of it that were rejected.
+    pub rejected: Vec<Reject>,
+    pub synthesis: &'a Synthesis,
+    pub destination: &'a Destination,
+    pub device: Device,
+    /// Decides which candidates are kept.
+    pub judge: Option<Judge>,
+}
+
+impl Assembly<'_> {
+    fn sampling(&self) -> Sampling {
+        let s = &self.config.synthesis;
+        Sampling { seed: self.config.seed, latent: s.latent, truncation: s.truncation }
+    }
+
+    /// The plan of every set, and the class names in the order of their labels: existing identities of all sets, then
+    /// the new ones.
+    fn plans(&self) -> Result<(Vec<Plan>, Vec<String>)> {
+        let amount = match self.synthesis.balance_to {
+            Some(n) => Amount::BalanceTo(n),
+            None => Amount::PerIdentity(self.synthesis.per_id),
+        };
+        let new = NewIdentities {
+            count: self.synthesis.new_identities,
+            mix: self.synthesis.mix,
+            per_id: self.synthesis.balance_to.unwrap_or(self.synthesis.per_id),
+        };
+        let named = |set: &str, identity: &str| class_name(self.models.len(), set, identity);
+        let (mut plans, mut names) = (Vec::new(), Vec::new());
+        for m in &self.models {
+            let first = names.len() as i64;
+            plans.push(Plan::existing(&m.identities, &m.images, amount, first, self.sampling()));
+            names.extend(m.identities.iter().map(|i| named(&m.set, i)));
+        }
+        for (m, plan) in self.models.iter().zip(&mut plans) {
+            plan.add_new(&m.identities, new, names.len() as i64)?;
+            names.extend(plan.targets[m.identities.len()..].iter().map(|t| named(&m.set, &t.identity)));
+        }
+        Ok((plans, names))
+    }
+
+    /// Refuses what can be seen to fail before hours of training: sets of too few identities (`fewest` has the smallest) for
+    /// the mix, and an output folder that holds something else. Returns the dataset if all is done already.
+    pub fn check(&self, fewest: usize) -> Result<Option<Written>> {
+        let s = self.synthesis;
+        if s.new_identities > 0 && !(2..=fewest).contains(&s.mix) {
+            return Err(Error::Usage(format!(
+                "option `mix` {} must lie between 2 and the {fewest} identities of the smallest set",
+                s.mix
+            )));
+        }
+        let out = &self.destination.out;
+        match look(out, &self.order(None)?, self.destination.repair)? {
+            // Whether the files are unchanged is seen by reading them.
+            Stored::Complete(done) if verify(out)?.damages.is_empty() => Ok(Some(self.written(*done, true))),
+            _ => Ok(None),
+        }
+    }
+
+    /// Refuses identities that were forgotten in the output folder.
+    pub fn refuse_forgotten<'b>(&self, mut identities: impl Iterator<Item = &'b str>) -> Result<()> {
+        let out = &self.destination.out;
+        let Some(tombstones) = tombstones(out)? else { return Ok(()) };
+        match identities.find(|i| tombstones.contains(i)) {
+            Some(identity) => Err(Error::Usage(format!(
+                "identity `{identity}` was forgotten in {}: take it out of the manifest, or choose a model that does not know it",
+                out.display()
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    /// What is ordered; without `rows` as far as it is known before the models are.
+    fn order(&self, rows: Option<usize>) -> Result<Order> {
+        let (s, d, synthesis) = (self.sampling(), self.destination, self.synthesis);
+        let columns = |c: &crate::manifest::Columns| [c.identity.clone(), c.image.clone(), c.image_uri.clone()];
+        let model = |m: &SetModel| OrderedModel {
+            identity_set: m.set.clone(),
+            hash: m.hash.clone(),
+            images: m.dataset_hash.clone(),
+        };
+        Ok(Order {
+            split: self.source.and_then(|s| s.split.clone()),
+            policy: self.source.and_then(|s| s.policy.clone()),
+            columns: self.source.map(|s| columns(&s.columns)),
+            models: rows.map(|_| self.models.iter().map(model).collect()),
+            kernels: if self.device.is_cpu() { simd::name() } else { "cuda" }.into(),
+            seed: s.seed,
+            latent: s.latent,
+            truncation: s.truncation,
+            per_id: synthesis.per_id,
+            balance_to: synthesis.balance_to,
+            new_identities: synthesis.new_identities,
+            mix: synthesis.mix,
+            judge: self.judge.as_ref().map(|j| OrderedJudge {
+                hash: j.hash.clone(),
+                min_similarity: synthesis.min_similarity,
+                tries: synthesis.tries,
+            }),
+            max_copy_similarity: synthesis.max_copy_similarity,
+            include_real: d.include_real,
+            format: d.format.name().into(),
+            encoding: d.extension().into(),
+            shard_rows: d.shard_rows.get(),
+            rows,
+            ..Order::new(&self.manifest_hash, &self.config.hash()?)
+        })
+    }
+
+    /// Writes the dataset, or finds it complete.
+    pub fn write(&self, progress: &mut dyn Progress) -> Result<Written> {
+        let (plans, classes) = self.plans()?;
+        let (d, out) = (self.destination, &self.destination.out);
+        let asked: usize = plans.iter().map(Plan::images).sum();
+        let real = if d.include_real { self.models.iter().flat_map(|m| &m.images).sum() } else { 0 };
+        if asked + real == 0 {
+            return Err(Error::Usage("nothing to make: every identity has the images that were asked for".into()));
+        }
+        let order = self.order(Some(asked + real))?;
+        // A folder is not taken for a model that is refused.
+        if !matches!(look(out, &order, d.repair)?, Stored::Complete(_)) {
+            for m in &self.models {
+                m.with(&self.device, |model| gate::check(model, self.config.seed))?;
+            }
+        }
+        let mut output = match Output::open(out, &order, d.repair)? {
+            Opened::Complete(done) => return Ok(self.written(*done, true)),
+            Opened::Ready(output) => output,
+        };
+        if let Some(note) = output.note() {
+            progress.note(&note);
+        }
+        // Again, now that nobody else works here: models may know more identities than the manifest.
+        self.refuse_forgotten(self.models.iter().flat_map(|m| &m.identities).map(String::as_str))?;
+        let Screened { plans, screenings, mut made } = filtering::screen(self, plans, progress)?;
+        let synthetic: usize = plans.iter().map(Plan::images).sum();
+        if synthetic + real == 0 {
+            return Err(Error::Usage(
+                "no image is left; lower option `min_similarity`, raise option `max_copy_similarity`, or train the model longer"
+                    .into(),
+            ));
+        }
+        store::write_atomic(&out.join(CONFIG), crate::config::to_toml(&self.config)?.as_bytes())?;
+        output.arrange(synthetic + real, d.shard_rows.get())?;
+        let numbers = classes.len();
+        let mut sink = Sink::new(output, d.format, classes);
+        let config_hash = &order.config_hash;
+        if let (true, Some(source)) = (d.include_real, self.source) {
+            real::write(self, source, real, config_hash, &mut sink, progress)?;
+        }
+        let mut first_row = real;
+        for (n, (m, plan)) in self.models.iter().zip(&plans).enumerate() {
+            let provenance = Provenance {
+                identity_set: m.set.clone(),
+                config_hash: config_hash.clone(),
+                manifest_hash: self.manifest_hash.clone(),
+                extension: d.extension(),
+            };
+            let made = made.get_mut(n).map(std::mem::take).unwrap_or_default();
+            m.with(&self.device, |model| {
+                synthesize::run(model, plan, first_row, &provenance, made, &mut sink, progress)
+            })?;
+            first_row += plan.images();
+        }
+        let (output, rest) = sink.finish()?;
+        let new = |t: &&Target| t.mix.len() > 1 && !t.indices.is_empty();
+        let done = Summary {
+            version: SUMMARY_VERSION,
+            order,
+            synthetic,
+            real,
+            classes: numbers,
+            new_identities: plans.iter().flat_map(|p| &p.targets).filter(new).count(),
+            screenings,
+            content_hash: content_hash(output.files()),
+            image_size: self.models.first().map(|m| m.image_size),
+            rows: 0,
+            bytes: 0,
+            commits: Vec::new(),
+            files: Vec::new(),
+        };
+        store::write_atomic(&out.join(card::FILE), card::markdown(&done).as_bytes())?;
+        let done = output.complete(done, &[card::FILE, CONFIG], rest)?;
+        Ok(self.written(done, false))
+    }
+
+    fn written(&self, summary: Summary, before: bool) -> Written {
+        let models = self.models.iter().map(|m| (m.set.clone(), m.path.clone())).collect();
+        Written { out: self.destination.out.clone(), summary, before, models }
+    }
+}

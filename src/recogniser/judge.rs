@@ -1,0 +1,120 @@
+//! A recogniser of real images kept on disk with what it takes to judge whether an image shows an identity.
+
+use super::{Embeddings, Recogniser, class_means, dot};
+use crate::config::EvaluationConfig;
+use crate::dataset::IdentityDataset;
+use crate::error::{Error, Result};
+use crate::nn::{Weights, sealed};
+use candle_core::{Device, Tensor};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// Name of a judge's file in the folder of an evaluation.
+pub const JUDGE_FILE: &str = "judge.safetensors";
+/// Cosine similarity that counts as the same identity where no held-out images tell.
+pub const THRESHOLD: f64 = 0.5;
+const FORMAT: u32 = 1;
+
+#[derive(Serialize, Deserialize)]
+struct JudgeHeader {
+    format: u32,
+    config: EvaluationConfig,
+    identities: Vec<String>,
+    threshold: f64,
+}
+
+/// A recogniser, the mean embedding of each identity's training images, and a threshold.
+pub struct Judge {
+    recogniser: Recogniser,
+    config: EvaluationConfig,
+    identities: Vec<String>,
+    /// Mean embedding of each identity's training images.
+    pub means: Embeddings,
+    /// Cosine similarity from which an image counts as its identity: that of equal error of held-out real images, or
+    /// [`THRESHOLD`] where there were none.
+    pub threshold: f64,
+    /// blake3 (hex) of the file; empty before it is saved.
+    pub hash: String,
+}
+
+impl Judge {
+    /// A judge of the identities of `training`, which `recogniser` was trained on and embeds as `embedded`.
+    pub fn new(
+        recogniser: Recogniser,
+        config: &EvaluationConfig,
+        training: &IdentityDataset,
+        embedded: &Embeddings,
+    ) -> Self {
+        let means = class_means(embedded, training);
+        let (identities, config) = (training.identities().to_vec(), config.clone());
+        Self { recogniser, config, identities, means, threshold: THRESHOLD, hash: String::new() }
+    }
+
+    /// The recogniser.
+    pub fn recogniser(&self) -> &Recogniser {
+        &self.recogniser
+    }
+
+    /// Writes the judge.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        let mut tensors = self.recogniser.export();
+        let shape = (self.means.len(), self.means.size);
+        tensors.insert("means".into(), Tensor::from_slice(&self.means.values, shape, &Device::Cpu)?);
+        let (config, identities) = (self.config.clone(), self.identities.clone());
+        sealed::write(path, &tensors, &JudgeHeader { format: FORMAT, config, identities, threshold: self.threshold })
+    }
+
+    /// Reads a judge: exact names, shapes and types, finite values.
+    pub fn load(path: &Path, device: &Device) -> Result<Self> {
+        let path = if path.is_dir() { path.join(JUDGE_FILE) } else { path.to_owned() };
+        let failed = |m: String| Error::Model(format!("{}: {m}", path.display()));
+        let (mut tensors, header, hash): (_, JudgeHeader, _) = sealed::read(&path, device)?;
+        if header.format != FORMAT {
+            return Err(failed("not a judge of this version of augment; evaluate again".into()));
+        }
+        header.config.validate()?;
+        let (classes, size) = (header.identities.len(), header.config.recogniser.embedding_size);
+        let means = tensors.remove("means").filter(|t| t.dims() == [classes, size]);
+        let means = means.ok_or_else(|| failed("tensor `means` is missing or has another shape".into()))?;
+        let means = Embeddings { size, values: means.flatten_all()?.to_vec1()? };
+        let recogniser = Recogniser::new(&header.config, classes, Weights::Loaded(&mut tensors), device)?;
+        if means.values.iter().any(|v| !v.is_finite()) || !tensors.is_empty() {
+            return Err(failed("holds values that are not finite, or unexpected tensors".into()));
+        }
+        Ok(Self {
+            recogniser,
+            config: header.config,
+            identities: header.identities,
+            means,
+            threshold: header.threshold,
+            hash,
+        })
+    }
+
+    /// Side of the images that it judges, in pixels.
+    pub fn image_size(&self) -> usize {
+        self.config.image_size
+    }
+
+    /// Mean embedding of an identity's training images, if the judge knows it.
+    pub fn mean(&self, identity: &str) -> Option<&[f32]> {
+        let class = self.identities.binary_search_by(|known| known.as_str().cmp(identity)).ok()?;
+        Some(self.means.row(class))
+    }
+
+    /// Embeddings of `n` images of side [`Self::image_size`].
+    pub fn embed(&self, pixels: Vec<u8>, n: usize) -> Result<Embeddings> {
+        self.recogniser.embed(&IdentityDataset::new(self.config.image_size, pixels, vec![0; n], vec![String::new()])?)
+    }
+
+    /// For each row, its cosine similarity to a person whose mean embedding is `mean`, and whether no identity that the judge
+    /// knows is nearer.
+    pub fn similarities(&self, embeddings: &Embeddings, mean: &[f32]) -> Vec<(f64, bool)> {
+        let judged = |i: usize| {
+            let own = dot(embeddings.row(i), mean);
+            let nearest = (0..self.means.len()).all(|c| dot(embeddings.row(i), self.means.row(c)) <= own);
+            (f64::from(own), nearest)
+        };
+        (0..embeddings.len()).map(judged).collect()
+    }
+}

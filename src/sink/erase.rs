@@ -1,0 +1,133 @@
+//! Erasure of an identity from a written dataset: its rows and files go, its name goes from the class list, all other images
+//! keep their bytes, and a tombstone (a keyed hash of the name) keeps it from being written here again.
+//!
+//! The tombstone comes first, marked as pending, then the summary, and the mark goes last. A run that ends between them is made good by
+//! the same command: every step can be done twice.
+
+use super::card;
+use super::commit::clean;
+use super::ledger::{self, Entry, SUCCESS, content_hash, read_unit, records, summary, units};
+use super::verify::verify;
+use crate::error::{Error, Result};
+use crate::formats::forgotten::{Forgotten, Rows};
+use crate::formats::table::{class_name, is_table};
+use crate::formats::{self, Format};
+use crate::store;
+use crate::tombstones::Tombstones;
+use serde_json::json;
+use std::path::Path;
+
+/// Names that must not be written into a folder again.
+const TOMBSTONES: &str = "_TOMBSTONES.json";
+
+/// The tombstones of `folder`.
+pub fn tombstones(folder: &Path) -> Result<Option<Tombstones>> {
+    let path = folder.join(TOMBSTONES);
+    let Some(object) = store::read_sealed(&path)? else { return Ok(None) };
+    let read = serde_json::from_value(object);
+    read.map(Some).map_err(|_| Error::Damaged { path, what: "it is no list of tombstones".into() })
+}
+
+/// What was erased from a dataset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Erased {
+    /// So many rows.
+    Rows(usize),
+    /// The identity had been forgotten here before.
+    Before,
+    /// Nothing here knows the identity.
+    Unknown,
+}
+
+/// Erases `identity` from the dataset in `out`: its images, and those of new identities that it is mixed into.
+///
+/// # Errors
+/// `Busy`; the dataset is damaged; the erasure of somebody else was interrupted.
+pub fn forget(out: &Path, identity: &str) -> Result<Erased> {
+    let _lock = store::lock(out)?;
+    let mut done = summary(out)?;
+    let order = ledger::order(out)?.or_else(|| done.as_ref().map(|d| d.order.clone()));
+    let order = order.ok_or_else(|| Error::Usage(format!("{}: holds no dataset of augment", out.display())))?;
+    let unknown = || Error::Usage(format!("{}: unknown format `{}`", out.display(), order.format));
+    let format = formats::named(&order.format).ok_or_else(unknown)?;
+    let mut tombstones = match tombstones(out)? {
+        Some(all) => all,
+        None => Tombstones::new()?,
+    };
+    let sets: Vec<&str> = order.models.iter().flatten().map(|m| m.identity_set.as_str()).collect();
+    let classes = sets.iter().map(|set| class_name(sets.len(), set, identity)).collect();
+    let forgotten = Forgotten { identity, classes, placeholder: tombstones.placeholder(identity) };
+    match tombstones.pending(identity) {
+        Some(true) => {}
+        Some(false) => {
+            return Err(Error::Usage(format!(
+                "{}: the erasure of another identity was interrupted; run that command again first",
+                out.display()
+            )));
+        }
+        None => {
+            // From here on, damage and what is half done look alike.
+            if let Some(first) = verify(out)?.damages.first() {
+                return Err(first.error(out));
+            }
+            if done.is_none() {
+                clean(out, &units(out)?)?;
+            }
+            if !is_known(out, &forgotten)? {
+                return Ok(if tombstones.contains(identity) { Erased::Before } else { Erased::Unknown });
+            }
+            tombstones.begin(identity);
+            store::write_sealed(&out.join(TOMBSTONES), &json!(tombstones))?;
+        }
+    }
+    let (gone, stays) = erase_units(out, format, &forgotten)?;
+    format.erase_rest(out, &forgotten)?;
+    if let Some(done) = &mut done {
+        (done.rows, done.synthetic, done.real) = (stays.count, stays.synthetic, stays.count - stays.synthetic);
+        let units = units(out)?;
+        let files = || units.values().flat_map(|u| &u.files);
+        done.bytes = files().map(|f| f.bytes).sum();
+        done.content_hash = content_hash(files());
+        for screening in &mut done.screenings {
+            screening.short.retain(|s| s.identity != identity);
+        }
+        store::write_atomic(&out.join(card::FILE), card::markdown(done).as_bytes())?;
+        for entry in done.commits.iter_mut().chain(&mut done.files) {
+            *entry = Entry::of(out, &entry.path)?;
+        }
+        store::write_sealed(&out.join(SUCCESS), &json!(done))?;
+    }
+    tombstones.complete();
+    store::write_sealed(&out.join(TOMBSTONES), &json!(tombstones))?;
+    Ok(Erased::Rows(gone.count))
+}
+
+/// True if a row or a class list of `out` names the person.
+fn is_known(out: &Path, who: &Forgotten) -> Result<bool> {
+    for file in units(out)?.values().flat_map(|u| &u.files).filter(|f| is_table(Path::new(&f.path))) {
+        if who.is_known(&out.join(&file.path))? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Erases from the files of all units and describes these anew; returns which rows went, and which stay.
+fn erase_units(out: &Path, format: &dyn Format, who: &Forgotten) -> Result<(Rows, Rows)> {
+    let (mut gone, mut stays) = (Rows::default(), Rows::default());
+    for (_, path) in records(out)? {
+        let mut unit = read_unit(&out.join(&path))?;
+        let mut files: Vec<String> = unit.files.iter().map(|f| f.path.clone()).collect();
+        let (g, s) = format.erase_unit(out, &mut files, who)?;
+        unit.rows = s.count;
+        // Tables were written anew; what else stays is as it was.
+        unit.files.retain(|f| files.contains(&f.path));
+        for file in unit.files.iter_mut().filter(|f| is_table(Path::new(&f.path))) {
+            *file = Entry::of(out, &file.path)?;
+        }
+        store::write_sealed(&out.join(path), &json!(unit))?;
+        gone.add(g);
+        stays.add(s);
+    }
+    Ok((gone, stays))
+}

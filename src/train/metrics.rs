@@ -1,0 +1,44 @@
+//! `metrics.jsonl`: the losses of every step of a training, one JSON object a line.
+
+use super::step::StepLosses;
+use crate::error::{Error, Result};
+use crate::store;
+use serde_json::{Value, json};
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// Its name in the folder of a model.
+pub const METRICS_FILE: &str = "metrics.jsonl";
+
+/// The file, open at its end.
+pub struct Metrics(File);
+
+impl Metrics {
+    /// Opens the metrics of `dir`, whose training goes on after `step`: lines of later steps are void and go.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn open(dir: &Path, step: u64) -> Result<Self> {
+        let path = dir.join(METRICS_FILE);
+        let kept = |line: &&str| {
+            let parsed: Option<Value> = serde_json::from_str(line).ok();
+            parsed.is_some_and(|v| v["step"].as_u64().is_some_and(|s| s <= step))
+        };
+        if path.exists() {
+            let text = std::fs::read_to_string(&path).unwrap_or_default();
+            let text: String = text.lines().filter(kept).flat_map(|l| [l, "\n"]).collect();
+            store::write_atomic(&path, text.as_bytes())?;
+        }
+        let file = File::options().create(true).append(true).mode(0o600).open(&path);
+        Ok(Self(file.map_err(|e| Error::io(&path, e))?))
+    }
+
+    /// Adds a step. `seconds` is the time since this run of the training began.
+    pub fn add(&mut self, step: u64, images: u64, seconds: f64, losses: &StepLosses) {
+        let line = json!({ "step": step, "images": images, "seconds": seconds, "losses": losses });
+        // Metrics are a convenience: a full disk shows itself at the next checkpoint.
+        let _ = writeln!(self.0, "{line}");
+    }
+}
