@@ -36,6 +36,16 @@ pub enum Error {
     /// Model weights that are missing, damaged or made for something else.
     #[error("model: {0}")]
     Model(String),
+    /// Weights of another version of the program.
+    #[error("model: {path}: format {found} is not {known}: made by another version of augment; train it again")]
+    OtherVersion {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: String,
+        /// The one that this program reads.
+        known: u32,
+    },
     /// Training left the finite numbers.
     #[error("training stopped at step {step}: {what} is not finite; {advice}")]
     Diverged {
@@ -101,18 +111,27 @@ impl Error {
         Self::Io { path: path.as_ref().to_owned(), source }
     }
 
+    /// True if an error of the system may pass by itself: a full disk or a lost connection, but no missing permission.
+    pub(crate) fn may_pass(source: &std::io::Error) -> bool {
+        use std::io::ErrorKind as Kind;
+        !matches!(
+            source.kind(),
+            Kind::NotFound
+                | Kind::PermissionDenied
+                | Kind::ReadOnlyFilesystem
+                | Kind::AlreadyExists
+                | Kind::InvalidData
+                | Kind::InvalidInput
+                | Kind::InvalidFilename
+                | Kind::NotADirectory
+                | Kind::IsADirectory
+        )
+    }
+
     /// True if the same command may succeed later without a change.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Io { source, .. } => !matches!(
-                source.kind(),
-                std::io::ErrorKind::NotFound
-                    | std::io::ErrorKind::PermissionDenied
-                    | std::io::ErrorKind::AlreadyExists
-                    | std::io::ErrorKind::InvalidData
-                    | std::io::ErrorKind::NotADirectory
-                    | std::io::ErrorKind::IsADirectory
-            ),
+            Self::Io { source, .. } => Self::may_pass(source),
             Self::Hub(_) | Self::Busy(_) => true,
             _ => false,
         }

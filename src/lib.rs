@@ -7,6 +7,38 @@
 //! (Parquet)   (pixels)   (CVAE-GAN)     (images)      (files) (gain)      (HTML, JSON)
 //! ```
 //!
+//! A manifest of labelled faces in, a dataset out, and what it gains:
+//!
+//! ```
+//! use augment::formats::Written;
+//! use augment::jobs::{Context, augment, demo, evaluate};
+//! use augment::progress::Silent;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let dir = tempfile::tempdir()?;
+//! let manifest = dir.path().join("faces.parquet");
+//! demo::run(&demo::Request { out: manifest.clone(), identities: 6, per_id: 10, image_size: 32, seed: 0 })?;
+//! let context = Context::new(dir.path().join("cache"));
+//! let manifest = manifest.display().to_string();
+//!
+//! let mut request = augment::Request::new(&manifest, dir.path().join("more-faces"));
+//! request.settings.duration_kimg = Some(0.2);
+//! request.synthesis.per_id = 4;
+//! let made = augment::run(&request, &context, &mut Silent)?.written;
+//!
+//! let mut samples = Vec::new();
+//! Written::open(&made.out)?.read_all(|sample| Ok(samples.push(sample)))?;
+//! assert_eq!((samples.len(), made.summary.classes), (6 * 4, 6));
+//!
+//! let mut test = evaluate::Request::new(&manifest, "dev", dir.path().join("report"));
+//! (test.synthetic, test.seeds) = (Some(made.out), 1);
+//! test.settings.set = vec!["recipe.steps=5".into()];
+//! let gain = evaluate::run(&test, &context, &mut Silent)?;
+//! println!("{}", gain.verdict);
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! The library prints nothing and reads no environment and no clock: progress and metrics are events ([`progress::Progress`]).
 
 pub mod config;

@@ -51,7 +51,13 @@ fn named(text: &str, root: &str) -> Vec<String> {
     let code: String = lines.flat_map(|l| [l.trim(), " "]).collect();
     let ident = |s: &str| s.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
     let mut rooms = Vec::new();
-    for part in code.split(&format!("{root}::")).skip(1) {
+    let path = format!("{root}::");
+    for (at, _) in code.match_indices(&path) {
+        // `super::augment::` is no path from the root.
+        if code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_') {
+            continue;
+        }
+        let part = &code[at + path.len()..];
         match part.strip_prefix('{') {
             // `use crate::{a::b, c}`: what follows a comma at the first depth.
             Some(list) => {
@@ -114,6 +120,7 @@ fn a_look_upwards_is_found() {
     assert_eq!(wrongs("dataset", "use crate::{store, train::{State, fit}, error::Error};"), ["train"]);
     assert_eq!(wrongs("seeds", "fn f() { crate::store::sync(); }"), ["store"]);
     assert!(wrongs("train", "use crate::dataset::View;\n#[cfg(test)]\nmod tests { use crate::jobs; }").is_empty());
+    assert!(wrongs("cli", "use super::augment::written;").is_empty());
     assert_eq!(wrongs("cli", "use ::augment::sink::Sink;\nuse ::augment::jobs::Context;"), ["sink"]);
 }
 

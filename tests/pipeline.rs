@@ -154,7 +154,18 @@ fn equal_seeds_give_equal_bytes_whatever_the_threads() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("out");
     let model = model_dir();
-    ok(&["synthesize", "--model", &model, "--per-id", "3", "--seed", "8", "--out", out.to_str().unwrap(), "-q"]);
+    ok(&[
+        "synthesize",
+        "--model",
+        &model,
+        "--per-id",
+        "3",
+        "--sampling-seed",
+        "8",
+        "--out",
+        out.to_str().unwrap(),
+        "-q",
+    ]);
     let (first, other) = (records(&a), records(&out));
     assert!(first.iter().zip(&other).all(|(x, y)| x.image != y.image && x.identity == y.identity));
     // A longer run begins with the same images.

@@ -59,6 +59,17 @@ pub enum Command {
     Man,
 }
 
+impl Command {
+    /// True for commands that change nothing.
+    pub fn only_looks(&self) -> bool {
+        match self {
+            Self::Train(_) | Self::Synthesize(_) | Self::Evaluate(_) | Self::Forget(_) | Self::Demo(_) => false,
+            Self::Inspect(_) | Self::Verify(_) | Self::Status(_) | Self::TryManifest(_) | Self::Config(_) => true,
+            Self::Completions { .. } | Self::Man => true,
+        }
+    }
+}
+
 /// `augment --manifest ...`
 #[derive(Args)]
 pub struct RunArgs {
@@ -145,7 +156,7 @@ pub struct ConfigArgs {
     /// Length of the training, in thousands of images shown [default: the preset's].
     #[arg(long, env = "AUGMENT_DURATION_KIMG", value_name = "KIMG", help_heading = "Configuration")]
     pub duration_kimg: Option<f64>,
-    /// Root of all random streams [default: 0].
+    /// Root of the training's random streams; another one trains another model [default: 0].
     #[arg(long, env = "AUGMENT_SEED", value_name = "N", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64), help_heading = "Configuration")]
     pub seed: Option<u64>,
     /// Draw identities evenly while training, for long tails.
@@ -201,6 +212,9 @@ pub struct SynthesisArgs {
     /// Identities mixed into each new one.
     #[arg(long, value_name = "N", default_value_t = 3, help_heading = "Synthesis")]
     pub mix: usize,
+    /// Root of the synthesis' random streams; another one makes other images from the same model [default: the configuration's, 0].
+    #[arg(long, env = "AUGMENT_SAMPLING_SEED", value_name = "N", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64), help_heading = "Synthesis")]
+    pub sampling_seed: Option<u64>,
     /// Distribution of z [default: the configuration's].
     #[arg(long, help_heading = "Synthesis")]
     pub latent: Option<LatentSource>,
@@ -230,6 +244,7 @@ impl SynthesisArgs {
             balance_to: self.balance_to,
             new_identities: self.new_identities,
             mix: self.mix,
+            seed: self.sampling_seed,
             latent: self.latent,
             truncation: self.truncation,
             judge: self.judge.clone(),
@@ -330,9 +345,6 @@ pub struct SynthesizeArgs {
     /// With --regenerate: only this image, written to --out.
     #[arg(long, value_name = "ID", requires = "regenerate", help_heading = "Input")]
     pub sample_id: Option<String>,
-    /// Root of the synthesis' random streams [default: the model's].
-    #[arg(long, env = "AUGMENT_SEED", value_name = "N", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64), help_heading = "Synthesis")]
-    pub seed: Option<u64>,
     #[command(flatten)]
     pub synthesis: SynthesisArgs,
     #[command(flatten)]

@@ -7,7 +7,7 @@ use ::augment::config::to_toml;
 use ::augment::error::Result;
 use ::augment::jobs::augment::{Request, preview, run as run_job};
 use ::augment::jobs::folder_name;
-use ::augment::jobs::preview::Preview;
+use ::augment::jobs::preview::{OutputPreview, Preview, SetPreview};
 use ::augment::jobs::write::Written;
 use serde_json::{Value, json};
 use std::fmt::Write;
@@ -56,22 +56,59 @@ pub fn written(done: &Written) -> Outcome {
 
 /// What would be done, without doing it.
 pub fn would(preview: &Preview) -> Result<Outcome> {
-    let mut text = String::new();
-    if let Some((manifest, rows)) = &preview.manifest {
-        let _ = writeln!(text, "manifest {manifest} ({rows} rows)");
-    }
+    let mut text = format!("manifest {} ({} rows)\n", preview.manifest, preview.rows);
     if let Some(split) = &preview.split {
         let _ = writeln!(text, "split {split}");
     }
     for s in &preview.sets {
         let _ = writeln!(text, "set {}: {} images of {} identities", super::printable(&s.set), s.images, s.identities);
     }
-    if let Some((n, new)) = preview.synthesis {
-        let _ = writeln!(text, "to synthesize: {n} per identity, {new} new identities a set");
+    let (rejected, first) = &preview.rejected;
+    if let Some(first) = first {
+        let _ = writeln!(text, "unusable: {rejected} rows; first: {}", super::printable(first));
     }
-    let set = |s: &augment::jobs::preview::SetPreview| json!({ "identity_set": s.set, "images": s.images, "identities": s.identities });
+    if let Some(output) = &preview.output {
+        text += &would_write(output);
+    }
+    if let Some(seconds) = preview.training_seconds {
+        let _ = writeln!(text, "to train: about {}, by the time of a few steps", duration(seconds));
+    }
+    let set = |s: &SetPreview| json!({ "identity_set": s.set, "images": s.images, "identities": s.identities });
     let sets: Vec<Value> = preview.sets.iter().map(set).collect();
     text.push('\n');
     text += &to_toml(&preview.config)?;
-    Ok(Outcome::new(text, json!({ "version": 1, "dry_run": true, "sets": sets, "config": preview.config })))
+    Ok(Outcome::new(
+        text,
+        json!({
+            "version": 1, "dry_run": true, "sets": sets, "rejected": rejected, "training_seconds": preview.training_seconds,
+            "output": preview.output.as_ref().map(output_json), "config": preview.config,
+        }),
+    ))
+}
+
+/// What would be written, a line.
+pub fn would_write(output: &OutputPreview) -> String {
+    let megabytes = |bytes: u64| bytes.div_ceil(1_000_000);
+    let free = output.free.map_or(String::new(), |free| format!(" of {} MB free", megabytes(free)));
+    format!(
+        "to synthesize: {} per identity, {} new identities a set: {} images, about {} MB{free}\n",
+        output.per_id,
+        output.new_identities,
+        output.images,
+        megabytes(output.bytes)
+    )
+}
+
+/// The same as an object.
+pub fn output_json(output: &OutputPreview) -> Value {
+    json!({ "images": output.images, "bytes": output.bytes, "free_bytes": output.free })
+}
+
+/// A time for people.
+fn duration(seconds: f64) -> String {
+    match seconds {
+        s if s < 120.0 => format!("{s:.0} s"),
+        s if s < 7200.0 => format!("{:.0} min", s / 60.0),
+        s => format!("{:.1} h", s / 3600.0),
+    }
 }

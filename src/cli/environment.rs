@@ -3,11 +3,23 @@
 use super::args::GlobalArgs;
 use ::augment::error::{Error, Result};
 use ::augment::jobs::{Access, Context, NaiveDate, device, engine};
+use clap::Command;
 use std::path::PathBuf;
 
 /// The value of a variable; an empty one is not set.
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|v| !v.is_empty())
+}
+
+/// `command` without the variables of its options that are set to nothing.
+pub fn without_empty(command: Command) -> Command {
+    let empty = |name: &std::ffi::OsStr| std::env::var_os(name).is_some_and(|v| v.is_empty());
+    let command = command.mut_args(|arg| match arg.get_env() {
+        // An option cannot lose its variable; this one is never set.
+        Some(name) if empty(name) => arg.env(" ").hide_env(true),
+        _ => arg,
+    });
+    command.mut_subcommands(without_empty)
 }
 
 /// Threads and kernels of this process.

@@ -63,7 +63,7 @@ static PANICKED: Mutex<Option<String>> = Mutex::new(None);
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     memory::keep();
-    let matches = match Cli::command().try_get_matches() {
+    let matches = match environment::without_empty(Cli::command()).try_get_matches() {
         Ok(matches) => matches,
         Err(e) => {
             let _ = e.print();
@@ -136,6 +136,9 @@ fn flags(text: &str) -> String {
 fn dispatch(cli: Cli, terminal: &mut Terminal) -> Result<Outcome> {
     let global = cli.global;
     environment::apply(&global)?;
+    if global.dry_run && cli.command.as_ref().is_some_and(Command::only_looks) {
+        return Err(Error::Usage("option `dry_run` has no effect here: this command changes nothing".into()));
+    }
     match cli.command {
         None => augment::run(&cli.run, &global, terminal),
         Some(Command::Train(args)) => train::run(&args, &global, terminal),

@@ -1,7 +1,7 @@
 //! `augment synthesize`: images from a trained model alone, or stored images made again.
 
 use super::args::{GlobalArgs, SynthesizeArgs};
-use super::augment::written;
+use super::augment::{output_json, would_write, written};
 use super::terminal::Terminal;
 use super::{Outcome, environment};
 use ::augment::config::to_toml;
@@ -30,14 +30,13 @@ pub fn run(args: &SynthesizeArgs, global: &GlobalArgs, terminal: &mut Terminal) 
     }
     let request = synthesize::Request {
         model: args.model.clone(),
-        seed: args.seed,
         synthesis: args.synthesis.request(),
         destination: args.output.request(PathBuf::from("synthesized")),
     };
     if global.dry_run {
-        let config = synthesize::preview(&request, &context)?;
-        let json = json!({ "version": 1, "dry_run": true, "config": config });
-        return Ok(Outcome::new(to_toml(&config)?, json));
+        let (config, output) = synthesize::preview(&request, &context)?;
+        let json = json!({ "version": 1, "dry_run": true, "output": output_json(&output), "config": config });
+        return Ok(Outcome::new(format!("{}\n{}", would_write(&output), to_toml(&config)?), json));
     }
     Ok(written(&synthesize::run(&request, &context, terminal)?))
 }

@@ -3,12 +3,25 @@
 use ::augment::error::Error;
 use ::augment::progress::Progress;
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 use std::io::{IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
+
+/// Least time between two lines of a stage, which also are at least 5 % apart.
+const BETWEEN: Duration = Duration::from_secs(10);
+/// Most time without a line: whoever watches a log takes silence for a hang.
+const SILENCE: Duration = Duration::from_secs(300);
+
+/// True if this process was started with the signal ignored.
+fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask =
+        status.lines().find_map(|l| l.strip_prefix("SigIgn:")).and_then(|m| u64::from_str_radix(m.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
+}
 
 struct Stage {
     name: String,
@@ -35,7 +48,9 @@ impl Terminal {
     /// Also listens for interruption and termination: the first asks for an orderly stop, the second ends the process.
     pub fn new(quiet: bool) -> Self {
         let (stop, signal) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-        for number in [SIGINT, SIGTERM] {
+        // A terminal that closes sends SIGHUP; `nohup` has it ignored, and it stays so.
+        let hangup = (!is_ignored(SIGHUP)).then_some(SIGHUP);
+        for number in [SIGINT, SIGTERM].into_iter().chain(hangup) {
             // Without a handler a signal just ends the process, which is safe too.
             let _ = flag::register_conditional_shutdown(number, 128 + number, stop.clone());
             let _ = flag::register_usize(number, signal.clone(), number as usize);
@@ -103,7 +118,8 @@ impl Progress for Terminal {
             return;
         }
         let (last, when) = stage.reported;
-        let due = when.elapsed() >= Duration::from_secs(10) || (done - last.min(done)) * 20 >= stage.total.max(1);
+        let (waited, more) = (when.elapsed(), (done - last.min(done)) * 20 >= stage.total.max(1));
+        let due = (waited >= BETWEEN && more) || waited >= SILENCE;
         if done == first || done == last || (!due && done < stage.total) {
             return;
         }

@@ -25,7 +25,7 @@ use std::path::Path;
 pub struct RunConfig {
     /// Name of the preset that the other values started from.
     pub preset: Preset,
-    /// Root of all random streams.
+    /// Root of the random streams of the training.
     pub seed: u64,
     /// Side of the square images that the networks see, in pixels.
     pub image_size: usize,
@@ -193,6 +193,8 @@ impl LatentSource {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SynthesisConfig {
+    /// Root of the random streams.
+    pub seed: u64,
     /// Distribution of z.
     pub latent: LatentSource,
     /// Factor on the deviation of z; below 1 more typical, above 1 more varied images.
@@ -287,9 +289,7 @@ fn overlay(base: &mut toml::Table, file: toml::Table, path: &str) -> std::result
         let whole = value.get("kind").is_some();
         match (base.get_mut(&key), value) {
             (None, _) => {
-                let near = base.keys().min_by_key(|k| strsim::damerau_levenshtein(k, &key));
-                let near = near.map(|k| format!("; did you mean `{k}`?")).unwrap_or_default();
-                return Err(format!("unknown key `{full}`{near}"));
+                return Err(format!("unknown key `{full}`{}", advice(base, &key)));
             }
             (Some(toml::Value::Table(inner)), toml::Value::Table(value)) if !whole => overlay(inner, value, &full)?,
             // Whole numbers are welcome where a fraction is expected.
@@ -298,6 +298,19 @@ fn overlay(base: &mut toml::Table, file: toml::Table, path: &str) -> std::result
         }
     }
     Ok(())
+}
+
+/// Which key of `base` was meant by `key`: one of nearly the same letters, or one whose words begin with these letters; else all that
+/// there are.
+fn advice(base: &toml::Table, key: &str) -> String {
+    let distance = |k: &String| strsim::damerau_levenshtein(k, key);
+    let initials = |k: &str| k.split('_').filter_map(|word| word.chars().next()).collect::<String>();
+    let near = base.keys().min_by_key(|k| distance(k)).filter(|k| 3 * distance(k) <= k.len().min(key.len()));
+    let meant = near.or_else(|| base.keys().find(|k| k.contains('_') && initials(k) == key));
+    match meant {
+        Some(k) => format!("; did you mean `{k}`?"),
+        None => format!("; there are: {}", base.keys().cloned().collect::<Vec<_>>().join(", ")),
+    }
 }
 
 #[cfg(test)]
@@ -317,6 +330,9 @@ mod tests {
     fn unknown_keys_name_the_nearest() {
         let e = RunConfig::from_toml("[train]\nlearning_rat = 1", None, Preset::Tiny).unwrap_err();
         assert_eq!(e, "unknown key `train.learning_rat`; did you mean `learning_rate`?");
+        let of = |key: &str| RunConfig::from_toml(&format!("[train]\n{key} = 1"), None, Preset::Tiny).unwrap_err();
+        assert!(of("lr").ends_with("did you mean `learning_rate`?"), "{}", of("lr"));
+        assert!(of("xyz").contains("; there are: balanced, batch_size, "), "{}", of("xyz"));
     }
 
     #[test]

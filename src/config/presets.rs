@@ -115,7 +115,7 @@ impl RunConfig {
             image_size,
             model,
             train,
-            synthesis: SynthesisConfig { latent: LatentSource::Prior, truncation: 1.0 },
+            synthesis: SynthesisConfig { seed: 0, latent: LatentSource::Prior, truncation: 1.0 },
         }
     }
 

@@ -18,7 +18,7 @@ pub struct Settings {
     pub image_size: Option<usize>,
     /// Length of the training, in thousands of images shown.
     pub duration_kimg: Option<f64>,
-    /// Root of all random streams.
+    /// Root of the random streams of the training.
     pub seed: Option<u64>,
     /// Draw identities evenly while training.
     pub balanced: bool,
@@ -60,6 +60,7 @@ impl Settings {
             ("preset", self.preset.is_some()),
             ("image_size", self.image_size.is_some()),
             ("duration_kimg", self.duration_kimg.is_some()),
+            ("seed", self.seed.is_some()),
             ("balanced", self.balanced),
             ("set", !self.set.is_empty()),
         ];

@@ -6,8 +6,15 @@ use std::io::Cursor;
 
 /// Largest accepted side of a source image, in pixels.
 pub const MAX_SIDE: u32 = 8192;
-/// Largest memory that decoding one image may take, in bytes.
-pub const MAX_ALLOC: u64 = 64 << 20;
+/// Most pixels of a source image.
+pub const MAX_PIXELS: u64 = 64_000_000;
+/// Largest file of a source image, in bytes.
+pub const MAX_FILE: u64 = 64 << 20;
+/// Images of more pixels must have the data of a photograph: a byte for so many pixels at least.
+const LARGE: u64 = 16_000_000;
+const PIXELS_A_BYTE: u64 = 200;
+/// Bytes of a pixel in memory, at most: 16 bits of red, green, blue and alpha.
+const PIXEL_BYTES: u64 = 8;
 
 /// Decodes a JPEG or PNG of any colour form and turns it upright.
 ///
@@ -15,9 +22,7 @@ pub const MAX_ALLOC: u64 = 64 << 20;
 /// Text that says what is wrong with the picture.
 pub fn decode(bytes: &[u8]) -> Result<image::RgbImage, String> {
     let mut limits = Limits::default();
-    limits.max_image_width = Some(MAX_SIDE);
-    limits.max_image_height = Some(MAX_SIDE);
-    limits.max_alloc = Some(MAX_ALLOC);
+    limits.max_alloc = Some(MAX_PIXELS * PIXEL_BYTES);
     let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|e| e.to_string())?;
     let format = reader.format();
     if format.is_none() {
@@ -25,6 +30,7 @@ pub fn decode(bytes: &[u8]) -> Result<image::RgbImage, String> {
     }
     reader.limits(limits.clone());
     let mut decoder = reader.into_decoder().map_err(|e| e.to_string())?;
+    check_size(decoder.dimensions(), bytes.len() as u64)?;
     limits.reserve(decoder.total_bytes()).map_err(|e| e.to_string())?;
     if format == Some(image::ImageFormat::Jpeg) && !has_end(bytes) {
         return Err("the JPEG data end before the image does".into());
@@ -33,6 +39,21 @@ pub fn decode(bytes: &[u8]) -> Result<image::RgbImage, String> {
     let mut image = DynamicImage::from_decoder(decoder).map_err(|e| e.to_string())?;
     image.apply_orientation(orientation);
     Ok(image.into_rgb8())
+}
+
+/// Refuses pictures that are too large, by their side, their pixels, or their pixels for the size of the file.
+fn check_size((width, height): (u32, u32), bytes: u64) -> Result<(), String> {
+    let pixels = u64::from(width) * u64::from(height);
+    if width.max(height) > MAX_SIDE || pixels > MAX_PIXELS {
+        return Err(format!(
+            "the image is {width}x{height} px; at most {MAX_SIDE} px a side and {} megapixels are read: make it smaller",
+            MAX_PIXELS / 1_000_000
+        ));
+    }
+    if pixels > LARGE && bytes < pixels / PIXELS_A_BYTE {
+        return Err(format!("{bytes} bytes cannot hold a photograph of {width}x{height} px"));
+    }
+    Ok(())
 }
 
 /// True if JPEG data reach the image's end marker: decoders fill up what is cut off with grey.
@@ -61,7 +82,7 @@ pub fn decode_source(source: &ImageSource) -> std::result::Result<RgbImage, Stri
     let bytes: &[u8] = match source {
         ImageSource::Bytes(bytes) => bytes,
         ImageSource::Path(image) => {
-            from_file = image.read(MAX_ALLOC)?;
+            from_file = image.read(MAX_FILE)?;
             &from_file
         }
         ImageSource::Skipped => return Err("image was not read".into()),

@@ -49,7 +49,10 @@ impl Forgotten<'_> {
     }
 
     /// The rows of a file that show the identity, and the others.
-    pub(super) fn split(&self, path: &Path) -> Result<(Rows, Rows)> {
+    ///
+    /// # Errors
+    /// The table cannot be read.
+    pub fn split(&self, path: &Path) -> Result<(Rows, Rows)> {
         let (mut gone, mut stays) = (Rows::default(), Rows::default());
         for batch in open(path)?.build().map_err(|e| store::failed(path, &e))? {
             let batch = batch.map_err(|e| store::failed(path, &e))?;

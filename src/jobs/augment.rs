@@ -1,16 +1,17 @@
 //! The main job: validate, train where no model is in the cache, synthesize, write.
 
 use super::input::{Input, Source, rejects_path};
-use super::preview::Preview;
+use super::preview::{OutputPreview, Preview};
 use super::write::{Assembly, Destination, SetModel, Synthesis, Written};
 use super::{Context, Rejected, models};
-use crate::config::{RunConfig, Settings};
+use crate::config::Settings;
 use crate::dataset::{IdentityDataset, View};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::remote;
+use crate::sink::ledger;
 use crate::train::{TrainedModel, trained::MODEL_FILE};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// What to do.
@@ -39,6 +40,11 @@ impl Request {
             destination: Destination::new(out),
         }
     }
+
+    /// The same with an output folder that can be used.
+    fn placed(&self) -> Result<Self> {
+        Ok(Self { destination: self.destination.placed()?, ..self.clone() })
+    }
 }
 
 /// What was done.
@@ -56,6 +62,7 @@ struct Prepared<'a> {
     given: Option<(PathBuf, TrainedModel)>,
     /// The dataset, if it is complete already, by what is known before a training.
     complete: Option<Written>,
+    output: OutputPreview,
 }
 
 /// Does the job.
@@ -63,8 +70,9 @@ struct Prepared<'a> {
 /// # Errors
 /// Everything that can be known is refused before hours of training; see [`Error`].
 pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) -> Result<Augmented> {
-    let source = Source::open(&request.input, context)?;
-    let Prepared { mut assembly, given, complete } = prepare(request, &source, context)?;
+    let request = &request.placed()?;
+    let source = open(request, context)?;
+    let Prepared { mut assembly, given, complete, .. } = prepare(request, &source, context)?;
     let list = rejects_path(&request.destination.out)?;
     // What is there already needs no training; unless another model is given, or images may have changed beside the manifest.
     if let Some(written) = complete.filter(|_| given.is_none() && source.manifest.embeds_images()) {
@@ -96,9 +104,17 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
 /// # Errors
 /// Those of [`run`] that can be known without training.
 pub fn preview(request: &Request, context: &Context, progress: &mut dyn Progress) -> Result<Preview> {
-    let source = Source::open(&request.input, context)?;
+    let request = &request.placed()?;
+    let source = open(request, context)?;
     let prepared = prepare(request, &source, context)?;
-    Preview::of_manifest(&source, &prepared.assembly.config, Some(&request.synthesis), progress)
+    let (config, trained) = (&prepared.assembly.config, prepared.given.is_none() && prepared.complete.is_none());
+    Preview::new(&source, config, trained, Some(prepared.output), context, progress)
+}
+
+/// Opens the manifest, for work that was begun earlier under that day's permissions.
+fn open(request: &Request, context: &Context) -> Result<Source> {
+    let begun = ledger::order(&request.destination.out).ok().flatten().and_then(|o| o.policy);
+    Source::open_begun(&request.input, context, begun)
 }
 
 fn prepare<'a>(request: &'a Request, source: &'a Source, context: &Context) -> Result<Prepared<'a>> {
@@ -120,11 +136,8 @@ fn prepare<'a>(request: &'a Request, source: &'a Source, context: &Context) -> R
         }
     };
     let config = match &given {
-        // The model decides its own configuration; only seed and synthesis are the run's.
-        Some((_, model)) => {
-            let own = model.header.config.clone();
-            RunConfig { seed: request.settings.seed.unwrap_or(own.seed), ..own }
-        }
+        // The model decides its own configuration; only the synthesis is the run's.
+        Some((_, model)) => model.header.config.clone(),
         None => request.settings.resolve(source.typical_side()?)?,
     };
     let assembly = Assembly {
@@ -138,10 +151,9 @@ fn prepare<'a>(request: &'a Request, source: &'a Source, context: &Context) -> R
         device: context.device.clone(),
         judge: synthesis.load_judge(&context.device)?,
     };
-    let identities: Vec<_> = sets.iter().map(|s| source.identities(s)).collect();
-    assembly.refuse_forgotten(identities.iter().flatten().copied())?;
-    let complete = assembly.check(identities.iter().map(BTreeSet::len).min().unwrap_or(0))?;
-    Ok(Prepared { assembly, given, complete })
+    let persons: Vec<BTreeMap<&str, usize>> = sets.iter().map(|s| source.persons(s)).collect();
+    let (complete, output) = assembly.check(&persons)?;
+    Ok(Prepared { assembly, given, complete, output })
 }
 
 /// Takes a given model for `dataset`.

@@ -2,7 +2,7 @@
 
 use super::input::{Input, Source, at, rejects_path};
 use super::seen::Seen;
-use super::{Context, Rejected, boundary};
+use super::{Context, Rejected, boundary, place};
 use crate::config::{EvaluationConfig, EvaluationSettings};
 use crate::dataset::{IdentityDataset, Selection, View, load_sets};
 use crate::error::{Error, Result};
@@ -11,6 +11,7 @@ use crate::evaluate::comparison::{Arm, Comparison, Material};
 use crate::evaluate::contamination;
 use crate::evaluate::gain::{ArmResult, summarise};
 use crate::evaluate::quality;
+use crate::formats::Written;
 use crate::formats::pairs::PairSet;
 use crate::progress::Progress;
 use crate::recogniser::judge::JUDGE_FILE;
@@ -109,6 +110,7 @@ pub struct Evaluated {
 /// # Errors
 /// `Contaminated` where the test shows training persons or images: nothing is measured then. Else see [`Error`].
 pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) -> Result<Evaluated> {
+    let request = &Request { out: place::usable(&request.out)?, ..request.clone() };
     let (source, set, config) = prepare(request, context)?;
     let out = &request.out;
     let lock = store::lock(out)?;
@@ -188,6 +190,7 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
 /// # Errors
 /// Those of [`run`] that can be known before.
 pub fn preview(request: &Request, context: &Context) -> Result<EvaluationConfig> {
+    place::usable(&request.out)?;
     Ok(prepare(request, context)?.2)
 }
 
@@ -199,7 +202,43 @@ fn prepare(request: &Request, context: &Context) -> Result<(Source, String, Eval
         return Err(Error::Usage(format!("evaluate serves one identity set, the manifest has {}", sets.len())));
     };
     let set = set.clone();
+    check(request, &source, &set)?;
     Ok((source, set, config))
+}
+
+/// Refuses a test, splits and a dataset that can be seen to serve no comparison.
+fn check(request: &Request, source: &Source, set: &str) -> Result<()> {
+    let splits = request.held_out.iter().map(|name| ("held_out", name));
+    let test = match &request.test {
+        Test::Split(name) => Some(("pairs_from", name)),
+        Test::List { pairs, images } => {
+            let images = images.iter().map(Path::new).filter(|i| !i.to_string_lossy().contains(['*', '?', '[', ':']));
+            for path in std::iter::once(pairs.as_path()).chain(images) {
+                if !path.exists() {
+                    return Err(Error::Usage(format!("{}: no such file or folder", path.display())));
+                }
+            }
+            None
+        }
+    };
+    for (option, name) in splits.chain(test) {
+        if source.split.as_deref().is_none_or(|s| s == name) {
+            return Err(Error::Usage(format!(
+                "option `{option}` {name}: recognisers would be trained on these rows too; choose others with option `split`"
+            )));
+        }
+        if !source.census.images.keys().any(|(s, split, _)| s == set && split == name) {
+            let have = source.census.splits().into_iter().collect::<Vec<_>>().join(", ");
+            return Err(Error::Usage(format!(
+                "option `{option}` {name}: no row of {} has this split; there are: {have}",
+                source.spec
+            )));
+        }
+    }
+    if let Some(dataset) = &request.synthetic {
+        Written::open(dataset)?;
+    }
+    Ok(())
 }
 
 /// No gain is measured on a contaminated test.
@@ -217,12 +256,7 @@ fn material(
     context: &Context,
     progress: &mut dyn Progress,
 ) -> Result<Material> {
-    let mut split = |name: &str, option: &str| -> Result<IdentityDataset> {
-        if source.split.as_deref().is_none_or(|s| s == name) {
-            return Err(Error::Usage(format!(
-                "option `{option}` {name}: recognisers would be trained on these rows too; choose others with option `split`"
-            )));
-        }
+    let mut split = |name: &str| -> Result<IdentityDataset> {
         let sets = [set.to_owned()];
         let places = Some(source.census.places(&sets, false));
         let selection = Selection { split: Some(name.into()), sets: Some(sets.to_vec()), unlabelled: false, places };
@@ -236,7 +270,7 @@ fn material(
         }
     };
     let held_out = match &request.held_out {
-        Some(name) => Some(of_known(&split(name, "held_out")?, &real, name)?),
+        Some(name) => Some(of_known(&split(name)?, &real, name)?),
         None => None,
     };
     let test = match &request.test {
@@ -246,9 +280,7 @@ fn material(
             }
             PairSet::read(pairs, images.as_deref(), &source.columns, source.policy.as_ref(), view)?
         }
-        Test::Split(name) => {
-            PairSet::draw(&format!("drawn from split {name}"), split(name, "pairs_from")?, DRAWN_PAIRS)?
-        }
+        Test::Split(name) => PairSet::draw(&format!("drawn from split {name}"), split(name)?, DRAWN_PAIRS)?,
     };
     let synthetic = match &request.synthetic {
         Some(dataset) => Synthetic::read(dataset, &real)?,

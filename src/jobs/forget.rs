@@ -7,7 +7,7 @@ use super::seen::Seen;
 use super::verify::Kind;
 use crate::error::{Error, Result};
 use crate::nn::sealed::{self, Knowledge};
-use crate::sink::erase::{Erased, forget};
+use crate::sink::erase::{Erased, forget, would_forget};
 use crate::store::{self, PARTIAL};
 use std::path::{Path, PathBuf};
 
@@ -36,51 +36,151 @@ pub struct Outcome {
 pub struct Forgot {
     /// In every folder that was searched and asked for, or knew the person.
     pub outcomes: Vec<Outcome>,
+    /// Where it failed, and why: the person may still be known there.
+    pub failures: Vec<(PathBuf, String)>,
 }
 
 /// What is said of a folder that had forgotten the identity, and of one that never knew it.
 const BEFORE: &str = "forgotten before";
 const UNKNOWN: &str = "does not know the identity";
 
-/// Forgets a person.
+/// Forgets a person. A place where it fails does not keep the others from being searched.
 ///
 /// # Errors
-/// Nothing knows the person; a folder is damaged, or somebody works in it.
+/// Nothing knows the person, or a folder holds nothing of ours.
 pub fn run(request: &Request, context: &Context) -> Result<Forgot> {
-    let mut folders = request.folders.clone();
-    folders.extend(subfolders(&context.cache.join("models"))?);
-    let (mut outcomes, mut known) = (Vec::new(), false);
-    for folder in &folders {
-        let (what, count) = match Kind::of(folder)? {
-            Kind::Dataset => match forget(folder, &request.identity)? {
+    search(request, context, |place, identity| match place {
+        Place::Weights(file) => mark(file.parent().unwrap_or(Path::new("")), &[file.clone()], identity),
+        Place::Folder(folder, kind) => match kind {
+            Kind::Dataset => Ok(match forget(folder, identity)? {
                 Erased::Rows(n) => ("rows erased", n),
                 Erased::Before => (BEFORE, 0),
                 Erased::Unknown => (UNKNOWN, 0),
+            }),
+            Kind::Model => mark(folder, &files(folder)?, identity),
+            Kind::Evaluation => delete(folder, identity),
+        },
+    })
+}
+
+/// Says what [`run`] would do, and changes nothing.
+///
+/// # Errors
+/// Those of [`run`].
+pub fn preview(request: &Request, context: &Context) -> Result<Forgot> {
+    search(request, context, |place, identity| match place {
+        Place::Weights(file) => Ok(would_mark(std::slice::from_ref(file), identity)?),
+        Place::Folder(folder, kind) => Ok(match kind {
+            Kind::Dataset => match would_forget(folder, identity)? {
+                Erased::Rows(n) => ("rows would be erased", n),
+                Erased::Before => (BEFORE, 0),
+                Erased::Unknown => (UNKNOWN, 0),
             },
-            Kind::Model => mark(folder, &request.identity)?,
-            Kind::Evaluation => delete(folder, &request.identity)?,
-        };
-        known |= what != UNKNOWN;
-        outcomes.push(Outcome { folder: folder.clone(), what, count });
+            Kind::Model => would_mark(&files(folder)?, identity)?,
+            Kind::Evaluation => {
+                let seen = Seen::read(folder)?;
+                match (seen.contains(identity), seen.forgot(identity)) {
+                    (true, _) => ("files would be deleted", own_files(folder)?.iter().map(Vec::len).sum()),
+                    (false, true) => (BEFORE, 0),
+                    (false, false) => (UNKNOWN, 0),
+                }
+            }
+        }),
+    })
+}
+
+/// Where a person may be known.
+enum Place {
+    /// A folder of ours.
+    Folder(PathBuf, Kind),
+    /// A file of weights that somebody copied.
+    Weights(PathBuf),
+}
+
+impl Place {
+    fn path(&self) -> &Path {
+        match self {
+            Self::Folder(path, _) | Self::Weights(path) => path,
+        }
     }
-    if !known {
+}
+
+/// Calls `f` for every place in the request's folders and in the cache.
+fn search(
+    request: &Request,
+    context: &Context,
+    f: impl Fn(&Place, &str) -> Result<(&'static str, usize)>,
+) -> Result<Forgot> {
+    let mut places = Vec::new();
+    for folder in &request.folders {
+        let before = places.len();
+        find(folder, &mut places)?;
+        if places.len() == before {
+            // Says that it holds nothing of ours.
+            Kind::of(folder)?;
+        }
+    }
+    let asked = places.len();
+    find(&context.cache.join("models"), &mut places)?;
+    let (mut outcomes, mut failures, mut known) = (Vec::new(), Vec::new(), false);
+    for (n, place) in places.iter().enumerate() {
+        match f(place, &request.identity) {
+            Ok((what, count)) => {
+                known |= what != UNKNOWN;
+                if what != UNKNOWN || n < asked {
+                    outcomes.push(Outcome { folder: place.path().to_owned(), what, count });
+                }
+            }
+            Err(e) => failures.push((place.path().to_owned(), e.to_string())),
+        }
+    }
+    if !known && failures.is_empty() {
         return Err(Error::Usage(format!(
             "nothing knows the identity `{}`: {} folders were searched",
             request.identity,
-            outcomes.len()
+            places.len()
         )));
     }
-    outcomes.retain(|o| o.what != UNKNOWN || request.folders.contains(&o.folder));
-    Ok(Forgot { outcomes })
+    Ok(Forgot { outcomes, failures })
 }
 
-/// Marks the weights in `dir`, if some of them were trained with `identity`, and deletes their sample grids; says how many files.
-fn mark(dir: &Path, identity: &str) -> Result<(&'static str, usize)> {
+/// Adds the places in and below `folder`; none if it is not there.
+fn find(folder: &Path, places: &mut Vec<Place>) -> Result<()> {
+    if let Some(kind) = Kind::find(folder) {
+        places.push(Place::Folder(folder.to_owned(), kind));
+        return Ok(());
+    }
+    for path in entries(folder)? {
+        if path.is_dir() && !path.is_symlink() {
+            find(&path, places)?;
+        } else if has_extension(&path, "safetensors") && sealed::is_ours(&path) {
+            places.push(Place::Weights(path));
+        }
+    }
+    Ok(())
+}
+
+/// What the weights among `files` know of `identity`.
+fn knowledge<'a>(files: &'a [PathBuf], identity: &str) -> Result<Vec<(&'a PathBuf, Knowledge)>> {
+    let weights = files.iter().filter(|p| has_extension(p, "safetensors"));
+    weights.map(|p| Ok((p, sealed::knowledge(p, identity)?))).collect()
+}
+
+fn would_mark(files: &[PathBuf], identity: &str) -> Result<(&'static str, usize)> {
+    let found = knowledge(files, identity)?;
+    let unmarked = found.iter().filter(|(_, knows)| *knows != Knowledge::Forgotten).count();
+    Ok(match () {
+        () if found.iter().all(|(_, knows)| *knows == Knowledge::None) => (UNKNOWN, 0),
+        () if unmarked == 0 => (BEFORE, 0),
+        () => ("files would be marked", unmarked),
+    })
+}
+
+/// Marks the weights among the files `all` of `dir`, if some of them were trained with `identity`, and deletes their sample grids; says
+/// how many files.
+fn mark(dir: &Path, all: &[PathBuf], identity: &str) -> Result<(&'static str, usize)> {
     let _lock = store::lock(dir)?;
-    let all = files(dir)?;
-    let weights = all.iter().filter(|p| has_extension(p, "safetensors"));
-    let found =
-        weights.map(|p| Ok((p, sealed::knowledge(p, identity)?))).collect::<Result<Vec<(&PathBuf, Knowledge)>>>()?;
+    let found = knowledge(all, identity)?;
     if found.iter().all(|(_, knows)| *knows == Knowledge::None) {
         return Ok((UNKNOWN, 0));
     }
@@ -104,13 +204,17 @@ fn delete(dir: &Path, identity: &str) -> Result<(&'static str, usize)> {
     if !seen.contains(identity) {
         return Ok((if seen.forgot(identity) { BEFORE } else { UNKNOWN }, 0));
     }
-    let own = |p: &PathBuf| is_own(p) || has_extension(p, PARTIAL);
-    let (top, runs) = (files(dir)?.into_iter().filter(own).collect::<Vec<_>>(), dir.join(RUNS));
-    let trainings = files(&runs)?;
+    let [top, trainings] = own_files(dir)?;
     remove(dir, &top)?;
-    remove(&runs, &trainings)?;
+    remove(&dir.join(RUNS), &trainings)?;
     seen.forget(dir, identity)?;
     Ok(("files deleted", top.len() + trainings.len()))
+}
+
+/// What an evaluation in `dir` made: its files, and those of its trainings.
+fn own_files(dir: &Path) -> Result<[Vec<PathBuf>; 2]> {
+    let own = |p: &PathBuf| is_own(p) || has_extension(p, PARTIAL);
+    Ok([files(dir)?.into_iter().filter(own).collect(), files(&dir.join(RUNS))?])
 }
 
 /// Deletes files of `folder` for good.
@@ -137,9 +241,4 @@ fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
 
 fn files(dir: &Path) -> Result<Vec<PathBuf>> {
     Ok(entries(dir)?.into_iter().filter(|p| p.is_file()).collect())
-}
-
-/// Folders in `dir` that hold something of this program.
-fn subfolders(dir: &Path) -> Result<Vec<PathBuf>> {
-    Ok(entries(dir)?.into_iter().filter(|p| Kind::find(p).is_some()).collect())
 }

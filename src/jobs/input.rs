@@ -9,7 +9,7 @@ use crate::manifest::{Census, Columns, ImageSource, Manifest, Policy, REJECTS_SU
 use crate::progress::Progress;
 use crate::{remote, store};
 use chrono::NaiveDate;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Bytes of pixels that are held at a time, about: identity sets that fill more are read in several passes.
@@ -75,6 +75,15 @@ impl Source {
     /// # Errors
     /// A manifest that cannot be read, or holds no row to work on.
     pub fn open(input: &Input, context: &Context) -> Result<Self> {
+        Self::open_begun(input, context, None)
+    }
+
+    /// [`Source::open`] for work that was begun under `begun`: that day counts, if the purpose is the same and no other day is asked
+    /// for, and what has expired since is refused.
+    ///
+    /// # Errors
+    /// Those of [`Source::open`]; rows that have expired.
+    pub fn open_begun(input: &Input, context: &Context, begun: Option<Policy>) -> Result<Self> {
         let (spec, columns) = (input.manifest.clone(), input.columns.clone());
         if !(0.0..=1.0).contains(&input.max_bad) {
             return Err(Error::Usage(format!("option `max_bad` {} is not a share in [0, 1]", input.max_bad)));
@@ -82,7 +91,14 @@ impl Source {
         let local = remote::localize_manifest(&spec, &context.cache, &context.access)?;
         boundary::try_manifest(&local, &columns, context)?;
         let mut manifest = Manifest::open(&local, &columns)?;
-        let policy = input.policy(context)?;
+        let now = input.policy(context)?;
+        let begun = begun.filter(|b| input.as_of.is_none() && now.as_ref().is_some_and(|n| n.purpose == b.purpose));
+        if let (Some(begun), Some(now)) = (&begun, &now)
+            && begun.as_of < now.as_of
+        {
+            refuse_expired(&local, &columns, begun, now)?;
+        }
+        let policy = begun.or(now);
         if let Some(policy) = &policy {
             manifest = manifest.restrict(policy)?;
         }
@@ -117,14 +133,16 @@ impl Source {
 
     /// Numbers of identities and of labelled images of `set`.
     pub fn count(&self, set: &str) -> (usize, usize) {
-        let rows = self.census.images.iter().filter(|((s, split, _), _)| s == set && self.uses(split));
-        (self.identities(set).len(), rows.map(|(_, n)| n).sum())
+        let persons = self.persons(set);
+        (persons.len(), persons.values().sum())
     }
 
-    /// Identities of `set`.
-    pub fn identities(&self, set: &str) -> BTreeSet<&str> {
-        let rows = self.census.images.keys().filter(|(s, split, _)| s == set && self.uses(split));
-        rows.map(|(_, _, identity)| identity.as_str()).collect()
+    /// Identities of `set`, and the number of labelled images of each.
+    pub fn persons(&self, set: &str) -> BTreeMap<&str, usize> {
+        let rows = self.census.images.iter().filter(|((s, split, _), _)| s == set && self.uses(split));
+        let mut persons = BTreeMap::new();
+        rows.for_each(|((_, _, identity), n)| *persons.entry(identity.as_str()).or_default() += n);
+        persons
     }
 
     /// Median shorter side of the first images that can be decoded, in pixels.
@@ -139,12 +157,23 @@ impl Source {
         Ok(sides.get(sides.len() / 2).copied())
     }
 
-    /// Tries all images: the rows that are unusable. They are written to `rejects_to`.
+    /// Tries all images: the rows that are unusable. They are written to `rejects_to`, if that is given.
     ///
     /// # Errors
     /// They are more than `max_bad` of all rows, or a set has no usable image.
-    pub fn try_all(&self, view: View, rejects_to: &Path, progress: &mut dyn Progress) -> Result<Vec<Reject>> {
-        self.walk(view, rejects_to, progress, &mut |_, _, _| Ok(()))
+    pub fn try_all(&self, view: View, rejects_to: Option<&Path>, progress: &mut dyn Progress) -> Result<Vec<Reject>> {
+        let sets = self.sets();
+        let mut sizes = vec![0; sets.len()];
+        progress.start("try", sets.iter().map(|s| self.count(s).1 as u64).sum(), "images");
+        let selection = self.selection(&sets, true);
+        let rejected = dataset::for_each_image(&self.manifest, &selection, view, at(progress), |row, _| {
+            if let Ok(n) = sets.binary_search_by(|s| s.as_str().cmp(row.set())) {
+                sizes[n] += 1;
+            }
+        })?;
+        progress.finish();
+        self.judge(&rejected, &sets, &sizes, rejects_to, progress)?;
+        Ok(rejected)
     }
 
     /// Decodes the images of the sets and hands each set to `f` in turn. Before that all are tried, as in [`Source::try_all`], whose
@@ -159,10 +188,6 @@ impl Source {
         progress: &mut dyn Progress,
         mut f: impl FnMut(&str, IdentityDataset, &mut dyn Progress) -> Result<()>,
     ) -> Result<Vec<Reject>> {
-        self.walk(view, rejects_to, progress, &mut f)
-    }
-
-    fn walk(&self, view: View, rejects_to: &Path, progress: &mut dyn Progress, f: &mut ForSet) -> Result<Vec<Reject>> {
         if rejects_to.exists() {
             // The list of an earlier run says nothing of this one.
             store::remove(rejects_to)?;
@@ -182,23 +207,13 @@ impl Source {
         if let [(_, all)] = &passes[..] {
             let (datasets, rejected) = self.load(all, true, view, progress)?;
             let sizes: Vec<usize> = datasets.iter().map(IdentityDataset::len).collect();
-            self.judge(&rejected, &sets, &sizes, rejects_to, progress)?;
+            self.judge(&rejected, &sets, &sizes, Some(rejects_to), progress)?;
             for (set, dataset) in sets.iter().zip(datasets) {
                 f(set, dataset, progress)?;
             }
             return Ok(rejected);
         }
-        let mut sizes = vec![0; sets.len()];
-        let images = sets.iter().map(|s| self.count(s).1).sum::<usize>();
-        progress.start("try", images as u64, "images");
-        let selection = self.selection(&sets, true);
-        let rejected = dataset::for_each_image(&self.manifest, &selection, view, at(progress), |row, _| {
-            if let Ok(n) = sets.binary_search_by(|s| s.as_str().cmp(row.set())) {
-                sizes[n] += 1;
-            }
-        })?;
-        progress.finish();
-        self.judge(&rejected, &sets, &sizes, rejects_to, progress)?;
+        let rejected = self.try_all(view, Some(rejects_to), progress)?;
         for (_, pass) in passes {
             let (datasets, _) = self.load(&pass, false, view, progress)?;
             for (set, dataset) in pass.iter().zip(datasets) {
@@ -234,7 +249,7 @@ impl Source {
         rejected: &[Reject],
         sets: &[String],
         sizes: &[usize],
-        rejects_to: &Path,
+        rejects_to: Option<&Path>,
         progress: &mut dyn Progress,
     ) -> Result<()> {
         let labelled: usize = sets.iter().map(|s| self.count(s).1).sum();
@@ -242,8 +257,13 @@ impl Source {
             self.census.unlabelled.iter().filter(|(split, _)| self.uses(split)).map(|(_, n)| n).sum();
         let rows = labelled + unlabelled;
         if let Some(first) = rejected.first() {
-            let list = rejects_to.display().to_string();
-            rejects::write(rejects_to, rejected)?;
+            let list = match rejects_to {
+                Some(path) => {
+                    rejects::write(path, rejected)?;
+                    path.display().to_string()
+                }
+                None => "a file beside the output, where they are used".into(),
+            };
             if rejected.len() as f64 > self.max_bad * rows as f64 {
                 let (rejected, first) = (rejected.len(), first.to_string());
                 return Err(Error::TooManyRejects { rejected, rows, max_bad: self.max_bad, first, list });
@@ -257,8 +277,28 @@ impl Source {
     }
 }
 
-/// What is done with a set.
-type ForSet<'a> = dyn FnMut(&str, IdentityDataset, &mut dyn Progress) -> Result<()> + 'a;
+/// Refuses rows that `begun` permitted and `now` does not.
+fn refuse_expired(manifest: &str, columns: &Columns, begun: &Policy, now: &Policy) -> Result<()> {
+    let rows = |policy: &Policy| -> Result<BTreeSet<(String, usize)>> {
+        let mut rows = BTreeSet::new();
+        Manifest::open(manifest, columns)?.restrict(policy)?.read(false, |batch| {
+            rows.extend(batch.into_iter().map(|row| (row.file, row.row)));
+            Ok(())
+        })?;
+        Ok(rows)
+    };
+    let (then, still) = (rows(begun)?, rows(now)?);
+    let mut expired = then.difference(&still);
+    match expired.next() {
+        Some((file, row)) => Err(Error::Manifest(format!(
+            "{file}: row {row} and {} others have expired since {}, when this output was begun with them; forget their persons in \
+             it, or choose another folder with option `out`",
+            expired.count(),
+            begun.as_of
+        ))),
+        None => Ok(()),
+    }
+}
 
 /// Tells `progress` how many images are handled, and ends the reading where a stop is asked for.
 pub(super) fn at(progress: &mut dyn Progress) -> impl FnMut(usize) -> Result<()> {

@@ -13,6 +13,7 @@ pub mod forget;
 pub mod input;
 pub mod inspect;
 pub mod models;
+mod place;
 pub mod preview;
 mod real;
 pub mod regenerate;
@@ -60,6 +61,16 @@ impl Context {
         let access = Access::default();
         Self { cache: cache.into(), device: Device::Cpu, access, today: None, trial: None }
     }
+
+    /// An error that says what to do where the cache cannot be written.
+    fn of_cache(&self, e: Error) -> Error {
+        match e {
+            Error::Io { path, source } if path.starts_with(&self.cache) && !Error::may_pass(&source) => Error::Usage(
+                format!("{}: {source}; name another folder for trained models with option `cache`", path.display()),
+            ),
+            e => e,
+        }
+    }
 }
 
 /// Rows of a manifest that were left out, and where they are listed.
@@ -97,7 +108,12 @@ pub fn device(name: &str) -> Result<Device> {
 
 /// The name of a folder for what is made of the manifest `spec`: its own name without folders and extension, and `suffix`.
 pub fn folder_name(spec: &str, suffix: &str) -> PathBuf {
-    let stem = Path::new(spec).file_stem().map(|s| s.to_string_lossy().replace(['*', '?', '['], ""));
+    let path = Path::new(spec);
+    // A folder's name has no extension, and what stands in a name that is there is no pattern.
+    let name = if path.is_dir() { path.file_name() } else { path.file_stem() };
+    let plain =
+        |s: std::borrow::Cow<str>| if path.exists() { s.into_owned() } else { s.replace(['*', '?', '[', ']'], "") };
+    let stem = name.map(|s| plain(s.to_string_lossy()));
     let stem = stem.filter(|s| !s.is_empty()).unwrap_or_else(|| "manifest".into());
     PathBuf::from(format!("{stem}-{suffix}"))
 }

@@ -3,10 +3,11 @@
 use super::Context;
 use crate::config::RunConfig;
 use crate::dataset::IdentityDataset;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::ops;
 use crate::progress::Progress;
 use crate::store;
-use crate::train::{self, TrainedModel, trained::MODEL_FILE};
+use crate::train::{self, TrainedModel, checkpoint::CHECKPOINT_FILE, trained::MODEL_FILE};
 use candle_core::Device;
 use std::path::{Path, PathBuf};
 
@@ -15,7 +16,9 @@ use std::path::{Path, PathBuf};
 /// # Errors
 /// The configuration has no text.
 pub fn folder(context: &Context, dataset: &IdentityDataset, config: &RunConfig) -> Result<PathBuf> {
-    let key = blake3::hash(format!("{}{}", dataset.hash(), config.training_only().hash()?).as_bytes());
+    let versions = format!("training {} kernels {}", train::VERSION, ops::VERSION);
+    let key = format!("{versions} {} {}", dataset.hash(), config.training_only().hash()?);
+    let key = blake3::hash(key.as_bytes());
     Ok(context.cache.join("models").join(&key.to_hex()[..32]))
 }
 
@@ -30,12 +33,24 @@ pub fn find_or_train(
     progress: &mut dyn Progress,
 ) -> Result<(PathBuf, TrainedModel)> {
     let dir = folder(context, dataset, config)?;
-    let model = if dir.join(MODEL_FILE).exists() {
-        progress.note(&format!("using the trained model in {}", dir.display()));
-        TrainedModel::load(&dir, &context.device)?
-    } else {
-        train_in(&dir, dataset, config, &context.device, progress)?
-    };
+    if dir.join(MODEL_FILE).exists() {
+        match TrainedModel::load(&dir, &context.device) {
+            Err(Error::OtherVersion { .. }) => {
+                progress.note(&format!(
+                    "the model in {} was made by another version of augment: training it again",
+                    dir.display()
+                ));
+                for file in [MODEL_FILE, CHECKPOINT_FILE].map(|f| dir.join(f)).iter().filter(|f| f.exists()) {
+                    store::remove(file)?;
+                }
+            }
+            model => {
+                progress.note(&format!("using the trained model in {}", dir.display()));
+                return Ok((dir, model?));
+            }
+        }
+    }
+    let model = train_in(&dir, dataset, config, &context.device, progress).map_err(|e| context.of_cache(e))?;
     Ok((dir, model))
 }
 

@@ -1,6 +1,7 @@
 //! Images from a trained model alone, without its manifest.
 
 use super::Context;
+use super::preview::OutputPreview;
 use super::write::{Assembly, Destination, SetModel, Synthesis, Written};
 use crate::config::RunConfig;
 use crate::error::{Error, Result};
@@ -14,12 +15,17 @@ use crate::train::{TrainedModel, trained::MODEL_FILE};
 pub struct Request {
     /// Folder or file of a trained model, or its address on the hub.
     pub model: String,
-    /// Root of the random streams; without one the model's.
-    pub seed: Option<u64>,
     /// What to synthesize.
     pub synthesis: Synthesis,
     /// Where to write it.
     pub destination: Destination,
+}
+
+impl Request {
+    /// The same with an output folder that can be used.
+    fn placed(&self) -> Result<Self> {
+        Ok(Self { destination: self.destination.placed()?, ..self.clone() })
+    }
 }
 
 /// Writes a dataset of the identities that the model knows.
@@ -27,18 +33,21 @@ pub struct Request {
 /// # Errors
 /// See [`Error`].
 pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) -> Result<Written> {
-    prepare(request, context)?.write(progress)
+    let request = &request.placed()?;
+    prepare(request, context)?.0.write(progress)
 }
 
-/// Checks what [`run`] checks before it begins, and returns the configuration that it would use.
+/// Checks what [`run`] checks before it begins, and returns the configuration that it would use and what it would write.
 ///
 /// # Errors
 /// Those of [`run`] that can be known before.
-pub fn preview(request: &Request, context: &Context) -> Result<RunConfig> {
-    Ok(prepare(request, context)?.config)
+pub fn preview(request: &Request, context: &Context) -> Result<(RunConfig, OutputPreview)> {
+    let request = &request.placed()?;
+    let (assembly, output) = prepare(request, context)?;
+    Ok((assembly.config, output))
 }
 
-fn prepare<'a>(request: &'a Request, context: &Context) -> Result<Assembly<'a>> {
+fn prepare<'a>(request: &'a Request, context: &Context) -> Result<(Assembly<'a>, OutputPreview)> {
     let needs =
         |name: &str, what: &str| Error::Usage(format!("option `{name}` needs {what}: give the manifest and the model"));
     if request.destination.include_real {
@@ -49,8 +58,7 @@ fn prepare<'a>(request: &'a Request, context: &Context) -> Result<Assembly<'a>> 
     }
     let path = remote::localize_model(&request.model, MODEL_FILE, &context.cache, &context.access)?;
     let model = TrainedModel::load(&path, &context.device)?;
-    let own = model.header.config.clone();
-    let config = request.synthesis.over(RunConfig { seed: request.seed.unwrap_or(own.seed), ..own })?;
+    let config = request.synthesis.over(model.header.config.clone())?;
     let assembly = Assembly {
         // No manifest takes part: the training images stand for it.
         manifest_hash: model.header.dataset_hash.clone(),
@@ -63,8 +71,8 @@ fn prepare<'a>(request: &'a Request, context: &Context) -> Result<Assembly<'a>> 
         device: context.device.clone(),
         judge: request.synthesis.load_judge(&context.device)?,
     };
-    let identities = &assembly.models[0].identities;
-    assembly.refuse_forgotten(identities.iter().map(String::as_str))?;
-    assembly.check(identities.len())?;
-    Ok(assembly)
+    let model = &assembly.models[0];
+    let persons = model.identities.iter().map(String::as_str).zip(model.images.iter().copied()).collect();
+    let (_, output) = assembly.check(&[persons])?;
+    Ok((assembly, output))
 }

@@ -2,7 +2,7 @@
 
 use super::input::{Input, Source, rejects_path};
 use super::preview::Preview;
-use super::{Context, Rejected, folder_name, models};
+use super::{Context, Rejected, folder_name, models, place};
 use crate::config::{RunConfig, Settings};
 use crate::dataset::View;
 use crate::error::{Error, Result};
@@ -50,11 +50,19 @@ pub struct Trained {
     pub rejected: Rejected,
 }
 
+impl Request {
+    /// The same with a folder that can be used, if one is named.
+    fn placed(&self) -> Result<Self> {
+        Ok(Self { out: self.out.as_deref().map(place::usable).transpose()?, ..self.clone() })
+    }
+}
+
 /// Trains every identity set of the input.
 ///
 /// # Errors
 /// See [`Error`].
 pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) -> Result<Trained> {
+    let request = &request.placed()?;
     let (source, config) = prepare(request, context)?;
     let out = request.out.clone().unwrap_or_else(|| context.cache.join(folder_name(&source.spec, "models")));
     let list = rejects_path(&out)?;
@@ -84,8 +92,9 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
 /// # Errors
 /// Those of [`run`] that can be known without training.
 pub fn preview(request: &Request, context: &Context, progress: &mut dyn Progress) -> Result<Preview> {
+    let request = &request.placed()?;
     let (source, config) = prepare(request, context)?;
-    Preview::of_manifest(&source, &config, None, progress)
+    Preview::new(&source, &config, true, None, context, progress)
 }
 
 fn prepare(request: &Request, context: &Context) -> Result<(Source, RunConfig)> {

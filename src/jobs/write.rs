@@ -2,14 +2,15 @@
 
 use super::filtering::{self, Screened};
 use super::input::Source;
-use super::real;
+use super::preview::OutputPreview;
+use super::{place, real};
 use crate::config::RunConfig;
 use crate::dataset::IdentityDataset;
 use crate::error::{Error, Result};
 use crate::formats::table::class_name;
 use crate::formats::{self, Format};
 use crate::manifest::rejects::Reject;
-use crate::ops::simd;
+use crate::ops::{self, simd};
 use crate::progress::Progress;
 use crate::recogniser::judge::Judge;
 use crate::sink::commit::{Opened, Output, Stored, look};
@@ -20,8 +21,9 @@ use crate::sink::{Sink, card};
 use crate::store;
 use crate::synthesize::plan::{Amount, NewIdentities, Plan, Target};
 use crate::synthesize::{self, Provenance, Sampling, gate};
-use crate::train::TrainedModel;
+use crate::train::{self, TrainedModel};
 use candle_core::Device;
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
@@ -39,6 +41,8 @@ pub struct Synthesis {
     pub new_identities: usize,
     /// Identities mixed into each new one.
     pub mix: usize,
+    /// Root of the random streams; without one the configuration's.
+    pub seed: Option<u64>,
     /// Distribution of z; without one the configuration's.
     pub latent: Option<crate::config::LatentSource>,
     /// Factor on the deviation of z; without one the configuration's.
@@ -60,6 +64,7 @@ impl Default for Synthesis {
             balance_to: None,
             new_identities: 0,
             mix: 3,
+            seed: None,
             latent: None,
             truncation: None,
             judge: None,
@@ -76,6 +81,7 @@ impl Synthesis {
     /// # Errors
     /// A value out of its range.
     pub fn over(&self, mut config: RunConfig) -> Result<RunConfig> {
+        config.synthesis.seed = self.seed.unwrap_or(config.synthesis.seed);
         config.synthesis.latent = self.latent.unwrap_or(config.synthesis.latent);
         config.synthesis.truncation = self.truncation.unwrap_or(config.synthesis.truncation);
         config.validate()?;
@@ -126,6 +132,20 @@ impl Destination {
             include_real: false,
             repair: false,
             shard_rows: NonZeroUsize::new(10_000).unwrap_or(NonZeroUsize::MIN),
+        }
+    }
+
+    /// The same with an output folder that can be used.
+    pub(super) fn placed(&self) -> Result<Self> {
+        Ok(Self { out: place::usable(&self.out)?, ..self.clone() })
+    }
+
+    /// Bytes of an image of side `size`, as faces come out: about, and at least.
+    fn image_bytes(&self, size: usize) -> (u64, u64) {
+        let pixels = (size * size) as u64;
+        match self.encoding {
+            Encoding::Jpeg => (pixels * 7 / 10 + 1000, pixels / 8 + 600),
+            Encoding::Png => (pixels * 5 / 2 + 1000, pixels / 4 + 600),
         }
     }
 
@@ -194,6 +214,13 @@ impl SetModel {
     }
 }
 
+/// Images of a dataset, at most: their numbers are in memory.
+const MOST_IMAGES: u64 = 1 << 32;
+
+fn nothing_to_make() -> Error {
+    Error::Usage("nothing to make: every identity has the images that were asked for".into())
+}
+
 /// Everything that decides the bytes of a dataset.
 pub(super) struct Assembly<'a> {
     pub models: Vec<SetModel>,
@@ -213,7 +240,7 @@ pub(super) struct Assembly<'a> {
 impl Assembly<'_> {
     fn sampling(&self) -> Sampling {
         let s = &self.config.synthesis;
-        Sampling { seed: self.config.seed, latent: s.latent, truncation: s.truncation }
+        Sampling { seed: s.seed, latent: s.latent, truncation: s.truncation }
     }
 
     /// The plan of every set, and the class names in the order of their labels: existing identities of all sets, then
@@ -242,21 +269,76 @@ impl Assembly<'_> {
         Ok((plans, names))
     }
 
-    /// Refuses what can be seen to fail before hours of training: sets of too few identities (`fewest` has the smallest) for
-    /// the mix, and an output folder that holds something else. Returns the dataset if all is done already.
-    pub fn check(&self, fewest: usize) -> Result<Option<Written>> {
-        let s = self.synthesis;
+    /// Refuses what can be seen to fail before hours of training, by the identities of each set and the number of their real images.
+    /// Returns the dataset if all is done already, and what would be written.
+    pub fn check(&self, sets: &[BTreeMap<&str, usize>]) -> Result<(Option<Written>, OutputPreview)> {
+        let (s, d) = (self.synthesis, self.destination);
+        self.refuse_forgotten(sets.iter().flat_map(BTreeMap::keys).copied())?;
+        let fewest = sets.iter().map(BTreeMap::len).min().unwrap_or(0);
         if s.new_identities > 0 && !(2..=fewest).contains(&s.mix) {
             return Err(Error::Usage(format!(
                 "option `mix` {} must lie between 2 and the {fewest} identities of the smallest set",
                 s.mix
             )));
         }
-        let out = &self.destination.out;
-        match look(out, &self.order(None)?, self.destination.repair)? {
+        self.refuse_strangers(sets)?;
+        let asked = self.asked(sets)?;
+        if asked == 0 && !d.include_real {
+            return Err(nothing_to_make());
+        }
+        let (about, least) = d.image_bytes(self.config.image_size);
+        let per_id = s.balance_to.unwrap_or(s.per_id);
+        let output = OutputPreview::new(per_id, s.new_identities, asked, about, &d.out);
+        let complete = match look(&d.out, &self.order(None)?, d.repair)? {
             // Whether the files are unchanged is seen by reading them.
-            Stored::Complete(done) if verify(out)?.damages.is_empty() => Ok(Some(self.written(*done, true))),
-            _ => Ok(None),
+            Stored::Complete(done) if verify(&d.out)?.damages.is_empty() => Some(self.written(*done, true)),
+            Stored::Complete(_) | Stored::Nothing | Stored::Unfinished => None,
+        };
+        if complete.is_none()
+            && let Some(free) = output.free.filter(|free| asked.saturating_mul(least) > *free)
+        {
+            return Err(Error::Usage(format!(
+                "{asked} images take {} MB or more, but {} has {} MB free; ask for fewer, or name another folder with option `out`",
+                asked.saturating_mul(least) / 1_000_000,
+                d.out.display(),
+                free / 1_000_000
+            )));
+        }
+        Ok((complete, output))
+    }
+
+    /// Images that are asked for.
+    fn asked(&self, sets: &[BTreeMap<&str, usize>]) -> Result<u64> {
+        let s = self.synthesis;
+        let per_id = s.balance_to.unwrap_or(s.per_id) as u64;
+        let too_many =
+            || Error::Usage(format!("{per_id} images of each identity are more than can be counted; ask for fewer"));
+        let mut asked = 0u64;
+        for persons in sets {
+            let existing = persons.values().map(|real| match s.balance_to {
+                Some(_) => per_id.saturating_sub(*real as u64),
+                None => per_id,
+            });
+            let new = per_id.checked_mul(s.new_identities as u64).ok_or_else(too_many)?;
+            for n in existing.chain([new]) {
+                asked = asked.checked_add(n).filter(|n| *n <= MOST_IMAGES).ok_or_else(too_many)?;
+            }
+        }
+        Ok(asked)
+    }
+
+    /// Refuses a judge that does not know the identities.
+    fn refuse_strangers(&self, sets: &[BTreeMap<&str, usize>]) -> Result<()> {
+        let Some(judge) = &self.judge else { return Ok(()) };
+        let identities = || sets.iter().flat_map(BTreeMap::keys);
+        let strangers: Vec<&&str> = identities().filter(|i| judge.mean(i).is_none()).collect();
+        match strangers.first() {
+            Some(first) => Err(Error::Usage(format!(
+                "the judge does not know {} of {} identities, the first is `{first}`: evaluate on this manifest, and take that judge",
+                strangers.len(),
+                identities().count()
+            ))),
+            None => Ok(()),
         }
     }
 
@@ -287,6 +369,7 @@ impl Assembly<'_> {
             policy: self.source.and_then(|s| s.policy.clone()),
             columns: self.source.map(|s| columns(&s.columns)),
             models: rows.map(|_| self.models.iter().map(model).collect()),
+            algorithm: (train::VERSION, ops::VERSION),
             kernels: if self.device.is_cpu() { simd::name() } else { "cuda" }.into(),
             seed: s.seed,
             latent: s.latent,
@@ -317,7 +400,7 @@ impl Assembly<'_> {
         let asked: usize = plans.iter().map(Plan::images).sum();
         let real = if d.include_real { self.models.iter().flat_map(|m| &m.images).sum() } else { 0 };
         if asked + real == 0 {
-            return Err(Error::Usage("nothing to make: every identity has the images that were asked for".into()));
+            return Err(nothing_to_make());
         }
         let order = self.order(Some(asked + real))?;
         // A folder is not taken for a model that is refused.

@@ -19,7 +19,8 @@ pub use schema::{Columns, DEFAULT_SET};
 use crate::error::{Error, Result};
 use crate::store::file_hash;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
-use parquet::file::metadata::RowGroupMetaData;
+use parquet::file::metadata::{ColumnChunkMetaData, RowGroupMetaData};
+use parquet::file::statistics::Statistics;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::ops::ControlFlow;
@@ -38,6 +39,22 @@ pub(crate) struct Part {
     pub layout: schema::Layout,
     /// What its rows must permit.
     pub terms: Option<policy::Terms>,
+}
+
+impl Part {
+    /// True if the file's statistics say that no image lacks its bytes.
+    fn holds_all_bytes(&self) -> bool {
+        let schema = self.metadata.parquet_schema();
+        let bytes = |i: usize| {
+            schema.get_column_root_idx(i) == self.layout.image
+                && schema.column(i).path().parts().last().is_some_and(|n| n == "bytes")
+        };
+        let nulls = |c: &ColumnChunkMetaData| c.statistics().and_then(Statistics::null_count_opt);
+        self.metadata.metadata().row_groups().iter().all(|group| {
+            let columns = group.columns().iter().enumerate().filter(|(i, _)| bytes(*i));
+            columns.map(|(_, c)| nulls(c)).all(|nulls| nulls == Some(0))
+        })
+    }
 }
 
 /// An opened manifest.
@@ -59,6 +76,11 @@ impl Manifest {
         let mut parts = Vec::new();
         for path in paths {
             hasher.update(file_hash(&path)?.as_bytes());
+            let folders = hive_folders(&root, &path);
+            // What folders say of their rows is no part of the file.
+            for (key, value) in &folders {
+                hasher.update(format!("{key}={value}\0").as_bytes());
+            }
             check_footer(&path)?;
             let metadata = guarded(&path, || {
                 let file = File::open(&path).map_err(|e| Error::io(&path, e))?;
@@ -66,7 +88,6 @@ impl Manifest {
                     .map_err(|e| Error::Manifest(format!("{}: not a readable Parquet file: {e}", path.display())))
             })?;
             check_size(&path, &metadata)?;
-            let folders = hive_folders(&root, &path);
             let layout = schema::Layout::find(&path, metadata.schema(), columns, &folders)?;
             parts.push(Part { path, metadata, layout, terms: None });
         }
@@ -85,14 +106,19 @@ impl Manifest {
         Ok(self)
     }
 
-    /// blake3 (hex) over the hashes of the files, in order.
+    /// blake3 (hex) over the hashes of the files, in order, and the names of their `key=value` folders.
     pub fn hash(&self) -> &str {
         &self.hash
     }
 
-    /// True if all images lie in the Parquet files, so that [`Manifest::hash`] covers them.
+    /// True if all images are known to lie in the Parquet files, so that [`Manifest::hash`] covers them.
     pub fn embeds_images(&self) -> bool {
-        self.parts.iter().all(|p| p.layout.kind != schema::ImageKind::Uri)
+        self.parts.iter().all(|part| match part.layout.kind {
+            schema::ImageKind::Binary => true,
+            schema::ImageKind::Uri => false,
+            // Where bytes are null the path counts.
+            schema::ImageKind::Struct => part.holds_all_bytes(),
+        })
     }
 
     /// Bytes of all files that `spec` means.

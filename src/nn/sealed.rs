@@ -76,6 +76,15 @@ pub fn write(path: &Path, tensors: &BTreeMap<String, Tensor>, header: &impl Seri
     store::write_atomic(path, &bytes)
 }
 
+/// True if the file begins as [`write`] begins one; whether it is whole is not looked at.
+pub fn is_ours(path: &Path) -> bool {
+    // Eight bytes tell the length of the header.
+    let mut start = [0; 4096];
+    let read = std::fs::File::open(path).and_then(|mut f| std::io::Read::read(&mut f, &mut start)).unwrap_or_default();
+    let mark = format!("\"{METADATA}\":");
+    start[..read].windows(mark.len()).any(|w| w == mark.as_bytes())
+}
+
 /// The header of a checkpoint or model, whose file is compared with its hash.
 ///
 /// # Errors

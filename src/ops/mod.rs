@@ -32,6 +32,9 @@ use serde::{Deserialize, Serialize};
 
 use candle_core::{CpuStorage, Device, Layout, Result, Storage, Tensor};
 
+/// Version of the kernels: a change of what the same operands give must change it.
+pub const VERSION: u32 = 1;
+
 /// How the operands of products are held; sums and everything else are f32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

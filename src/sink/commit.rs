@@ -108,7 +108,9 @@ pub fn look(out: &Path, order: &Order, repair: bool) -> Result<Stored> {
         }
         return Ok(Stored::Nothing);
     };
-    let differs = order.differences(&stored, done.is_some());
+    // An order of which nothing was made binds nobody.
+    let binds = done.is_some() || !records(out)?.is_empty();
+    let differs = if binds { order.differences(&stored, done.is_some()) } else { Vec::new() };
     if !differs.is_empty() {
         return Err(Error::Usage(format!(
             "{} holds a dataset made with other {}; {advice}",

@@ -46,17 +46,7 @@ pub enum Erased {
 pub fn forget(out: &Path, identity: &str) -> Result<Erased> {
     let _lock = store::lock(out)?;
     let mut done = summary(out)?;
-    let order = ledger::order(out)?.or_else(|| done.as_ref().map(|d| d.order.clone()));
-    let order = order.ok_or_else(|| Error::Usage(format!("{}: holds no dataset of augment", out.display())))?;
-    let unknown = || Error::Usage(format!("{}: unknown format `{}`", out.display(), order.format));
-    let format = formats::named(&order.format).ok_or_else(unknown)?;
-    let mut tombstones = match tombstones(out)? {
-        Some(all) => all,
-        None => Tombstones::new()?,
-    };
-    let sets: Vec<&str> = order.models.iter().flatten().map(|m| m.identity_set.as_str()).collect();
-    let classes = sets.iter().map(|set| class_name(sets.len(), set, identity)).collect();
-    let forgotten = Forgotten { identity, classes, placeholder: tombstones.placeholder(identity) };
+    let (format, mut tombstones, forgotten) = prepare(out, identity)?;
     match tombstones.pending(identity) {
         Some(true) => {}
         Some(false) => {
@@ -100,6 +90,34 @@ pub fn forget(out: &Path, identity: &str) -> Result<Erased> {
     tombstones.complete();
     store::write_sealed(&out.join(TOMBSTONES), &json!(tombstones))?;
     Ok(Erased::Rows(gone.count))
+}
+
+/// What [`forget`] would do, without doing it.
+///
+/// # Errors
+/// A file cannot be read.
+pub fn would_forget(out: &Path, identity: &str) -> Result<Erased> {
+    let (_, tombstones, forgotten) = prepare(out, identity)?;
+    if !is_known(out, &forgotten)? {
+        return Ok(if tombstones.contains(identity) { Erased::Before } else { Erased::Unknown });
+    }
+    let units = units(out)?;
+    let tables = units.values().flat_map(|u| &u.files).filter(|f| is_table(Path::new(&f.path)));
+    let counts = tables.map(|f| Ok(forgotten.split(&out.join(&f.path))?.0.count)).collect::<Result<Vec<_>>>()?;
+    Ok(Erased::Rows(counts.into_iter().sum()))
+}
+
+/// The format of the dataset in `out`, who was forgotten there, and what `identity` is called in it.
+fn prepare<'a>(out: &Path, identity: &'a str) -> Result<(&'static dyn Format, Tombstones, Forgotten<'a>)> {
+    let order = ledger::order(out)?.or(summary(out)?.map(|d| d.order));
+    let order = order.ok_or_else(|| Error::Usage(format!("{}: holds no dataset of augment", out.display())))?;
+    let unknown = || Error::Usage(format!("{}: unknown format `{}`", out.display(), order.format));
+    let format = formats::named(&order.format).ok_or_else(unknown)?;
+    let tombstones = tombstones(out)?.map_or_else(Tombstones::new, Ok)?;
+    let sets: Vec<&str> = order.models.iter().flatten().map(|m| m.identity_set.as_str()).collect();
+    let classes = sets.iter().map(|set| class_name(sets.len(), set, identity)).collect();
+    let placeholder = tombstones.placeholder(identity);
+    Ok((format, tombstones, Forgotten { identity, classes, placeholder }))
 }
 
 /// True if a row or a class list of `out` names the person.

@@ -25,7 +25,7 @@ pub const SUCCESS: &str = "_SUCCESS.json";
 /// The resolved configuration.
 pub const CONFIG: &str = "config.toml";
 /// Version of an [`Order`].
-pub const ORDER_VERSION: u32 = 3;
+pub const ORDER_VERSION: u32 = 4;
 /// Version of a [`Summary`].
 pub const SUMMARY_VERSION: u32 = 2;
 
@@ -49,6 +49,9 @@ pub struct Order {
     /// The models, once they are known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub models: Option<Vec<OrderedModel>>,
+    /// Versions of the training algorithm and of the kernels.
+    #[serde(default)]
+    pub algorithm: (u32, u32),
     /// The kernels that compute.
     pub kernels: String,
     /// Root of the random streams.
@@ -116,6 +119,7 @@ impl Order {
             columns: None,
             config_hash: config_hash.into(),
             models: None,
+            algorithm: (0, crate::ops::VERSION),
             kernels: simd::name().into(),
             seed: 0,
             latent: LatentSource::Prior,
@@ -145,7 +149,45 @@ impl Order {
         let own = json!(self);
         let counts = |key: &str| key != "kernels" || !complete;
         let keys = own.as_object().into_iter().flatten().filter(|(k, v)| counts(k) && stored[k.as_str()] != **v);
-        keys.map(|(k, v)| format!("{k} ({} there, {v} now)", stored[k.as_str()])).collect()
+        let words = |(key, now): (&String, &Value)| {
+            let there = &stored[key.as_str()];
+            match key.as_str() {
+                "manifest_hash" => "content of the manifest".into(),
+                "config_hash" => "configuration (config.toml there tells which)".into(),
+                "models" => "models, or training images".into(),
+                "judge" => {
+                    format!("judge{}", if there.is_null() || now.is_null() { "" } else { ", or what it demands" })
+                }
+                // Options by the names that their user knows.
+                "per_id"
+                | "balance_to"
+                | "new_identities"
+                | "mix"
+                | "latent"
+                | "truncation"
+                | "split"
+                | "format"
+                | "encoding"
+                | "shard_rows"
+                | "include_real"
+                | "max_copy_similarity" => {
+                    format!("option `{key}` ({} there, {} now)", plain(there), plain(now))
+                }
+                _ => format!("{} ({} there, {} now)", key.replace('_', " "), plain(there), plain(now)),
+            }
+        };
+        keys.map(words).collect()
+    }
+}
+
+/// A value as a user would write it.
+fn plain(value: &Value) -> String {
+    match value {
+        Value::Null => "none".into(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) => items.iter().map(plain).collect::<Vec<_>>().join(" "),
+        Value::Object(items) => items.iter().map(|(k, v)| format!("{k} {}", plain(v))).collect::<Vec<_>>().join(" "),
+        value => value.to_string(),
     }
 }
 

@@ -25,6 +25,9 @@ use std::path::Path;
 use step::{Batch, Optimizer};
 pub use trained::TrainedModel;
 
+/// Version of the training: a change of what the same configuration and images train must change it.
+pub const VERSION: u32 = 1;
+
 /// Images whose posteriors a finished model keeps, at most.
 const LATENT_IMAGES: usize = 4096;
 

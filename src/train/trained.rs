@@ -17,7 +17,7 @@ use std::path::Path;
 /// Name of the weights file in a model folder.
 pub const MODEL_FILE: &str = "model.safetensors";
 
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 
 /// What a model was trained on and how.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -90,7 +90,13 @@ impl TrainedModel {
     /// Loads `dir/model.safetensors`: exact names, shapes and types, finite values.
     pub fn load(dir: &Path, device: &Device) -> Result<Self> {
         let path = if dir.is_dir() { dir.join(MODEL_FILE) } else { dir.to_owned() };
-        let (tensors, header, hash) = sealed::read(&path, device)?;
+        let (tensors, header, hash): (_, serde_json::Value, _) = sealed::read(&path, device)?;
+        if header["format"] != FORMAT {
+            let found = header["format"].to_string();
+            return Err(Error::OtherVersion { path, found, known: FORMAT });
+        }
+        let header = serde_json::from_value(header)
+            .map_err(|e| Error::Model(format!("{}: damaged or not a model: {e}", path.display())))?;
         Self::from_tensors(tensors, header, hash, device).map_err(|e| match e {
             Error::Model(m) => Error::Model(format!("{}: {m}", path.display())),
             e => e,
@@ -103,9 +109,6 @@ impl TrainedModel {
         hash: String,
         device: &Device,
     ) -> Result<Self> {
-        if header.format != FORMAT {
-            return Err(Error::Model(format!("format {} is not {FORMAT}: made by another version", header.format)));
-        }
         header.config.validate()?;
         let (config, classes) = (&header.config, header.identities.len());
         let latents = Latents::import(&mut tensors, config.model.latent_dim, classes)?;

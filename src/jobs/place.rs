@@ -1,0 +1,73 @@
+//! What can be known of an output folder before hours of work: whether it can be written, and holds what is to come.
+
+use crate::error::{Error, Result};
+use rustix::fs::{Access, access, statvfs};
+use std::path::{Path, PathBuf};
+
+const ADVICE: &str = "name another folder with option `out`";
+
+/// The folder that `out` means, if it is one, or can become one, that can be written. `.` and the like get their name.
+///
+/// # Errors
+/// A file stands in its place, it cannot be written, or its path leads nowhere.
+pub(super) fn usable(out: &Path) -> Result<PathBuf> {
+    let (real, missing) = nearest(out)?;
+    if !real.is_dir() {
+        return Err(Error::Usage(format!("{} is a file; {ADVICE}", real.display())));
+    }
+    access(&real, Access::WRITE_OK | Access::EXEC_OK)
+        .map_err(|e| Error::Usage(format!("{}: cannot be written ({e}); {ADVICE}", real.display())))?;
+    let full = missing.iter().rev().fold(real, |path, name| path.join(name));
+    if full.file_name().is_none() {
+        return Err(Error::Usage(format!("{}: is the root of a file system; {ADVICE}", full.display())));
+    }
+    // As it was typed, where that has a name to put others beside.
+    let named = out.components().next_back().is_some_and(|c| matches!(c, std::path::Component::Normal(_)));
+    Ok(if named { out.to_owned() } else { full })
+}
+
+/// Bytes that are free where `out` is or will be; none where the system does not say.
+pub(super) fn free(out: &Path) -> Option<u64> {
+    let (real, _) = nearest(out).ok()?;
+    let disk = statvfs(&real).ok()?;
+    Some(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
+/// The nearest folder of `out` that is there, without links, and the names below it, the last first.
+fn nearest(out: &Path) -> Result<(PathBuf, Vec<std::ffi::OsString>)> {
+    let nowhere = || Error::Usage(format!("{}: leads nowhere; {ADVICE}", out.display()));
+    let full = std::path::absolute(out).map_err(|_| nowhere())?;
+    let (mut base, mut missing) = (full.as_path(), Vec::new());
+    loop {
+        match base.canonicalize() {
+            Ok(real) => return Ok((real, missing)),
+            Err(e) if matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
+                missing.push(base.file_name().ok_or_else(nowhere)?.to_owned());
+                base = base.parent().ok_or_else(nowhere)?;
+            }
+            Err(e) => return Err(Error::Usage(format!("{}: {e}; {ADVICE}", base.display()))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_are_resolved_and_files_in_their_place_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let real = dir.path().canonicalize().unwrap();
+        std::fs::write(real.join("file"), "x").unwrap();
+        assert_eq!(usable(&real.join("a/b")).unwrap(), real.join("a/b"));
+        assert_eq!(usable(&real.join("a/../b")).ok(), None, "a is not there");
+        std::fs::create_dir(real.join("a")).unwrap();
+        assert_eq!(usable(&real.join("a/..")).unwrap(), real);
+        assert_eq!(usable(&real.join("a/../b")).unwrap(), real.join("a/../b"));
+        for bad in ["file", "file/x"] {
+            assert!(usable(&real.join(bad)).unwrap_err().to_string().contains("file is a file"));
+        }
+        assert!(usable(Path::new("/")).is_err() && usable(Path::new("/proc/x/y")).is_err());
+        assert!(free(&real.join("x/y")).is_some_and(|bytes| bytes > 0));
+    }
+}
