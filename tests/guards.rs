@@ -2,9 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-use augment::error::Error;
-use augment::jobs::{Context, NaiveDate, augment, forget, verify};
-use augment::progress::Silent;
+use ::augment::error::Error;
+use ::augment::jobs::{Context, NaiveDate, augment, forget, verify};
+use ::augment::progress::Silent;
 use arrow::array::{ArrayRef, BinaryArray, RecordBatch, StringArray, StructArray};
 use arrow::datatypes::{DataType, Field};
 use parquet::arrow::ArrowWriter;
@@ -39,7 +39,10 @@ impl Room {
 
     /// The main job on `manifest`.
     fn augment(&self, manifest: &str, more: &[&str]) -> (i32, String) {
-        self.run(&[&["--manifest", manifest, "--preset", "tiny", "--duration-kimg", "0.1", "--per-id", "2", "-q"], more].concat())
+        self.run(
+            &[&["--manifest", manifest, "--preset", "tiny", "--duration-kimg", "0.1", "--per-id", "2", "-q"], more]
+                .concat(),
+        )
     }
 }
 
@@ -78,7 +81,10 @@ fn a_dry_run_changes_nothing_whatever_the_command() {
     assert_eq!(room.augment(DEMO, &["--out", "faces"]).0, 0);
     let before = tree(&room.at("faces"));
     let (code, text) = room.run(&["forget", "--identity", "person-05", "faces", "--dry-run"]);
-    assert!(code == 0 && text.contains("rows would be erased: 2") && text.contains("files would be marked: 2"), "{text}");
+    assert!(
+        code == 0 && text.contains("rows would be erased: 2") && text.contains("files would be marked: 2"),
+        "{text}"
+    );
     assert!(tree(&room.at("faces")) == before);
     let (code, text) = room.run(&["forget", "--identity", "person-05", "faces"]);
     assert!(code == 0 && text.contains("rows erased: 2") && text.contains("files marked: 2"), "{text}");
@@ -150,7 +156,8 @@ fn changed_inputs_are_never_complete() {
     let bytes: ArrayRef = Arc::new((0..6).map(|_| None::<&[u8]>).collect::<BinaryArray>());
     let paths: ArrayRef = Arc::new((0..6).map(|i| Some(format!("{i}.png"))).collect::<StringArray>());
     let field = |name: &str, ty| Arc::new(Field::new(name, ty, true));
-    let image = StructArray::from(vec![(field("bytes", DataType::Binary), bytes), (field("path", DataType::Utf8), paths)]);
+    let image =
+        StructArray::from(vec![(field("bytes", DataType::Binary), bytes), (field("path", DataType::Utf8), paths)]);
     write_table(&room.at("ids.parquet"), vec![("identity", names(6)), ("image", Arc::new(image))]);
     assert_eq!(room.augment("ids.parquet", &[]).0, 0);
     let (code, text) = room.augment("ids.parquet", &[]);
@@ -186,9 +193,9 @@ fn models_of_another_version_are_trained_again() {
     let file = model.join("model.safetensors");
     let whole = std::fs::read(&file).unwrap();
     let (tensors, mut header, _): (_, serde_json::Value, _) =
-        augment::nn::sealed::read(&file, &augment::jobs::Device::Cpu).unwrap();
+        ::augment::nn::sealed::read(&file, &::augment::jobs::Device::Cpu).unwrap();
     header["format"] = 1.into();
-    augment::nn::sealed::write(&file, &tensors, &header).unwrap();
+    ::augment::nn::sealed::write(&file, &tensors, &header).unwrap();
     let args = ["--manifest", DEMO, "--preset", "tiny", "--duration-kimg", "0.1", "--per-id", "2", "--out", "two"];
     let (code, text) = room.run(&args);
     assert!(code == 0 && text.contains("another version of augment: training it again"), "{text}");
@@ -203,7 +210,14 @@ fn models_of_another_version_are_trained_again() {
 fn a_run_goes_on_after_midnight_unless_rows_have_expired() {
     let room = Room::new();
     let text = |values: &[&str]| -> ArrayRef { Arc::new(StringArray::from(values.repeat(6)[..6].to_vec())) };
-    let last: ArrayRef = Arc::new(StringArray::from(vec!["2030-01-01", "2030-01-01", "2030-01-01", "2030-01-01", "2026-06-02", "2030-01-01"]));
+    let last: ArrayRef = Arc::new(StringArray::from(vec![
+        "2030-01-01",
+        "2030-01-01",
+        "2030-01-01",
+        "2030-01-01",
+        "2026-06-02",
+        "2030-01-01",
+    ]));
     let columns = vec![
         ("identity", names(6)),
         ("image", pictures(6)),
@@ -231,8 +245,22 @@ fn a_run_goes_on_after_midnight_unless_rows_have_expired() {
 #[test]
 fn an_order_of_which_nothing_was_made_binds_nobody() {
     let room = Room::new();
-    let args = ["--manifest", DEMO, "--per-id", "2", "--preset", "tiny", "--duration-kimg", "0.1", "-q", "--out", "faces"];
-    let test = ["evaluate", "--manifest", DEMO, "--pairs-from", "dev", "--arms", "real", "--seeds", "1", "-q", "--out", "judge"];
+    let args =
+        ["--manifest", DEMO, "--per-id", "2", "--preset", "tiny", "--duration-kimg", "0.1", "-q", "--out", "faces"];
+    let test = [
+        "evaluate",
+        "--manifest",
+        DEMO,
+        "--pairs-from",
+        "dev",
+        "--arms",
+        "real",
+        "--seeds",
+        "1",
+        "-q",
+        "--out",
+        "judge",
+    ];
     assert_eq!(room.run(&[&test[..], &["--set", "recipe.steps=5"]].concat()).0, 0);
     let (code, text) = room.run(&[&args[..], &["--judge", "judge", "--min-similarity", "1"]].concat());
     assert!(code == 2 && text.contains("no image is left; lower --min-similarity"), "{text}");
@@ -269,7 +297,10 @@ fn forgetting_goes_on_past_damage_and_finds_copies() {
     assert!(done.outcomes.iter().any(|o| o.folder == model) && done.failures.len() == 1, "{done:?}");
     assert!(done.failures[0].0.ends_with("bad") && done.failures[0].1.contains("damaged"), "{done:?}");
     let (code, text) = room.run(&["forget", "--identity", "person-05", "run"]);
-    assert!(code == 2 && text.contains("bad: FAILED") && text.contains("judge.safetensors: forgotten before"), "{text}");
+    assert!(
+        code == 2 && text.contains("bad: FAILED") && text.contains("judge.safetensors: forgotten before"),
+        "{text}"
+    );
     assert!(matches!(verify::run(&room.at("run")), Err(Error::Usage(_))));
 }
 
@@ -289,10 +320,9 @@ fn results_that_cannot_be_written_are_an_error() {
 fn kernels_that_are_not_there_are_refused_and_empty_variables_unset() {
     let room = Room::new();
     let with = |name: &str, value: &str| told(&room.program(&["config"]).env(name, value).output().unwrap());
-    for (name, value, why) in [
-        ("AUGMENT_SIMD", "avx1024", "no such name"),
-        ("AUGMENT_OPS", "fast", "expected kernels or reference"),
-    ] {
+    for (name, value, why) in
+        [("AUGMENT_SIMD", "avx1024", "no such name"), ("AUGMENT_OPS", "fast", "expected kernels or reference")]
+    {
         let (code, text) = with(name, value);
         assert!(code == 2 && text.contains(why), "{text}");
     }
@@ -305,7 +335,8 @@ fn kernels_that_are_not_there_are_refused_and_empty_variables_unset() {
     assert!(out.status.success() && room.at("home/.cache/augment/models").exists(), "{}", told(&out).1);
     assert!(!room.at("augment").exists());
     // A home folder that cannot be written: what to do is said, and a retry is not asked for.
-    let out = room.program(&[&args[..], &["--out", "x"]].concat()).env("XDG_CACHE_HOME", "/proc/none").output().unwrap();
+    let out =
+        room.program(&[&args[..], &["--out", "x"]].concat()).env("XDG_CACHE_HOME", "/proc/none").output().unwrap();
     let (code, text) = told(&out);
     assert!(code == 2 && text.contains("--cache"), "{text}");
 }
@@ -325,7 +356,8 @@ fn a_hangup_stops_in_order_unless_it_is_ignored() {
         }
         child
     };
-    let signal = |name: &str, id: u32| assert!(Command::new("kill").args([name, &id.to_string()]).status().unwrap().success());
+    let signal =
+        |name: &str, id: u32| assert!(Command::new("kill").args([name, &id.to_string()]).status().unwrap().success());
     let mut child = started(format!("exec {}", train("plain")), "plain");
     signal("-HUP", child.id());
     assert_eq!(child.wait().unwrap().code(), Some(129));

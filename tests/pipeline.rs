@@ -120,7 +120,7 @@ fn main_job_writes_what_was_asked() {
         assert_eq!((r.label, r.index), (n as i64 / 4, n as i64 % 4));
         assert!(r.synthetic && r.model_hash.len() == 64 && r.config_hash.len() == 64 && r.manifest_hash.len() == 64);
         let image = augment::dataset::decode::decode(&r.image).unwrap();
-        assert_eq!(image.dimensions(), (32, 32));
+        assert_eq!(image.dimensions(), (48, 48));
         let mix: Vec<(String, f32)> = serde_json::from_str(&r.label_mix).unwrap();
         if r.label < 32 {
             assert_eq!(mix, [(r.identity.clone(), 1.0)]);
@@ -142,7 +142,7 @@ fn main_job_writes_what_was_asked() {
     assert!(ok(&again.iter().map(String::as_str).collect::<Vec<_>>()).contains("already complete"));
     let other = base(shared(), &out, &["--per-id", "5"]);
     let message = fails(2, &other.iter().map(String::as_str).collect::<Vec<_>>());
-    assert!(message.contains("per_id") && message.contains("--out"), "{message}");
+    assert!(message.contains("--per-id (4 there, 5 now)") && message.contains("--out"), "{message}");
 }
 
 #[test]
@@ -219,7 +219,7 @@ fn unfinished_and_damaged_outputs_are_not_taken_for_others() {
     // Unfinished with another plan, or damaged: left alone.
     std::fs::remove_file(out.join("_SUCCESS.json")).unwrap();
     let other: Vec<String> = base(shared(), &out, &["--per-id", "4"]);
-    assert!(fails(2, &other.iter().map(String::as_str).collect::<Vec<_>>()).contains("per_id"));
+    assert!(fails(2, &other.iter().map(String::as_str).collect::<Vec<_>>()).contains("--per-id (3 there, 4 now)"));
     std::fs::write(out.join("_SUCCESS.json"), "{").unwrap();
     assert!(fails(2, &same).contains("damaged"));
     assert!(out.join("data/train-00000-of-00001.parquet").exists());

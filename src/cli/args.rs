@@ -147,10 +147,11 @@ pub struct ConfigArgs {
     /// TOML file laid over the preset (see `augment config`).
     #[arg(long, env = "AUGMENT_CONFIG", value_name = "FILE", help_heading = "Configuration")]
     pub config: Option<PathBuf>,
-    /// Starting point of the configuration [default: tiny for images under 48 px, else base].
+    /// Starting point of the configuration [default: tiny for images under 64 px, else base].
     #[arg(long, env = "AUGMENT_PRESET", help_heading = "Configuration")]
     pub preset: Option<Preset>,
-    /// Side of the images that the networks see, in pixels [default: the preset's].
+    /// Side of the images that the networks see, in pixels: a multiple of 16 [default: that of the images, if they are small, else
+    /// the preset's].
     #[arg(long, env = "AUGMENT_IMAGE_SIZE", value_name = "PX", help_heading = "Configuration")]
     pub image_size: Option<usize>,
     /// Length of the training, in thousands of images shown [default: the preset's].
@@ -394,7 +395,7 @@ pub struct EvaluationConfigArgs {
     /// TOML file laid over the preset.
     #[arg(long, env = "AUGMENT_EVALUATION_CONFIG", value_name = "FILE", help_heading = "Configuration")]
     pub config: Option<PathBuf>,
-    /// Starting point of the configuration [default: tiny for images under 48 px, else small].
+    /// Starting point of the configuration [default: tiny for images under 64 px, else small].
     #[arg(long, help_heading = "Configuration")]
     pub preset: Option<RecogniserPreset>,
     /// Side of the images that the recogniser sees, in pixels [default: the preset's].
@@ -472,7 +473,7 @@ pub struct DemoArgs {
     #[arg(long, value_name = "N", default_value_t = 30)]
     pub per_id: usize,
     /// Side of the images, in pixels.
-    #[arg(long, value_name = "PX", default_value_t = 32)]
+    #[arg(long, value_name = "PX", default_value_t = 48)]
     pub image_size: usize,
     /// Root of the random streams.
     #[arg(long, value_name = "N", default_value_t = 0)]

@@ -345,11 +345,14 @@ mod tests {
 
     #[test]
     fn other_image_sizes_change_the_number_of_layers() {
-        for size in [16, 32, 64, 128] {
-            let c = RunConfig::preset(Preset::Base).with_image_size(size).unwrap();
-            assert_eq!(c.model.generator.start_side << c.model.generator.channels.len(), size);
+        for size in (16..=256).step_by(16) {
+            for preset in [Preset::Tiny, Preset::Base] {
+                let c = RunConfig::preset(preset).with_image_size(size).unwrap();
+                assert_eq!(c.model.generator.start_side << c.model.generator.channels.len(), size);
+            }
         }
-        assert!(RunConfig::preset(Preset::Base).with_image_size(48).is_err());
+        assert_eq!(RunConfig::preset(Preset::Base).with_image_size(112).unwrap().model.generator.start_side, 7);
+        assert!(RunConfig::preset(Preset::Base).with_image_size(50).is_err());
         assert!(RunConfig::preset(Preset::Paper).with_image_size(64).is_err());
     }
 }

@@ -6,6 +6,9 @@ use super::{
 use crate::error::{Error, Result};
 use crate::ops::Precision;
 
+/// Side of the smallest feature map, at least.
+const SMALLEST_SIDE: usize = 4;
+
 impl RunConfig {
     /// The configuration that `preset` names.
     pub fn preset(preset: Preset) -> Self {
@@ -119,35 +122,33 @@ impl RunConfig {
         }
     }
 
-    /// Adapts the strided networks to another image side: a power of two times the preset's smallest feature map.
+    /// Adapts the strided networks to another image side: they halve it as long as a whole number of 4 or more is left.
+    ///
+    /// # Errors
+    /// A side that is no multiple of 16, or networks that have a side of their own.
     pub fn with_image_size(mut self, size: usize) -> Result<Self> {
         self.validate()?;
         let old = self.image_size;
         self.image_size = size;
         if size != old {
-            let g = &mut self.model.generator;
-            let doublings =
-                size.checked_div(g.start_side).filter(|d| d.is_power_of_two() && *d > 1 && d * g.start_side == size);
-            let Some(doublings) = doublings.map(|d| d.trailing_zeros() as usize) else {
+            let (mut start, mut doublings) = (size, 0);
+            while start % 2 == 0 && start / 2 >= SMALLEST_SIDE {
+                (start, doublings) = (start / 2, doublings + 1);
+            }
+            if size % 16 != 0 || size == 0 {
                 return Err(Error::Config(format!(
-                    "image size {size} is not {} times a power of two; use 32, 64 or 128",
-                    g.start_side
+                    "image size {size} is no multiple of 16; use 64, 96, 112 or 128, say"
                 )));
-            };
+            }
+            let g = &mut self.model.generator;
+            g.start_side = start;
             resize_layers(&mut g.channels, doublings);
             resize_layers(&mut g.kernels, doublings);
             let m = &mut self.model;
             for trunk in [&mut m.encoder, &mut m.discriminator, &mut m.classifier] {
                 match trunk {
                     Trunk::Strided { channels } => {
-                        // Keep the smallest map at 4x4.
-                        let layers = (size / 4).trailing_zeros() as usize;
-                        while channels.len() > layers {
-                            channels.remove(0);
-                        }
-                        while channels.len() < layers {
-                            channels.insert(0, channels[0]);
-                        }
+                        resize_layers(channels, doublings);
                     }
                     Trunk::Alexnet | Trunk::Googlenet => {
                         return Err(Error::Config(format!(

@@ -4,8 +4,13 @@ use super::{EvaluationConfig, Preset, RecogniserPreset, RunConfig, with};
 use crate::error::Result;
 use std::path::PathBuf;
 
-/// Images under this side are trained with the preset `tiny` unless one is named.
-const TINY_BELOW: usize = 48;
+/// Images under this side are trained with the preset `tiny`, at about their own side, unless something else is named.
+const TINY_BELOW: usize = 64;
+
+/// Side at which images of `typical_side` pixels are seen by small networks: the multiple of 16 below it, 32 at least.
+fn small_side(typical_side: Option<usize>) -> Option<usize> {
+    typical_side.filter(|side| *side < TINY_BELOW).map(|side| (side / 16 * 16).max(32))
+}
 
 /// What is said of a training. Nothing of it, and the images decide.
 #[derive(Clone, Debug, Default)]
@@ -32,15 +37,15 @@ impl Settings {
     /// # Errors
     /// An unknown key, or a value out of its range.
     pub fn resolve(&self, typical_side: Option<usize>) -> Result<RunConfig> {
-        let fallback = match typical_side {
-            Some(side) if side < TINY_BELOW => Preset::Tiny,
-            _ => Preset::Base,
-        };
+        let small = small_side(typical_side);
+        let fallback = if small.is_some() { Preset::Tiny } else { Preset::Base };
         let mut config = match &self.file {
             Some(path) => RunConfig::from_file(path, self.preset, fallback)?,
             None => RunConfig::preset(self.preset.unwrap_or(fallback)),
         };
-        if let Some(size) = self.image_size {
+        // What a file or a preset says of the side stands.
+        let by_images = small.filter(|_| self.file.is_none() && self.preset.is_none());
+        if let Some(size) = self.image_size.or(by_images) {
             config = config.with_image_size(size)?;
         }
         config.train.duration_kimg = self.duration_kimg.unwrap_or(config.train.duration_kimg);
@@ -89,15 +94,14 @@ impl EvaluationSettings {
     /// # Errors
     /// As [`Settings::resolve`].
     pub fn resolve(&self, typical_side: Option<usize>) -> Result<EvaluationConfig> {
-        let fallback = match typical_side {
-            Some(side) if side < TINY_BELOW => RecogniserPreset::Tiny,
-            _ => RecogniserPreset::Small,
-        };
+        let small = small_side(typical_side);
+        let fallback = if small.is_some() { RecogniserPreset::Tiny } else { RecogniserPreset::Small };
         let mut config = match &self.file {
             Some(path) => EvaluationConfig::from_file(path, self.preset, fallback)?,
             None => EvaluationConfig::preset(self.preset.unwrap_or(fallback)),
         };
-        config.image_size = self.image_size.unwrap_or(config.image_size);
+        let by_images = small.filter(|_| self.file.is_none() && self.preset.is_none());
+        config.image_size = self.image_size.or(by_images).unwrap_or(config.image_size);
         config.seed = self.seed.unwrap_or(config.seed);
         for set in &self.set {
             config = with(&config, set)?;

@@ -75,7 +75,9 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
     let Prepared { mut assembly, given, complete, .. } = prepare(request, &source, context)?;
     let list = rejects_path(&request.destination.out)?;
     // What is there already needs no training; unless another model is given, or images may have changed beside the manifest.
-    if let Some(written) = complete.filter(|_| given.is_none() && source.manifest.embeds_images()) {
+    if let Some(written) = complete.filter(|_| given.is_none())
+        && source.manifest.embeds_images()?
+    {
         return Ok(Augmented { written, rejected: Rejected { count: 0, list } });
     }
     let (mut found, config) = (Vec::new(), assembly.config.clone());

@@ -1,7 +1,8 @@
 //! What can be known of an output folder before hours of work: whether it can be written, and holds what is to come.
 
 use crate::error::{Error, Result};
-use rustix::fs::{Access, access, statvfs};
+use crate::store;
+use rustix::fs::statvfs;
 use std::path::{Path, PathBuf};
 
 const ADVICE: &str = "name another folder with option `out`";
@@ -15,8 +16,17 @@ pub(super) fn usable(out: &Path) -> Result<PathBuf> {
     if !real.is_dir() {
         return Err(Error::Usage(format!("{} is a file; {ADVICE}", real.display())));
     }
-    access(&real, Access::WRITE_OK | Access::EXEC_OK)
-        .map_err(|e| Error::Usage(format!("{}: cannot be written ({e}); {ADVICE}", real.display())))?;
+    if store::is_locked(out) {
+        return Err(Error::Busy(out.to_owned()));
+    }
+    // Permissions do not tell: only a file that could be made does.
+    let probe = real.join(format!(".augment-{}", std::process::id()));
+    store::create(&probe).and_then(|_| store::remove(&probe)).map_err(|e| match e {
+        Error::Io { source, .. } if !Error::may_pass(&source) => {
+            Error::Usage(format!("{}: cannot be written ({source}); {ADVICE}", real.display()))
+        }
+        e => e,
+    })?;
     let full = missing.iter().rev().fold(real, |path, name| path.join(name));
     if full.file_name().is_none() {
         return Err(Error::Usage(format!("{}: is the root of a file system; {ADVICE}", full.display())));

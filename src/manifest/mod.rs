@@ -111,14 +111,32 @@ impl Manifest {
         &self.hash
     }
 
-    /// True if all images are known to lie in the Parquet files, so that [`Manifest::hash`] covers them.
-    pub fn embeds_images(&self) -> bool {
-        self.parts.iter().all(|part| match part.layout.kind {
-            schema::ImageKind::Binary => true,
-            schema::ImageKind::Uri => false,
-            // Where bytes are null the path counts.
-            schema::ImageKind::Struct => part.holds_all_bytes(),
-        })
+    /// True if all images lie in the Parquet files, so that [`Manifest::hash`] covers them. Files whose statistics do not tell are read.
+    ///
+    /// # Errors
+    /// A file is damaged.
+    pub fn embeds_images(&self) -> Result<bool> {
+        for part in self.parts.iter().enumerate() {
+            let embeds = match part.1.layout.kind {
+                schema::ImageKind::Binary => true,
+                schema::ImageKind::Uri => false,
+                // Where bytes are null the path counts.
+                schema::ImageKind::Struct => {
+                    part.1.holds_all_bytes() || {
+                        let mut all = true;
+                        read::read_part(part, &self.root, true, None, &mut |rows| {
+                            all &= rows.iter().all(|row| row.image.path().is_none());
+                            Ok(if all { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+                        })?;
+                        all
+                    }
+                }
+            };
+            if !embeds {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Bytes of all files that `spec` means.
