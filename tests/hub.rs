@@ -65,17 +65,21 @@ impl Hub {
         Self { endpoint, requests, token: Some("secret-token") }
     }
 
-    fn augment(&self, cache: &Path, args: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_augment"))
+    fn command(&self, cache: &Path, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_augment"));
+        command
             .args(args)
             .args(["--cache", cache.to_str().unwrap()])
             .env("HF_ENDPOINT", &self.endpoint)
             .envs(self.token.map(|t| ("HF_TOKEN", t)))
             .env("NO_PROXY", "127.0.0.1")
             // Where models.lock is written.
-            .current_dir(cache)
-            .output()
-            .unwrap()
+            .current_dir(cache);
+        command
+    }
+
+    fn augment(&self, cache: &Path, args: &[&str]) -> Output {
+        self.command(cache, args).output().unwrap()
     }
 }
 
@@ -152,11 +156,23 @@ fn without_a_token_none_is_sent() {
     hub.token = None;
     let cache = tempfile::tempdir().unwrap();
     let uri = format!("hf://datasets/lab/faces@{COMMIT}/demo.parquet");
-    let out = hub.augment(cache.path(), &["inspect", "--manifest", &uri]);
+    // One that lies where other programs look for it is none of ours.
+    let home = cache.path().join("home/.cache/huggingface");
+    std::fs::create_dir_all(&home).unwrap();
+    std::fs::write(home.join("token"), "planted-token").unwrap();
+    let out = hub
+        .command(cache.path(), &["inspect", "--manifest", &uri])
+        .env("HOME", cache.path().join("home"))
+        .env("HF_HOME", &home)
+        .env("HF_TOKEN_PATH", home.join("token"))
+        .output()
+        .unwrap();
     assert!(out.status.success(), "{}", text(&out));
     let requests = hub.requests.lock().unwrap();
     assert!(
-        !requests.is_empty() && requests.iter().all(|r| !r.to_lowercase().contains("authorization")),
+        !requests.is_empty()
+            && requests.iter().all(|r| !r.contains("planted-token"))
+            && requests.iter().all(|r| !r.to_lowercase().contains("authorization")),
         "{requests:?}"
     );
 }

@@ -722,6 +722,16 @@ fn every_image_is_regenerated_from_its_row() {
 }
 
 #[test]
+fn images_with_borrowed_latents_are_made_again_from_their_rows() {
+    for latent in ["posterior", "morph"] {
+        let (_dir, out, _) = synthesize(&["--per-id", "2", "--new-identities", "3", "--mix", "2", "--latent", latent]);
+        assert!(records(&out).iter().all(|r| r.latent == latent));
+        let text = ok(&["synthesize", "--model", &model_dir(), "--regenerate", out.to_str().unwrap(), "-q"]);
+        assert!(text.contains("70 images regenerated, all byte-equal"), "{text}");
+    }
+}
+
+#[test]
 fn real_images_are_merged_without_their_metadata() {
     let (_dir, out, text) = synthesize(&["--balance-to", "26", "--include-real"]);
     let all = records(&out);
@@ -758,7 +768,7 @@ fn kernels_train_as_the_reference_operations_do() {
         let metrics = std::fs::read_to_string(dir.path().join("metrics.jsonl")).unwrap();
         let last: serde_json::Value = serde_json::from_str(metrics.lines().last().unwrap()).unwrap();
         assert_eq!(last["step"], 10);
-        ["loss_kl", "loss_pixel", "loss_pair_d", "loss_pair_c", "loss_c"]
+        ["loss_kl", "loss_pixel", "loss_pair_d", "loss_pair_c", "loss_gd", "loss_gc", "loss_d", "loss_c"]
             .map(|k| last["losses"][k].as_f64().unwrap())
             .to_vec()
     };

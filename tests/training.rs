@@ -160,6 +160,15 @@ fn resumed_equals_uninterrupted() {
             assert_eq!(resumed.hash, expected.hash, "stopped after {stop} steps");
             let bytes = |d: &tempfile::TempDir, f: &str| std::fs::read(d.path().join(f)).unwrap();
             assert!(bytes(&dir, "checkpoint.safetensors") == bytes(&whole, "checkpoint.safetensors"));
+            // Every loss of every step; only the time differs.
+            let losses = |d: &tempfile::TempDir| -> Vec<serde_json::Value> {
+                let text = String::from_utf8(bytes(d, "metrics.jsonl")).unwrap();
+                text.lines().map(|l| serde_json::from_str::<serde_json::Value>(l).unwrap()["losses"].clone()).collect()
+            };
+            assert_eq!(losses(&dir), losses(&whole));
+            let names: Vec<String> = losses(&whole)[0].as_object().unwrap().keys().cloned().collect();
+            let all = ["c", "d", "gc", "gd", "kl", "pair_c", "pair_d", "pixel"].map(|n| format!("loss_{n}"));
+            assert_eq!(names[..8], all);
         }
     }
 }
@@ -321,7 +330,7 @@ fn an_image_does_not_depend_on_its_batch() {
     config.train.duration_kimg = 0.012;
     let dir = tempfile::tempdir().unwrap();
     let model = fit(&dataset, &config, dir.path(), &CPU, &mut Silent).unwrap();
-    for latent in [LatentSource::Prior, LatentSource::Fitted] {
+    for latent in LatentSource::ALL {
         let sampling = Sampling { seed: 4, latent, truncation: 0.9 };
         let items: Vec<Item> = (0..20)
             .map(|i| Item {
@@ -375,3 +384,60 @@ fn the_networks_of_the_paper_take_a_step() {
 
 /// Trainable parameters of E, G, D and C for 100 identities.
 const PAPER_PARAMETERS: [usize; 4] = [6_556_832, 3_862_523, 11_164_481, 5_985_316];
+
+/// Each weight reaches the networks that descend on its loss, as much as it says, and no other.
+#[test]
+fn gradients_are_the_weighted_sums_of_algorithm_1() {
+    let (config, dataset) = (small_config(), small_dataset(3, 5));
+    let weights = [3.0, 2.0, 0.5, 0.25];
+    // Weights of L_KL, L_G, L_GD and L_GC, one of them or all.
+    let gradients = |weights: [f64; 4]| -> BTreeMap<String, Vec<f32>> {
+        let mut train = config.train.clone();
+        [train.kl_weight, train.pair_weight, train.mean_weight, train.class_mean_weight] = weights;
+        let mut state = State::new(&config, 3, &CPU).unwrap();
+        let indices: Vec<usize> = (0..train.batch_size).collect();
+        let labels: Vec<u32> = indices.iter().map(|i| dataset.labels()[*i]).collect();
+        let images = dataset.batch(&indices, &[], &CPU).unwrap();
+        let z = config.model.latent_dim;
+        let batch = Batch::draw(images, labels, &[0, 1, 2], z, &train, &Seeds::new(5), 0).unwrap();
+        let (_, found) = step::gradients(&state.model, &mut state.centres, &batch, &train).unwrap();
+        let mut all = BTreeMap::new();
+        for (network, params, grads) in [
+            ("encoder", &state.model.encoder.params, &found.encoder),
+            ("generator", &state.model.generator.params, &found.generator),
+        ] {
+            for (name, p) in params.iter().filter(|(_, p)| p.trainable) {
+                let values = match grads.get(&p.var) {
+                    Some(g) => g.flatten_all().unwrap().to_vec1().unwrap(),
+                    None => vec![0.0; p.var.elem_count()],
+                };
+                all.insert(format!("{network}.{name}"), values);
+            }
+        }
+        all
+    };
+    let alone: Vec<_> = (0..4)
+        .map(|n| {
+            let mut one = [0.0; 4];
+            one[n] = 1.0;
+            gradients(one)
+        })
+        .collect();
+    let together = gradients(weights);
+    for (name, values) in &together {
+        let largest = values.iter().fold(0f32, |m, v| m.max(v.abs()));
+        for (i, value) in values.iter().enumerate() {
+            let sum: f64 = alone.iter().zip(weights).map(|(a, w)| w * f64::from(a[name][i])).sum();
+            assert!(
+                (sum - f64::from(*value)).abs() <= 1e-4 * f64::from(largest.max(1e-3)),
+                "{name}[{i}]: {value} is not {sum}"
+            );
+        }
+    }
+    // L_KL moves E alone; L_GD and L_GC move G alone; L_G moves both.
+    let moved = |n: usize, network: &str| {
+        alone[n].iter().any(|(name, values)| name.starts_with(network) && values.iter().any(|v| v.abs() > 1e-12))
+    };
+    let reached: Vec<(bool, bool)> = (0..4).map(|n| (moved(n, "encoder"), moved(n, "generator"))).collect();
+    assert_eq!(reached, [(true, false), (true, true), (false, true), (false, true)]);
+}

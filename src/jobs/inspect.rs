@@ -96,48 +96,34 @@ fn frame(census: &Census) -> PolarsResult<DataFrame> {
 }
 
 fn set_rows(table: &DataFrame) -> PolarsResult<Vec<SetRow>> {
-    let images = || col("images");
-    let sets = table
-        .clone()
-        .lazy()
-        .group_by([col("set"), col("split")])
-        .agg([
-            len().cast(DataType::UInt64).alias("identities"),
-            images().sum(),
-            images().min().alias("min"),
-            images().median().alias("median"),
-            images().max().alias("max"),
-        ])
-        .sort(["set", "split"], SortMultipleOptions::default())
-        .collect()?;
-    let (text, number) = (|name, i| text(&sets, name, i), |name, i| number(&sets, name, i));
+    // Groups keep one order through all aggregations.
+    let groups = table.group_by_stable(["set", "split"])?;
+    let images = || groups.clone().select(["images"]);
+    let (sums, least, most) = (images().sum()?, images().min()?, images().max()?);
+    let (medians, counts) = (images().median()?, images().count()?);
     let row = |i: usize| {
         Ok(SetRow {
-            set: text("set", i)?,
-            split: text("split", i)?,
-            identities: number("identities", i)?,
-            images: number("images", i)?,
-            min: number("min", i)?,
-            median: sets.column("median")?.f64()?.get(i).unwrap_or_default(),
-            max: number("max", i)?,
+            set: text(&sums, "set", i)?,
+            split: text(&sums, "split", i)?,
+            identities: counts.column("images_count")?.cast(&DataType::UInt64)?.u64()?.get(i).unwrap_or_default(),
+            images: number(&sums, "images_sum", i)?,
+            min: number(&least, "images_min", i)?,
+            median: medians.column("images_median")?.f64()?.get(i).unwrap_or_default(),
+            max: number(&most, "images_max", i)?,
         })
     };
-    (0..sets.height()).map(row).collect()
+    let mut rows = (0..sums.height()).map(row).collect::<PolarsResult<Vec<SetRow>>>()?;
+    rows.sort_by(|a, b| (&a.set, &a.split).cmp(&(&b.set, &b.split)));
+    Ok(rows)
 }
 
 fn identity_rows(table: &DataFrame, top: usize) -> PolarsResult<Vec<IdentityRow>> {
     let order = SortMultipleOptions::default().with_order_descending_multi([true, false, false]);
-    let found = table
-        .clone()
-        .lazy()
-        .group_by([col("set"), col("identity")])
-        .agg([col("images").sum()])
-        .sort(["images", "set", "identity"], order)
-        .limit(top as u32)
-        .collect()?;
+    let sums = table.group_by_stable(["set", "identity"])?.select(["images"]).sum()?;
+    let found = sums.sort(["images_sum", "set", "identity"], order)?.head(Some(top));
     let row = |i: usize| {
         let (set, identity) = (text(&found, "set", i)?, text(&found, "identity", i)?);
-        Ok(IdentityRow { set, identity, images: number(&found, "images", i)? })
+        Ok(IdentityRow { set, identity, images: number(&found, "images_sum", i)? })
     };
     (0..found.height()).map(row).collect()
 }

@@ -144,3 +144,38 @@ pub fn fit(
         deviations: logvars.iter().map(|v| (v / 2.0).exp()).collect(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seeds::Seeds;
+    use std::collections::BTreeSet;
+
+    /// Two posteriors of each of three labels, without spread: a draw is a mean.
+    fn latents() -> Latents {
+        let means = (0..6).flat_map(|i| [i as f32, 10.0 * i as f32]).collect();
+        let (mean, factor, labels) = (vec![0.0; 2], vec![1.0, 0.0, 0.0, 1.0], vec![0, 0, 1, 1, 2, 2]);
+        Latents { mean, factor, labels, means, deviations: vec![0.0; 12] }
+    }
+
+    #[test]
+    fn what_is_borrowed_is_never_the_identity_s_own() {
+        let mut rng = Seeds::new(1).stream("borrow", &[]);
+        for (mix, others) in [(vec![(1, 1.0)], vec![0, 1, 4, 5]), (vec![(0, 0.5), (2, 0.5)], vec![2, 3])] {
+            let drawn: BTreeSet<usize> =
+                (0..200).map(|_| latents().borrow(&[0.3, -0.7], &mix, &mut rng)[0] as usize).collect();
+            assert_eq!(drawn.into_iter().collect::<Vec<_>>(), others, "{mix:?}");
+        }
+        // Where there is nobody else, somebody must do.
+        let all = [(0, 0.4), (1, 0.3), (2, 0.3)];
+        assert!(latents().borrow(&[0.0, 0.0], &all, &mut rng)[0] < 6.0);
+    }
+
+    #[test]
+    fn a_morph_lies_between_the_identity_s_own() {
+        let mut rng = Seeds::new(2).stream("morph", &[]);
+        let drawn: Vec<Vec<f32>> = (0..200).map(|_| latents().morph(&[0.3, -0.7], &[(1, 1.0)], &mut rng)).collect();
+        assert!(drawn.iter().all(|z| (2.0..=3.0).contains(&z[0]) && (z[1] - 10.0 * z[0]).abs() < 1e-4), "{drawn:?}");
+        assert!(drawn.iter().any(|z| (2.2..2.8).contains(&z[0])));
+    }
+}

@@ -1,0 +1,79 @@
+//! How often a manifest is read: once for all identity sets that memory holds, and only the row groups that are needed.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use arrow::array::{ArrayRef, BinaryArray, RecordBatch, StringArray};
+use augment::dataset::View;
+use augment::jobs::input::Source;
+use augment::jobs::{Context, Input};
+use augment::progress::Silent;
+use parquet::arrow::ArrowWriter;
+use parquet::file::properties::WriterProperties;
+use std::path::Path;
+use std::sync::Arc;
+
+/// A manifest of `rows` pictures in row groups of 64, whose sets are `set` of the row's number.
+fn write(path: &Path, rows: usize, set: impl Fn(usize) -> String) {
+    let picture = |n: usize| {
+        let image = image::RgbImage::from_fn(48, 48, |x, y| [n as u8, (x * 5) as u8, (y * x) as u8].into());
+        let mut bytes = Vec::new();
+        image.write_to(&mut std::io::Cursor::new(&mut bytes), image::ImageFormat::Png).unwrap();
+        bytes
+    };
+    let images: ArrayRef = Arc::new(BinaryArray::from_iter_values((0..rows).map(picture)));
+    let names: ArrayRef = Arc::new(StringArray::from_iter_values((0..rows).map(|n| format!("p{}", n % 2))));
+    let sets: ArrayRef = Arc::new(StringArray::from_iter_values((0..rows).map(set)));
+    let batch = RecordBatch::try_from_iter([("identity", names), ("image", images), ("identity_set", sets)]).unwrap();
+    let properties = WriterProperties::builder().set_max_row_group_row_count(Some(64)).build();
+    let mut w = ArrowWriter::try_new(std::fs::File::create(path).unwrap(), batch.schema(), Some(properties)).unwrap();
+    w.write(&batch).unwrap();
+    w.close().unwrap();
+}
+
+/// Bytes that this process has read so far.
+fn read_so_far() -> u64 {
+    let io = std::fs::read_to_string("/proc/self/io").unwrap();
+    io.lines().find_map(|l| l.strip_prefix("rchar: ")).unwrap().parse().unwrap()
+}
+
+/// Bytes that it takes to hand over every set of a manifest, and the images of each.
+fn cost(path: &Path, dir: &Path) -> (u64, Vec<usize>) {
+    let before = read_so_far();
+    let source = Source::open(&Input::new(path.display().to_string()), &Context::new(dir)).unwrap();
+    let mut sizes = Vec::new();
+    let list = dir.join("rejects.parquet");
+    source
+        .for_each_set(View::new(32), &list, &mut Silent, |_, dataset, _| {
+            sizes.push(dataset.len());
+            Ok(())
+        })
+        .unwrap();
+    (read_so_far() - before, sizes)
+}
+
+// One test alone: other threads would read, too.
+#[test]
+fn many_sets_cost_as_much_as_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let rows = 4096;
+    write(&at("one.parquet"), rows, |_| "all".into());
+    write(&at("mixed.parquet"), rows, |n| format!("s{:02}", n % 64));
+    write(&at("sorted.parquet"), rows, |n| format!("s{:02}", n / 64));
+    let (one, sizes) = cost(&at("one.parquet"), dir.path());
+    assert_eq!(sizes, [rows]);
+    for name in ["mixed.parquet", "sorted.parquet"] {
+        let (many, sizes) = cost(&at(name), dir.path());
+        assert_eq!(sizes, [64; 64]);
+        assert!(many as f64 <= 1.5 * one as f64, "{name}: {many} bytes for 64 sets, {one} for one");
+    }
+    // Of a set alone, only its row groups are read.
+    let source =
+        Source::open(&Input::new(at("sorted.parquet").display().to_string()), &Context::new(dir.path())).unwrap();
+    let places = source.census.places(&["s07".into()], false);
+    assert_eq!(places.len(), 1);
+    let before = read_so_far();
+    let mut seen = 0;
+    source.manifest.read_places(true, Some(&places), |rows| Ok(seen += rows.len())).unwrap();
+    assert!(seen == 64 && (read_so_far() - before) * 16 < one, "{seen}");
+}
