@@ -9,7 +9,7 @@ use arrow::array::{ArrayRef, BinaryArray, ListArray, RecordBatch, StringArray, S
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field};
 use augment::dataset::encode::{Origin, encode};
-use augment::formats::{self, Sample, Written};
+use augment::formats::{self, Reader, Sample};
 use augment::manifest::{Columns, ImageSource, Manifest};
 use augment::nn::sealed;
 use augment::sink::Sink;
@@ -86,7 +86,7 @@ fn weights(model: &Path, dir: &Path) -> Result<(), Any> {
 /// A dataset whose synthetic images are the real ones of `dataset`.
 fn copies(dataset: &Path, out: &Path) -> Result<(), Any> {
     let mut real: Vec<Sample> = Vec::new();
-    Written::open(dataset)?.read_all(|r| {
+    Reader::open(dataset)?.read_all(|r| {
         real.extend((!r.synthetic).then_some(r));
         Ok(())
     })?;
@@ -342,7 +342,7 @@ fn corpus(dataset: &Path, dir: &Path) -> Result<(), Any> {
     for name in ["_PLAN.json", "_SUCCESS.json", "_commits/00000.json"] {
         put("metadata", &name.replace('/', "-"), &std::fs::read(dataset.join(name))?)?;
     }
-    put("metadata", "shard", &std::fs::read(&Written::open(dataset)?.parts[0])?)?;
+    put("metadata", "shard", &std::fs::read(&Reader::open(dataset)?.parts[0])?)?;
     for (name, text) in [("null", "null"), ("list", "[]"), ("no-hash", "{}"), ("deep", &"[".repeat(4096))] {
         put("metadata", name, text.as_bytes())?;
     }

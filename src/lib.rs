@@ -10,7 +10,7 @@
 //! A manifest of labelled faces in, a dataset out, and what it gains:
 //!
 //! ```
-//! use augment::formats::Written;
+//! use augment::formats::Reader;
 //! use augment::jobs::{Context, augment, demo, evaluate};
 //! use augment::progress::Silent;
 //!
@@ -27,7 +27,7 @@
 //! let made = augment::run(&request, &context, &mut Silent)?.written;
 //!
 //! let mut samples = Vec::new();
-//! Written::open(&made.out)?.read_all(|sample| Ok(samples.push(sample)))?;
+//! Reader::open(&made.out)?.read_all(|sample| Ok(samples.push(sample)))?;
 //! assert_eq!((samples.len(), made.summary.classes), (6 * 4, 6));
 //!
 //! let mut test = evaluate::Request::new(&manifest, "dev", dir.path().join("report"));

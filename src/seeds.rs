@@ -56,6 +56,9 @@ pub fn normal_vec(rng: &mut ChaCha8Rng, n: usize) -> Vec<f32> {
 }
 
 /// A tensor of draws from N(0, 1).
+///
+/// # Errors
+/// Too little memory.
 pub fn normal(rng: &mut ChaCha8Rng, shape: &[usize], device: &Device) -> candle_core::Result<Tensor> {
     Tensor::from_vec(normal_vec(rng, shape.iter().product()), shape, device)
 }

@@ -14,6 +14,9 @@ use std::time::Duration;
 pub const LOCK_FILE: &str = "_LOCK";
 
 /// Creates `folder` and its parents, and makes their names durable.
+///
+/// # Errors
+/// The folder cannot be made.
 pub fn create_dir(folder: &Path) -> Result<()> {
     if folder.as_os_str().is_empty() || folder.is_dir() {
         return Ok(());
@@ -223,6 +226,9 @@ pub fn is_locked(folder: &Path) -> bool {
 const SEAL: &str = "blake3";
 
 /// Writes an object with the hash of its own text in it.
+///
+/// # Errors
+/// The file cannot be written.
 pub fn write_sealed(path: &Path, object: &Value) -> Result<()> {
     let mut object = object.clone();
     object[SEAL] = json!("");

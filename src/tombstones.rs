@@ -17,6 +17,9 @@ pub struct Tombstones {
 
 impl Tombstones {
     /// None yet, with a key of its own.
+    ///
+    /// # Errors
+    /// The system has no random numbers.
     pub fn new() -> Result<Self> {
         let mut key = [0; 32];
         getrandom::fill(&mut key).map_err(|e| Error::io("random numbers of the system", std::io::Error::other(e)))?;

@@ -4,7 +4,7 @@
 
 use augment::config::RunConfig;
 use augment::dataset::encode::{Origin, encode, is_marked};
-use augment::formats::{self, Sample, Written};
+use augment::formats::{self, Reader, Sample};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -68,7 +68,7 @@ fn synthesize(more: &[&str]) -> (TempDir, PathBuf, String) {
 
 fn records(out: &Path) -> Vec<Sample> {
     let mut all = Vec::new();
-    let written = Written::open(out).unwrap();
+    let written = Reader::open(out).unwrap();
     written
         .read_all(|r| {
             all.push(r);

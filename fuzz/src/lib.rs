@@ -1,7 +1,7 @@
 //! What is fuzzed: each function takes the bytes of one untrusted file and must come back, whatever they are.
 
 use augment::dataset::decode::decode_source;
-use augment::formats::Written;
+use augment::formats::Reader;
 use augment::manifest::{Columns, ImageSource, Manifest};
 use augment::nn::sealed;
 use augment::store;
@@ -41,6 +41,6 @@ pub fn weights(bytes: &[u8]) {
 pub fn metadata(bytes: &[u8]) {
     as_file(bytes, "x.parquet", |path| {
         let _ = store::read_sealed(path);
-        let _ = Written::open(path).and_then(|w| w.read_all(|_| Ok(())));
+        let _ = Reader::open(path).and_then(|w| w.read_all(|_| Ok(())));
     });
 }

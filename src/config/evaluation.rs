@@ -169,6 +169,9 @@ impl EvaluationConfig {
     }
 
     /// Lays the TOML file at `path` over the preset it names (or `preset`, or `fallback`); unknown keys are errors.
+    ///
+    /// # Errors
+    /// The file cannot be read; an unknown key, or a value of another type.
     pub fn from_file(path: &Path, preset: Option<RecogniserPreset>, fallback: RecogniserPreset) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
         lay_over(&text, preset, fallback, |preset, _| Ok(Self::preset(preset)))
@@ -176,6 +179,9 @@ impl EvaluationConfig {
     }
 
     /// Checks values that types cannot; names the key and the accepted range.
+    ///
+    /// # Errors
+    /// `Config`: the first value out of its range.
     pub fn validate(&self) -> Result<()> {
         let (n, r, a, c) = (&self.recogniser, &self.recipe, &self.augmentation, &self.comparison);
         let share = |v: f64| (0.0..=1.0).contains(&v);

@@ -203,6 +203,9 @@ pub struct SynthesisConfig {
 
 impl RunConfig {
     /// Lays the TOML file at `path` over the preset it names (or `preset`); unknown keys are errors.
+    ///
+    /// # Errors
+    /// The file cannot be read; an unknown key, or a value of another type.
     pub fn from_file(path: &Path, preset: Option<Preset>, fallback: Preset) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
         Self::from_toml(&text, preset, fallback).map_err(|e| Error::Config(format!("{}: {e}", path.display())))
@@ -210,6 +213,9 @@ impl RunConfig {
 
     /// [`RunConfig::from_file`] on a string. A `preset` given by flag wins over the file's, `fallback` serves if neither
     /// names one.
+    ///
+    /// # Errors
+    /// Text that says which key is unknown, or has a value of another type.
     pub fn from_toml(text: &str, preset: Option<Preset>, fallback: Preset) -> std::result::Result<Self, String> {
         lay_over(text, preset, fallback, |preset, file| {
             let defaults = Self::preset(preset);
@@ -232,6 +238,9 @@ impl RunConfig {
     }
 
     /// blake3 (hex) of the resolved configuration.
+    ///
+    /// # Errors
+    /// The configuration has no text.
     pub fn hash(&self) -> Result<String> {
         hash(self)
     }
@@ -256,17 +265,26 @@ fn lay_over<P: DeserializeOwned, C: Serialize + DeserializeOwned>(
 }
 
 /// `config` as canonical TOML text.
+///
+/// # Errors
+/// The configuration has no text.
 pub fn to_toml(config: &impl Serialize) -> Result<String> {
     toml::to_string_pretty(config).map_err(|e| Error::Config(e.to_string()))
 }
 
 /// blake3 (hex) of a resolved configuration.
+///
+/// # Errors
+/// The configuration has no text.
 pub fn hash(config: &impl Serialize) -> Result<String> {
     let json = serde_json::to_string(config).map_err(|e| Error::Config(e.to_string()))?;
     Ok(blake3::hash(json.as_bytes()).to_hex().to_string())
 }
 
 /// `config` with one more value, as `key.in.dots=value` in TOML; a bare word counts as a string.
+///
+/// # Errors
+/// `Config`: an unknown key, or a value of another type.
 pub fn with<C: Serialize + DeserializeOwned>(config: &C, assignment: &str) -> Result<C> {
     let error = |m: String| Error::Config(format!("--set {assignment}: {m}"));
     let (key, value) = assignment.split_once('=').ok_or_else(|| error("expected KEY=VALUE".into()))?;

@@ -5,6 +5,9 @@ use crate::error::{Error, Result};
 
 impl RunConfig {
     /// Checks values that types cannot; names the key and the accepted range.
+    ///
+    /// # Errors
+    /// `Config`: the first value out of its range.
     pub fn validate(&self) -> Result<()> {
         let (t, g, m) = (&self.train, &self.model.generator, &self.model);
         let side = g.start_side << g.channels.len().min(16);

@@ -77,6 +77,9 @@ fn has_end(jpeg: &[u8]) -> bool {
 }
 
 /// The upright picture that a row names, at its own size, or what is wrong with it.
+///
+/// # Errors
+/// Text that says what is wrong with the picture, or why there is none.
 pub fn decode_source(source: &ImageSource) -> std::result::Result<RgbImage, String> {
     let from_file;
     let bytes: &[u8] = match source {

@@ -35,6 +35,9 @@ fn xmp() -> String {
 }
 
 /// Encodes RGB bytes as `extension` (`jpg` or `png`).
+///
+/// # Errors
+/// A side of more than 65,535 pixels, or pixels of another number.
 pub fn encode(pixels: &[u8], width: usize, height: usize, extension: &str, origin: Origin) -> Result<Vec<u8>> {
     let encoded = match extension {
         "png" => png(pixels, width, height, origin),

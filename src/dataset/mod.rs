@@ -124,6 +124,9 @@ pub struct IdentityDataset {
 
 impl IdentityDataset {
     /// A dataset from parts: `pixels` is `[N, S, S, 3]`, `labels` index `identities`.
+    ///
+    /// # Errors
+    /// Numbers of pixels and labels that do not fit together.
     pub fn new(image_size: usize, pixels: Vec<u8>, labels: Vec<u32>, identities: Vec<String>) -> Result<Self> {
         if pixels.len() != labels.len() * image_size * image_size * 3
             || labels.iter().any(|l| *l as usize >= identities.len())
@@ -157,6 +160,9 @@ impl IdentityDataset {
     }
 
     /// The images `indices`, with the same identities.
+    ///
+    /// # Errors
+    /// An index of no image.
     pub fn subset(&self, indices: &[usize]) -> Result<Self> {
         let pixels = indices.iter().flat_map(|i| self.image(*i)).copied().collect();
         let labels = indices.iter().map(|i| self.labels[*i]).collect();
@@ -205,6 +211,9 @@ impl IdentityDataset {
     }
 
     /// Images `[B, S, S, 3]` in [-1, 1]; those whose `flips` is set are mirrored.
+    ///
+    /// # Errors
+    /// Too little memory.
     pub fn batch(&self, indices: &[usize], flips: &[bool], device: &Device) -> Result<Tensor> {
         let s = self.image_size;
         let mut values = Vec::with_capacity(indices.len() * s * s * 3);

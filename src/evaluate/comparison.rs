@@ -147,6 +147,9 @@ pub struct Comparison<'a> {
 
 impl Comparison<'_> {
     /// Trains every arm with every seed, unless its outcome is in the folder already.
+    ///
+    /// # Errors
+    /// `Interrupted`, `Diverged`; a folder that cannot be written.
     pub fn run(&self, arms: &[Arm], seeds: u64, progress: &mut dyn Progress) -> Result<Vec<Run>> {
         let repeats = if arms.contains(&Arm::Repeats) { Some(self.material.repeats()?) } else { None };
         let mut runs = Vec::new();
@@ -267,6 +270,9 @@ impl Comparison<'_> {
     }
 
     /// The recogniser that is trained on real images alone with the first seed.
+    ///
+    /// # Errors
+    /// As [`Comparison::run`].
     pub fn baseline(&self, progress: &mut dyn Progress) -> Result<Recogniser> {
         Ok(self.train(Arm::Real, self.config.seed, &self.curriculum(Arm::Real, None)?, progress)?.recogniser)
     }

@@ -28,6 +28,9 @@ const LISTED: usize = 5;
 /// Looks for test persons and test images among the training images, by name, by equal pixels, and by pixels that are equal
 /// after mirroring, cropping or a change of brightness; and for test persons that the generator knew. Returns what was
 /// found, in words.
+///
+/// # Errors
+/// `Stopped`.
 pub fn find(material: &Material, progress: &mut dyn Progress) -> Result<Vec<String>> {
     let (test, real) = (&material.test.images, &material.real);
     let mut found = Vec::new();
@@ -67,6 +70,9 @@ pub fn find(material: &Material, progress: &mut dyn Progress) -> Result<Vec<Stri
 
 /// Looks for test images that are training photographs, and test persons that are training persons, whatever their names, with a
 /// recogniser that was trained on the real images and embeds them as `training`. Returns what was found, in words.
+///
+/// # Errors
+/// Shapes that do not fit together, or too little memory.
 pub fn find_by_embedding(material: &Material, recogniser: &Recogniser, training: &Embeddings) -> Result<Vec<String>> {
     let (test, real) = (&material.test.images, &material.real);
     let tested = recogniser.embed(test)?;

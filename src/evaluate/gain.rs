@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 /// The figures of one arm over all seeds, beside the baseline's.
 #[derive(Clone, Debug, Serialize)]
 pub struct ArmResult {
-    /// Which.
+    /// What its recognisers are trained on.
     pub arm: Arm,
     /// What it was trained on, in words.
     pub description: String,

@@ -23,7 +23,7 @@ pub struct GroupResult {
 /// One arm on the pairs of one group.
 #[derive(Clone, Debug, Serialize)]
 pub struct GroupArm {
-    /// Which.
+    /// What its recognisers are trained on.
     pub arm: Arm,
     /// Share of right decisions, over seeds.
     pub accuracy: Summary,

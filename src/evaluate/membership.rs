@@ -25,6 +25,9 @@ pub struct Membership {
 }
 
 /// Attacks `synthetic`, with as many training images of each person as there are held-out ones, where there are so many.
+///
+/// # Errors
+/// `Stopped`.
 pub fn attack(
     synthetic: &IdentityDataset,
     training: &IdentityDataset,

@@ -14,7 +14,7 @@ pub mod verification;
 
 use crate::dataset::{IdentityDataset, View};
 use crate::error::{Error, Result};
-use crate::formats::Written;
+use crate::formats::Reader;
 use rayon::prelude::*;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -37,7 +37,7 @@ impl Synthetic {
     /// The dataset is damaged, or has no such image.
     pub fn read(dataset: &Path, real: &IdentityDataset) -> Result<Self> {
         let (mut existing, mut new, mut foreign) = (Vec::new(), Vec::new(), BTreeSet::new());
-        Written::open(dataset)?.read_all(|r| {
+        Reader::open(dataset)?.read_all(|r| {
             let sources: Vec<(String, f32)> = serde_json::from_str(&r.label_mix).unwrap_or_default();
             let unknown = |name: &String| real.identities().binary_search(name).is_err();
             foreign.extend(sources.iter().map(|(name, _)| name).filter(|n| unknown(n)).cloned());

@@ -56,7 +56,7 @@ pub struct Figures {
 /// How similar images are to their most similar training image.
 #[derive(Clone, Debug, Serialize)]
 pub struct NearFigures {
-    /// Mean.
+    /// Mean similarity.
     pub mean: f64,
     /// 99 % of the images are not above this.
     pub high: f64,
@@ -270,6 +270,9 @@ impl Measures<'_> {
 /// a judge, too.
 ///
 /// A similarity above `copy_limit` counts as a copy; without one, a similarity above that of nearly all of the reference.
+///
+/// # Errors
+/// `Stopped`.
 pub fn measure(
     material: &Material,
     recogniser: Recogniser,

@@ -22,7 +22,7 @@ pub struct Forgotten<'a> {
 /// Some rows of a file.
 #[derive(Default)]
 pub struct Rows {
-    /// Their number.
+    /// Number of rows.
     pub count: usize,
     /// Those that are synthetic.
     pub synthetic: usize,

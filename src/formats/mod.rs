@@ -139,14 +139,14 @@ pub trait UnitWriter: Send {
     fn close(self: Box<Self>) -> Result<Vec<String>>;
 }
 
-/// A written dataset.
-pub struct Written {
+/// Reads a written dataset.
+pub struct Reader {
     format: &'static dyn Format,
     /// Its parts, in order.
     pub parts: Vec<PathBuf>,
 }
 
-impl Written {
+impl Reader {
     /// Finds the parts of the dataset in `path`: a folder, or one of its files.
     ///
     /// # Errors

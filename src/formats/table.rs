@@ -52,6 +52,9 @@ fn image_fields() -> Fields {
 }
 
 /// A Hugging Face image column from encoded images and their file names.
+///
+/// # Errors
+/// Another number of images than of paths.
 pub fn image_column(images: &[Vec<u8>], paths: &[String]) -> std::result::Result<ArrayRef, ArrowError> {
     let bytes: ArrayRef = Arc::new(BinaryArray::from_iter_values(images));
     let paths: ArrayRef = Arc::new(StringArray::from_iter_values(paths));

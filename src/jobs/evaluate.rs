@@ -11,7 +11,7 @@ use crate::evaluate::comparison::{Arm, Comparison, Material};
 use crate::evaluate::contamination;
 use crate::evaluate::gain::{ArmResult, summarise};
 use crate::evaluate::quality;
-use crate::formats::Written;
+use crate::formats::Reader;
 use crate::formats::pairs::PairSet;
 use crate::progress::Progress;
 use crate::recogniser::judge::JUDGE_FILE;
@@ -236,7 +236,7 @@ fn check(request: &Request, source: &Source, set: &str) -> Result<()> {
         }
     }
     if let Some(dataset) = &request.synthetic {
-        Written::open(dataset)?;
+        Reader::open(dataset)?;
     }
     Ok(())
 }

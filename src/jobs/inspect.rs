@@ -48,7 +48,7 @@ pub struct SetRow {
     pub min: u64,
     /// Median of them.
     pub median: f64,
-    /// Most.
+    /// Most images of an identity.
     pub max: u64,
 }
 

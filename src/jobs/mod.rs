@@ -76,7 +76,7 @@ impl Context {
 /// Rows of a manifest that were left out, and where they are listed.
 #[derive(Clone, Debug)]
 pub struct Rejected {
-    /// Their number.
+    /// Number of rows.
     pub count: usize,
     /// The list, a Parquet file; it is there if there are any.
     pub list: PathBuf,

@@ -3,7 +3,7 @@
 use super::Context;
 use crate::dataset::encode::{Origin, encode};
 use crate::error::{Error, Result};
-use crate::formats::{Sample, Written};
+use crate::formats::{Reader, Sample};
 use crate::progress::Progress;
 use crate::synthesize::{BATCH, Item, Sampling, item_of, render};
 use crate::train::{TrainedModel, trained::MODEL_FILE};
@@ -41,7 +41,7 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
     let model = &TrainedModel::load(&path, &context.device)?;
     let mut check = Check { model, request, equal: 0, different: Vec::new(), waiting: Vec::new() };
     let mut others = 0usize;
-    let written = Written::open(&request.dataset)?;
+    let written = Reader::open(&request.dataset)?;
     progress.start("regenerate", written.parts.len() as u64, "shards");
     for (done, part) in written.parts.iter().enumerate() {
         written.read(part, |sample| {

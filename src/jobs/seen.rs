@@ -32,6 +32,9 @@ impl Seen {
     }
 
     /// Adds the persons of `material` to those that `dir` has seen.
+    ///
+    /// # Errors
+    /// The file cannot be written.
     pub fn add(dir: &Path, material: &Material) -> Result<()> {
         let mut seen = Self::read(dir)?;
         let Material { real, held_out, test, .. } = material;
@@ -51,6 +54,9 @@ impl Seen {
     }
 
     /// Writes down that nothing of anybody is left in `dir`, which was emptied for `identity`.
+    ///
+    /// # Errors
+    /// The file cannot be written.
     pub fn forget(self, dir: &Path, identity: &str) -> Result<()> {
         let mut forgotten = self.forgotten.map_or_else(Tombstones::new, Ok)?;
         forgotten.add(identity);

@@ -206,6 +206,9 @@ impl SetModel {
     }
 
     /// Calls `f` with the model, loaded if need be.
+    ///
+    /// # Errors
+    /// Those of `f`; the model cannot be loaded.
     pub fn with<T>(&self, device: &Device, f: impl FnOnce(&TrainedModel) -> Result<T>) -> Result<T> {
         match &self.model {
             Some(model) => f(model),

@@ -17,6 +17,9 @@ pub struct Census {
 
 impl Census {
     /// Counts the rows of `manifest`.
+    ///
+    /// # Errors
+    /// A file is damaged.
     pub fn take(manifest: &Manifest) -> Result<Self> {
         let mut census = Self::default();
         manifest.read(false, |rows| {

@@ -140,6 +140,9 @@ impl Manifest {
     }
 
     /// Bytes of all files that `spec` means.
+    ///
+    /// # Errors
+    /// No such file.
     pub fn size(spec: &str) -> Result<u64> {
         let bytes = |path: &PathBuf| std::fs::metadata(path).map(|m| m.len()).map_err(|e| Error::io(path, e));
         find_files(spec)?.1.iter().map(bytes).sum()
@@ -151,6 +154,9 @@ impl Manifest {
     }
 
     /// The images of the first rows, at most `n` of them.
+    ///
+    /// # Errors
+    /// A file is damaged.
     pub fn first_images(&self, n: usize) -> Result<Vec<ImageSource>> {
         let mut out = Vec::new();
         for part in self.parts.iter().enumerate() {

@@ -43,7 +43,7 @@ pub enum ImageSource {
     Skipped,
     /// There is none.
     Bad {
-        /// Why.
+        /// What is wrong with it.
         reason: String,
         /// The path that the row names, if it does.
         path: Option<String>,

@@ -29,6 +29,9 @@ impl std::fmt::Display for Reject {
 }
 
 /// Writes `rejects` to the Parquet file `path` with columns file, row, item, reason, path.
+///
+/// # Errors
+/// The file cannot be written.
 pub fn write(path: &Path, rejects: &[Reject]) -> Result<()> {
     let text = |f: &dyn Fn(&Reject) -> Option<String>| -> ArrayRef {
         Arc::new(rejects.iter().map(f).collect::<StringArray>())

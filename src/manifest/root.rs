@@ -23,6 +23,9 @@ pub struct LocalImage {
 
 impl Root {
     /// Opens `folder`; the empty path is the current one.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
     pub fn open(folder: &Path) -> Result<Self> {
         let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
         let dir = Dir::open_ambient_dir(folder, ambient_authority()).map_err(|e| Error::io(folder, e))?;

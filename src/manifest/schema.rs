@@ -66,6 +66,9 @@ pub(crate) enum Field {
 
 impl Layout {
     /// Finds the columns of a file; the error names what is missing and what is there.
+    ///
+    /// # Errors
+    /// A column is missing, or of a type that cannot serve.
     pub fn find(path: &Path, schema: &Schema, columns: &Columns, folders: &[(String, String)]) -> Result<Self> {
         let error = |m: String| Error::Manifest(format!("{}: {m}", path.display()));
         let text = |name: &str| text_field(path, schema, name, folders);

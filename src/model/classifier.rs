@@ -17,6 +17,9 @@ pub struct Classifier {
 
 impl Classifier {
     /// Declares C for `classes` labels.
+    ///
+    /// # Errors
+    /// Shapes that do not fit together, or too little memory.
     pub fn new(p: &mut Params, config: &RunConfig, classes: usize) -> Result<Self> {
         let trunk = Trunk::new(p, &config.model.classifier, config.image_size)?;
         let mut hidden = Vec::new();
@@ -35,6 +38,9 @@ impl Classifier {
     ///
     /// # Shapes
     /// - `x`: `[B, S, S, 3]`; returns `[B, F]`, `[B, K]`
+    ///
+    /// # Errors
+    /// Shapes that do not fit together, or too little memory.
     pub fn forward(&self, x: &Value, mode: Mode) -> Result<(Value, Value)> {
         let mut h = self.trunk.forward(x, mode)?;
         for (fc, norm) in &self.hidden {

@@ -16,6 +16,9 @@ pub struct Discriminator {
 
 impl Discriminator {
     /// Declares D.
+    ///
+    /// # Errors
+    /// Shapes that do not fit together, or too little memory.
     pub fn new(p: &mut Params, config: &RunConfig) -> Result<Self> {
         let trunk = Trunk::new(p, &config.model.discriminator, config.image_size)?;
         let fc = Linear::new(p, "fc", trunk.features(), 1)?;
@@ -26,6 +29,9 @@ impl Discriminator {
     ///
     /// # Shapes
     /// - `x`: `[B, S, S, 3]`; returns `[B, F]`, `[B]`
+    ///
+    /// # Errors
+    /// Shapes that do not fit together, or too little memory.
     pub fn forward(&self, x: &Value, mode: Mode) -> Result<(Value, Value)> {
         let features = self.trunk.forward(x, mode)?;
         let logit = self.bias.forward(&self.fc.forward(&features)?)?.reshape(x.dim(0)?)?;

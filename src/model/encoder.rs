@@ -19,6 +19,9 @@ pub struct Encoder {
 
 impl Encoder {
     /// Declares E for `classes` labels.
+    ///
+    /// # Errors
+    /// Shapes that do not fit together, or too little memory.
     pub fn new(p: &mut Params, config: &RunConfig, classes: usize) -> Result<Self> {
         let trunk = Trunk::new(p, &config.model.encoder, config.image_size)?;
         let z = config.model.latent_dim;
@@ -35,6 +38,9 @@ impl Encoder {
     ///
     /// # Shapes
     /// - `x`: `[B, S, S, 3]` in [-1, 1]; returns `mu`, `logvar`: `[B, Z]`
+    ///
+    /// # Errors
+    /// Shapes that do not fit together, or too little memory.
     pub fn forward(&self, x: &Value, labels: &Labels, mode: Mode) -> Result<(Value, Value)> {
         let h = self.fc.forward(&self.trunk.forward(x, mode)?)?.add(&labels.gather(&x.leaf(&self.label))?)?;
         let h = self.bias.forward(&h)?;

@@ -31,6 +31,9 @@ pub struct Generator {
 
 impl Generator {
     /// Declares G for `classes` labels.
+    ///
+    /// # Errors
+    /// Shapes that do not fit together, or too little memory.
     pub fn new(p: &mut Params, config: &RunConfig, classes: usize) -> Result<Self> {
         let (g, z) = (&config.model.generator, config.model.latent_dim);
         let conditional = g.conditional_norm.then_some(classes);
@@ -68,6 +71,9 @@ impl Generator {
 
     /// # Shapes
     /// - `z`: `[B, Z]`; returns `[B, S, S, 3]` in [-1, 1]
+    ///
+    /// # Errors
+    /// Shapes that do not fit together, or too little memory.
     pub fn forward(&self, z: &Value, labels: &Labels, mode: Mode) -> Result<Value> {
         let mut x = self.fc.forward(z)?.add(&labels.gather(&z.leaf(&self.label))?)?;
         if let Some((norm, fc2)) = &self.hidden {

@@ -14,6 +14,9 @@ fn softplus(x: &Tensor) -> Result<Tensor> {
 ///
 /// # Shapes
 /// - logits of "real": `[B]` each; returns a scalar
+///
+/// # Errors
+/// Shapes that do not fit together, or too little memory.
 pub fn discriminator(real: &Tensor, reconstructed: &Tensor, sampled: &Tensor) -> Result<Tensor> {
     let real = softplus(&real.neg()?)?.mean_all()?;
     (real + softplus(reconstructed)?.mean_all()?)? + softplus(sampled)?.mean_all()?
@@ -23,6 +26,9 @@ pub fn discriminator(real: &Tensor, reconstructed: &Tensor, sampled: &Tensor) ->
 ///
 /// # Shapes
 /// - `logits`: `[B, K]`; `labels`: u32 `[B]`; returns a scalar
+///
+/// # Errors
+/// Shapes that do not fit together, or too little memory.
 pub fn classifier(logits: &Tensor, labels: &Tensor) -> Result<Tensor> {
     candle_nn::loss::cross_entropy(logits, labels)
 }
@@ -31,6 +37,9 @@ pub fn classifier(logits: &Tensor, labels: &Tensor) -> Result<Tensor> {
 ///
 /// # Shapes
 /// - `mu`, `logvar`: `[B, Z]`; returns a scalar
+///
+/// # Errors
+/// Shapes that do not fit together, or too little memory.
 pub fn kl_divergence(mu: &Tensor, logvar: &Tensor) -> Result<Tensor> {
     let per_value = (((mu.sqr()? + logvar.exp()?)? - logvar)? - 1.0)?;
     (per_value.sum_all()? * 0.5)? / mu.dim(0)? as f64
@@ -42,6 +51,9 @@ pub fn kl_divergence(mu: &Tensor, logvar: &Tensor) -> Result<Tensor> {
 ///
 /// # Shapes
 /// - `a`, `b`: `[B, ..]`; returns a scalar
+///
+/// # Errors
+/// Shapes that do not fit together, or too little memory.
 pub fn pairwise(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     ((a - b)?.sqr()?.sum_all()? * 0.5)? / a.dim(0)? as f64
 }
@@ -55,6 +67,9 @@ pub fn weighted_pairs(terms: &[Tensor; 3], shares: [f64; 3]) -> Result<Tensor> {
 ///
 /// # Shapes
 /// - `real`, `sampled`: `[F]`; returns a scalar
+///
+/// # Errors
+/// Shapes that do not fit together, or too little memory.
 pub fn discriminator_means(real: &Tensor, sampled: &Tensor) -> Result<Tensor> {
     (real - sampled)?.sqr()?.sum_all()? * 0.5
 }
@@ -63,6 +78,9 @@ pub fn discriminator_means(real: &Tensor, sampled: &Tensor) -> Result<Tensor> {
 ///
 /// # Shapes
 /// - `real`, `sampled`: `[P, F]`; returns a scalar
+///
+/// # Errors
+/// Shapes that do not fit together, or too little memory.
 pub fn class_means(real: &Tensor, sampled: &Tensor) -> Result<Tensor> {
     (real - sampled)?.sqr()?.sum_all()? * 0.5
 }

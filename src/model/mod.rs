@@ -33,6 +33,9 @@ pub struct CvaeGan {
 
 impl CvaeGan {
     /// The networks of `config` for `classes` labels.
+    ///
+    /// # Errors
+    /// Weights that are missing or of another shape; too little memory.
     pub fn new(config: &RunConfig, classes: usize, mut weights: Weights, device: &Device) -> Result<Self> {
         let w = &mut weights;
         Ok(Self {
@@ -55,6 +58,9 @@ impl CvaeGan {
 }
 
 /// A generator alone: the averaged one beside the trained one, or the one that synthesizes.
+///
+/// # Errors
+/// Weights that are missing or of another shape; too little memory.
 pub fn build_generator(
     config: &RunConfig,
     classes: usize,
@@ -65,6 +71,9 @@ pub fn build_generator(
 }
 
 /// An encoder alone.
+///
+/// # Errors
+/// Weights that are missing or of another shape; too little memory.
 pub fn build_encoder(
     config: &RunConfig,
     classes: usize,
@@ -75,6 +84,9 @@ pub fn build_encoder(
 }
 
 /// A classifier alone.
+///
+/// # Errors
+/// Weights that are missing or of another shape; too little memory.
 pub fn build_classifier(
     config: &RunConfig,
     classes: usize,

@@ -57,6 +57,9 @@ pub struct Trunk {
 
 impl Trunk {
     /// Declares the parameters of `config` for RGB images of side `image_size`.
+    ///
+    /// # Errors
+    /// Shapes that do not fit together, or too little memory.
     pub fn new(p: &mut Params, config: &TrunkConfig, image_size: usize) -> Result<Self> {
         match config {
             TrunkConfig::Strided { channels } => Self::strided(p, channels, image_size),
@@ -147,6 +150,9 @@ impl Trunk {
     }
 
     /// `[B, S, S, 3]` to `[B, features]`.
+    ///
+    /// # Errors
+    /// Shapes that do not fit together, or too little memory.
     pub fn forward(&self, x: &Value, mode: Mode) -> Result<Value> {
         let mut x = x.clone();
         for layer in &self.layers {

@@ -33,11 +33,17 @@ pub struct Labels {
 
 impl Labels {
     /// One label an image.
+    ///
+    /// # Errors
+    /// Shapes that do not fit together, or too little memory.
     pub fn plain(labels: &[u32], device: &Device) -> Result<Self> {
         Ok(Self { ids: Tensor::from_slice(labels, labels.len(), device)?, weights: None })
     }
 
     /// The same number M of (label, weight) pairs an image.
+    ///
+    /// # Errors
+    /// Shapes that do not fit together, or too little memory.
     pub fn mixed(mixes: &[Vec<(u32, f32)>], device: &Device) -> Result<Self> {
         let m = mixes.first().map_or(0, Vec::len);
         if m == 1 && mixes.iter().all(|mix| mix[0].1 == 1.0) {
@@ -55,6 +61,9 @@ impl Labels {
     ///
     /// # Shapes
     /// - `table`: `[K, N]`; returns `[B, N]`
+    ///
+    /// # Errors
+    /// Shapes that do not fit together, or too little memory.
     pub fn gather(&self, table: &Value) -> Result<Value> {
         let Some(weights) = &self.weights else { return Ok(table.rows(&self.ids)?) };
         let (b, m, _) = weights.dims3()?;
@@ -72,6 +81,9 @@ pub struct Linear {
 
 impl Linear {
     /// Declares the weights of `inputs` x `outputs`.
+    ///
+    /// # Errors
+    /// Shapes that do not fit together, or too little memory.
     pub fn new(p: &mut Params, name: &str, inputs: usize, outputs: usize) -> Result<Self> {
         Ok(Self {
             weight: p.weight(&format!("{name}.weight"), &[1, 1, inputs, outputs], Init::Normal(0.0, WEIGHT_STD))?,
@@ -79,6 +91,9 @@ impl Linear {
     }
 
     /// `[B, inputs]` to `[B, outputs]`.
+    ///
+    /// # Errors
+    /// Shapes that do not fit together, or too little memory.
     pub fn forward(&self, x: &Value) -> Result<Value> {
         let (b, inputs) = x.dims2()?;
         let y = ops::conv2d(&x.reshape((b, 1, 1, inputs))?, &x.leaf(&self.weight), 1, 0)?;
@@ -95,11 +110,17 @@ pub struct Bias {
 
 impl Bias {
     /// Declares a bias of `channels` zeros.
+    ///
+    /// # Errors
+    /// Shapes that do not fit together, or too little memory.
     pub fn new(p: &mut Params, name: &str, channels: usize, act: Activation) -> Result<Self> {
         Ok(Self { bias: p.weight(&format!("{name}.bias"), &[channels], Init::Constant(0.0))?, act })
     }
 
     /// Same shape as `x`.
+    ///
+    /// # Errors
+    /// Shapes that do not fit together, or too little memory.
     pub fn forward(&self, x: &Value) -> Result<Value> {
         Ok(ops::bias_act(x, &x.leaf(&self.bias), self.act)?)
     }
@@ -117,6 +138,9 @@ pub struct BatchNorm {
 
 impl BatchNorm {
     /// Declares scale and shift `[channels]`, or `[classes, channels]`.
+    ///
+    /// # Errors
+    /// Shapes that do not fit together, or too little memory.
     pub fn new(p: &mut Params, name: &str, channels: usize, classes: Option<usize>, act: Activation) -> Result<Self> {
         let shape: Vec<usize> = classes.into_iter().chain([channels]).collect();
         // Labels need different rows from the start to be worth listening to.
@@ -131,6 +155,9 @@ impl BatchNorm {
     }
 
     /// Same shape as `x`; `labels` are needed by conditional normalisation only.
+    ///
+    /// # Errors
+    /// Shapes that do not fit together, or too little memory.
     pub fn forward(&self, x: &Value, labels: Option<&Labels>, mode: Mode) -> Result<Value> {
         let (gamma, beta) = (x.leaf(&self.gamma), x.leaf(&self.beta));
         let (gamma, beta) = match (labels, self.gamma.rank()) {
@@ -165,6 +192,9 @@ pub struct ConvNorm {
 
 impl ConvNorm {
     /// Declares a square `kernel` with `pad` such that stride 1 keeps the side (odd kernels).
+    ///
+    /// # Errors
+    /// Shapes that do not fit together, or too little memory.
     pub fn new(
         p: &mut Params,
         name: &str,
@@ -181,12 +211,18 @@ impl ConvNorm {
     }
 
     /// `[B, H, W, inputs]` to `[B, H', W', outputs]`.
+    ///
+    /// # Errors
+    /// Shapes that do not fit together, or too little memory.
     pub fn forward(&self, x: &Value, mode: Mode) -> Result<Value> {
         self.norm.forward(&ops::conv2d(x, &x.leaf(&self.weight), self.stride, self.pad)?, None, mode)
     }
 }
 
 /// Declares the weights `[kernel, kernel, inputs, outputs]` of a convolution.
+///
+/// # Errors
+/// Shapes that do not fit together, or too little memory.
 pub fn conv_weight(p: &mut Params, name: &str, kernel: usize, inputs: usize, outputs: usize) -> Result<Var> {
     p.weight(&format!("{name}.conv"), &[kernel, kernel, inputs, outputs], Init::Normal(0.0, WEIGHT_STD))
 }

@@ -39,6 +39,9 @@ pub enum Weights<'a> {
 }
 
 /// Builds one network from `weights` under `prefix`.
+///
+/// # Errors
+/// `Model`: weights that are missing, unexpected, or of another shape.
 pub fn build<N>(
     prefix: &str,
     weights: &mut Weights,

@@ -51,11 +51,17 @@ impl Params {
     }
 
     /// Declares a trainable parameter.
+    ///
+    /// # Errors
+    /// `Model`: a tensor that is missing, or has another shape or type, or values that are not finite.
     pub fn weight(&mut self, name: &str, shape: &[usize], init: Init) -> Result<Var> {
         self.declare(name, shape, init, true)
     }
 
     /// Declares a value that training sets without descending on it.
+    ///
+    /// # Errors
+    /// `Model`: a tensor that is missing, or has another shape or type, or values that are not finite.
     pub fn buffer(&mut self, name: &str, shape: &[usize], value: f64) -> Result<Var> {
         self.declare(name, shape, Init::Constant(value), false)
     }
@@ -92,6 +98,9 @@ impl Params {
     }
 
     /// Ends the declarations: loaded tensors that nobody asked for are an error.
+    ///
+    /// # Errors
+    /// `Model`: a tensor that is missing, or has another shape or type, or values that are not finite.
     pub fn finish(self) -> Result<BTreeMap<String, Param>> {
         if let From::Loaded(rest) = &self.source
             && let Some(name) = rest.keys().next()
@@ -103,6 +112,9 @@ impl Params {
 }
 
 /// True if every value is a finite number.
+///
+/// # Errors
+/// `Model`: a tensor that is missing, or has another shape or type, or values that are not finite.
 pub fn all_finite(t: &Tensor) -> Result<bool> {
     // x * 0 is 0 for finite x and NaN otherwise.
     let probe = (t.flatten_all()? * 0.0)?.sum_all()?.to_scalar::<f32>()?;

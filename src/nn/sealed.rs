@@ -64,6 +64,9 @@ fn sealed_header(bytes: &[u8]) -> std::result::Result<String, String> {
 }
 
 /// Writes tensors and a header as safetensors. The file holds a hash of its content.
+///
+/// # Errors
+/// The file cannot be written.
 pub fn write(path: &Path, tensors: &BTreeMap<String, Tensor>, header: &impl Serialize) -> Result<()> {
     let failed = |e: &dyn std::fmt::Display| Error::Model(format!("{}: {e}", path.display()));
     let header = serde_json::to_string(header).map_err(|e| failed(&e))?;
@@ -114,6 +117,9 @@ fn tombstones(header: &serde_json::Value) -> Option<Tombstones> {
 }
 
 /// What the weights in `path` know of `identity`.
+///
+/// # Errors
+/// The file is damaged, or cannot be read.
 pub fn knowledge(path: &Path, identity: &str) -> Result<Knowledge> {
     let header = header(path)?;
     Ok(if header["identities"].as_array().into_iter().flatten().any(|n| n == identity) {
@@ -126,6 +132,9 @@ pub fn knowledge(path: &Path, identity: &str) -> Result<Knowledge> {
 }
 
 /// Marks the weights in `path`: nothing reads them from then on, and the name of `identity` is replaced.
+///
+/// # Errors
+/// The file is damaged, or cannot be written.
 pub fn mark_forgotten(path: &Path, identity: &str) -> Result<()> {
     let mut header = header(path)?;
     let mut tombstones = tombstones(&header).map_or_else(Tombstones::new, Ok)?;

@@ -90,6 +90,9 @@ pub(super) fn combine(target: &Var, keep: f64, source: &Tensor, add: f64) -> Res
 }
 
 /// `target = decay * target + (1 - decay) * source`, in place.
+///
+/// # Errors
+/// Shapes that do not fit together, or too little memory.
 pub fn moving_average(target: &Var, source: &Tensor, decay: f64) -> Result<()> {
     combine(target, decay, source, 1.0 - decay)
 }
@@ -119,12 +122,18 @@ pub struct Moments {
 
 impl Moments {
     /// Zero moments for `param`.
+    ///
+    /// # Errors
+    /// Shapes that do not fit together, or too little memory.
     pub fn zeros_like(param: &Tensor) -> Result<Self> {
         let zeros = || Var::zeros(param.shape(), param.dtype(), param.device());
         Ok(Self { first: zeros()?, second: zeros()? })
     }
 
     /// Updates the moments with `grad` and moves `param`; `t` counts this step from 1.
+    ///
+    /// # Errors
+    /// Shapes that do not fit together, or too little memory.
     pub fn step(&self, param: &Var, grad: &Tensor, t: u64, p: &AdamParams) -> Result<()> {
         let bias1 = 1.0 - p.beta1.powf(t as f64);
         let bias2 = 1.0 - p.beta2.powf(t as f64);

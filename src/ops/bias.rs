@@ -45,6 +45,9 @@ fn forward(x: &[f32], bias: &[f32], image: usize, act: Activation) -> Vec<f32> {
 ///
 /// # Shapes
 /// - `x`: `[B, .., C]`, `bias`: `[C]`
+///
+/// # Errors
+/// Shapes that do not fit together, or too little memory.
 pub fn bias_act(x: &Value, bias: &Value, act: Activation) -> Result<Value> {
     let c = bias.elem_count();
     if x.rank() < 2 || x.elem_count() == 0 || x.dims().last() != Some(&c) {

@@ -53,6 +53,9 @@ pub(super) fn record(
 /// # Shapes
 /// - `x`: `[B, H, W, Ci]`, `w`: `[KH, KW, Ci, Co]`
 /// - returns `[B, (H + 2 pad - KH) / stride + 1, (W + 2 pad - KW) / stride + 1, Co]`
+///
+/// # Errors
+/// Shapes that do not fit together, or too little memory.
 pub fn conv2d(x: &Value, w: &Value, stride: usize, pad: usize) -> Result<Value> {
     let g = geometry(x, w.shape(), stride, pad)?;
     if !use_kernels(x) {
@@ -92,6 +95,9 @@ fn transposed_geometry(value: &Value, w: &Shape, stride: usize, pad: usize) -> R
 /// # Shapes
 /// - `x`: `[B, H, W, Ci]`, `w`: `[KH, KW, Co, Ci]`
 /// - returns `[B, (H - 1) stride + KH - 2 pad, (W - 1) stride + KW - 2 pad, Co]`
+///
+/// # Errors
+/// Shapes that do not fit together, or too little memory.
 pub fn conv_transpose2d(x: &Value, w: &Value, stride: usize, pad: usize) -> Result<Value> {
     let g = transposed_geometry(x, w.shape(), stride, pad)?;
     if !use_kernels(x) {

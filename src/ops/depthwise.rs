@@ -64,6 +64,9 @@ fn weight_gradient(windows: &Windows, x: &[f32], dy: &[f32], (h, width, c): Imag
 /// # Shapes
 /// - `x`: `[B, H, W, C]`, `w`: `[K, K, C]`
 /// - returns `[B, (H + 2 pad - K) / stride + 1, (W + 2 pad - K) / stride + 1, C]`
+///
+/// # Errors
+/// Shapes that do not fit together, or too little memory.
 pub fn depthwise_conv2d(x: &Value, w: &Value, stride: usize, pad: usize) -> Result<Value> {
     let (b, h, width, c) = x.dims4()?;
     let (kernel, kw, wc) = w.dims3()?;

@@ -48,6 +48,9 @@ pub enum Precision {
 
 impl Precision {
     /// Refuses what `device` cannot do.
+    ///
+    /// # Errors
+    /// `Config`: the device or the processor lacks it.
     pub fn check(self, device: &Device) -> crate::error::Result<()> {
         if self == Self::Bf16 && !device.is_cpu() {
             return Err(crate::error::Error::Config("precision bf16 is for the CPU; use f32 on this device".into()));

@@ -254,6 +254,9 @@ fn broadcastable(p: &Tensor, rank: usize) -> Result<Tensor> {
 ///
 /// # Shapes
 /// - `x`: `[B, .., C]`; `gamma`, `beta`: `[C]`, or `[B, C]` where each image has its own (conditional normalisation)
+///
+/// # Errors
+/// Shapes that do not fit together, or too little memory.
 pub fn batch_norm_act(x: &Value, gamma: &Value, beta: &Value, act: Activation) -> Result<(Value, BatchStats)> {
     let (batch, c) = (x.dim(0)?, x.dim(D::Minus1)?);
     let expected: [&[usize]; 2] = [&[c], &[batch, c]];
@@ -315,6 +318,9 @@ fn reference(x: &Value, gamma: &Value, beta: &Value, act: Activation) -> Result<
 ///
 /// # Shapes
 /// - `x`: `[B, .., C]`; `scale`, `shift`: `[C]` or `[B, C]`
+///
+/// # Errors
+/// Shapes that do not fit together, or too little memory.
 pub fn channel_affine_act(x: &Tensor, scale: &Tensor, shift: &Tensor, act: Activation) -> Result<Tensor> {
     let (true, Some(slope)) = (use_kernels(x), act.slope()) else {
         let y = x.broadcast_mul(&broadcastable(scale, x.rank())?)?.broadcast_add(&broadcastable(shift, x.rank())?)?;

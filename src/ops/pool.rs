@@ -36,6 +36,9 @@ impl Windows {
 
     /// The same in candle's operations: for each tap, what the windows of images of `h` x `w` pixels see through it.
     /// `padded` has `pad` pixels before each image and `pad + stride` behind.
+    ///
+    /// # Errors
+    /// Shapes that do not fit together, or too little memory.
     pub fn views(&self, padded: &Tensor, h: usize, w: usize) -> Result<Vec<Tensor>> {
         let (oh, ow, s) = (self.side(h), self.side(w), self.stride);
         let mut views = Vec::with_capacity(self.kernel * self.kernel);
@@ -85,6 +88,9 @@ fn max_backward(windows: &Windows, (x, y, dy): (&[f32], &[f32], &[f32]), (h, w, 
 ///
 /// # Shapes
 /// - `x`: `[B, H, W, C]`; returns `[B, (H + 2 pad - kernel) / stride + 1, .., C]`
+///
+/// # Errors
+/// Shapes that do not fit together, or too little memory.
 pub fn max_pool2d(x: &Value, kernel: usize, stride: usize, pad: usize) -> Result<Value> {
     let (b, h, w, c) = x.dims4()?;
     if kernel == 0 || stride == 0 || pad >= kernel || h.min(w) + 2 * pad < kernel {
@@ -128,6 +134,9 @@ fn max_reference(windows: &Windows, x: &Tensor) -> Result<Tensor> {
 ///
 /// # Shapes
 /// - `x`: `[B, H, W, C]`; returns `[B, C]`
+///
+/// # Errors
+/// Shapes that do not fit together, or too little memory.
 pub fn global_mean_pool(x: &Value) -> Result<Value> {
     let (b, h, w, c) = x.dims4()?;
     if !use_kernels(x) {

@@ -85,6 +85,9 @@ fn backward_lanes<const N: usize>(
 ///
 /// # Shapes
 /// - `x`: `[B, .., C]`, `slopes`: `[C]`
+///
+/// # Errors
+/// Shapes that do not fit together, or too little memory.
 pub fn prelu(x: &Value, slopes: &Value) -> Result<Value> {
     let c = slopes.elem_count();
     if x.rank() < 2 || x.elem_count() == 0 || x.dims().last() != Some(&c) {

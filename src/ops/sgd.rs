@@ -15,6 +15,9 @@ pub struct SgdParams {
 }
 
 /// `velocity = momentum * velocity + grad + weight_decay * param`, then `param -= learning_rate * velocity`.
+///
+/// # Errors
+/// Shapes that do not fit together, or too little memory.
 pub fn step(param: &Var, velocity: &Var, grad: &Tensor, p: &SgdParams) -> Result<()> {
     combine(velocity, p.momentum, grad, 1.0)?;
     if p.weight_decay != 0.0 {

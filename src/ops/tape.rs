@@ -92,6 +92,9 @@ impl Value {
     }
 
     /// The same values in another shape.
+    ///
+    /// # Errors
+    /// Shapes that do not fit together, or too little memory.
     pub fn reshape(&self, shape: impl Into<candle_core::Shape>) -> Result<Self> {
         let from = self.tensor.shape().clone();
         let tensor = self.tensor.reshape(shape.into())?;
@@ -99,12 +102,18 @@ impl Value {
     }
 
     /// Sum of values of the same shape.
+    ///
+    /// # Errors
+    /// Shapes that do not fit together, or too little memory.
     pub fn add(&self, other: &Self) -> Result<Self> {
         let tensor = (&self.tensor + &other.tensor)?;
         Ok(Self::record(&[self, other], tensor, |dy, _| Ok(vec![Some(dy.clone()), Some(dy.clone())])))
     }
 
     /// Rows `ids` (u32) of a table `[K, N]`.
+    ///
+    /// # Errors
+    /// Shapes that do not fit together, or too little memory.
     pub fn rows(&self, ids: &Tensor) -> Result<Self> {
         let tensor = self.tensor.index_select(ids, 0)?;
         let (table, ids) = (self.tensor.clone(), ids.clone());
@@ -112,6 +121,9 @@ impl Value {
     }
 
     /// Values side by side along their last dimension.
+    ///
+    /// # Errors
+    /// Shapes that do not fit together, or too little memory.
     pub fn concatenate(values: &[&Self]) -> Result<Self> {
         let tensors: Vec<&Tensor> = values.iter().map(|v| &v.tensor).collect();
         let last = tensors.first().map_or(0, |t| t.rank().saturating_sub(1));
@@ -238,6 +250,9 @@ impl Gradients {
 }
 
 /// An operation composed of candle's, which differentiates it.
+///
+/// # Errors
+/// Shapes that do not fit together, or too little memory.
 pub fn apply(inputs: &[&Value], f: impl FnOnce(&[Tensor]) -> Result<Tensor>) -> Result<Value> {
     let recorded = inputs.iter().any(|v| v.node.is_some());
     let vars: Vec<Tensor> = inputs
@@ -259,6 +274,9 @@ pub fn apply(inputs: &[&Value], f: impl FnOnce(&[Tensor]) -> Result<Tensor>) -> 
 
 /// What `f` makes of `inputs` (losses, the first of which is a scalar to differentiate) and that scalar's gradients with
 /// respect to each input; zero where it does not depend on one.
+///
+/// # Errors
+/// Shapes that do not fit together, or too little memory.
 pub fn differentiate<T>(
     inputs: &[&Value],
     f: impl FnOnce(&[Tensor]) -> Result<(Tensor, T)>,

@@ -57,6 +57,9 @@ fn unfold(d: &[f32], k: usize, ci: usize) -> Vec<f32> {
 ///
 /// # Shapes
 /// - `x`: `[B, H, W, Ci]`, `w`: `[K, K, Ci, Co]`, K odd; returns `[B, 2H, 2W, Co]`
+///
+/// # Errors
+/// Shapes that do not fit together, or too little memory.
 pub fn upsample_conv2d(x: &Value, w: &Value) -> Result<Value> {
     let (b, h, width, c) = x.dims4()?;
     let (k, kw, ci, co) = w.dims4()?;

@@ -90,6 +90,9 @@ const WHOLE: Crop = Crop { x: 0.5, y: 0.5, side: 1.0 };
 type Candidate = (f32, usize, Crop, bool);
 
 /// For each of `images`, the most similar of `training`; `progress` is told the number of training images done.
+///
+/// # Errors
+/// `Stopped`.
 pub fn search(
     images: &IdentityDataset,
     training: &IdentityDataset,
@@ -125,6 +128,9 @@ pub fn similarity(images: &IdentityDataset, i: usize, training: &IdentityDataset
 }
 
 /// For each of `training`, the similarity of the most similar of `images`.
+///
+/// # Errors
+/// `Stopped`.
 pub fn peaks(images: &IdentityDataset, training: &IdentityDataset, progress: &mut dyn Progress) -> Result<Vec<f32>> {
     Ok(compare(images, training, progress)?.peaks)
 }

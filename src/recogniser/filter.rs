@@ -24,6 +24,9 @@ pub struct Filter<'a> {
 
 impl Filter<'_> {
     /// Whether each image shows `target`. A new identity is compared with the mean embedding of its first candidates.
+    ///
+    /// # Errors
+    /// The judge does not know the identity.
     pub fn accept(&mut self, target: &Target, pixels: &[Vec<u8>]) -> Result<Vec<bool>> {
         let view = View::new(self.judge.image_size());
         let seen = pixels.iter().map(|p| {

@@ -56,6 +56,9 @@ impl Judge {
     }
 
     /// Writes the judge.
+    ///
+    /// # Errors
+    /// The file cannot be written.
     pub fn save(&self, path: &Path) -> Result<()> {
         let mut tensors = self.recogniser.export();
         let shape = (self.means.len(), self.means.size);
@@ -65,6 +68,9 @@ impl Judge {
     }
 
     /// Reads a judge: exact names, shapes and types, finite values.
+    ///
+    /// # Errors
+    /// `Model`: a file that is damaged, is no judge, or knows a forgotten person.
     pub fn load(path: &Path, device: &Device) -> Result<Self> {
         let path = if path.is_dir() { path.join(JUDGE_FILE) } else { path.to_owned() };
         let failed = |m: String| Error::Model(format!("{}: {m}", path.display()));
@@ -103,6 +109,9 @@ impl Judge {
     }
 
     /// Embeddings of `n` images of side [`Self::image_size`].
+    ///
+    /// # Errors
+    /// Pixels that are no `n` images of that side.
     pub fn embed(&self, pixels: Vec<u8>, n: usize) -> Result<Embeddings> {
         self.recogniser.embed(&IdentityDataset::new(self.config.image_size, pixels, vec![0; n], vec![String::new()])?)
     }

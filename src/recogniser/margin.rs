@@ -13,6 +13,9 @@ use candle_core::{DType, Result, Tensor};
 ///
 /// # Shapes
 /// - `cosines`: `[B, K]`; `labels`: u32 `[B]`; returns a scalar
+///
+/// # Errors
+/// Shapes that do not fit together, or too little memory.
 pub fn margin_softmax(cosines: &Tensor, labels: &Tensor, kind: Margin, scale: f64, margin: f64) -> Result<Tensor> {
     let right = cosines.gather(&labels.unsqueeze(1)?, 1)?;
     let lowered = match kind {

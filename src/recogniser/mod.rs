@@ -83,6 +83,9 @@ pub fn dot(a: &[f32], b: &[f32]) -> f32 {
 
 impl Recogniser {
     /// A recogniser of `classes` identities with fresh weights drawn from `seeds`, or with given ones.
+    ///
+    /// # Errors
+    /// `Model`: weights that are missing, or of another shape.
     pub fn new(config: &EvaluationConfig, classes: usize, mut weights: Weights, device: &Device) -> Result<Self> {
         let new = |p: &mut _| RecogniserNet::new(p, &config.recogniser, config.image_size, classes);
         let network = build("recogniser", &mut weights, device, new)?;
@@ -90,6 +93,9 @@ impl Recogniser {
     }
 
     /// Embeddings of `images` as verification uses them: `normalise(f(x) + f(mirrored x))`.
+    ///
+    /// # Errors
+    /// Shapes that do not fit together, or too little memory.
     pub fn embed(&self, images: &IdentityDataset) -> Result<Embeddings> {
         let mut values = Vec::new();
         in_batches(images, |part| {
@@ -104,6 +110,9 @@ impl Recogniser {
     }
 
     /// Cosines between the embedding of each image (not mirrored) and the weights of each class, `[N, K]`.
+    ///
+    /// # Errors
+    /// Shapes that do not fit together, or too little memory.
     pub fn class_cosines(&self, images: &IdentityDataset) -> Result<Vec<Vec<f32>>> {
         let mut rows = Vec::new();
         in_batches(images, |part| {

@@ -95,6 +95,9 @@ pub struct RecogniserNet {
 
 impl RecogniserNet {
     /// Declares the network for images of side `image_size` and `classes` labels.
+    ///
+    /// # Errors
+    /// Shapes that do not fit together, or too little memory.
     pub fn new(p: &mut Params, config: &RecogniserConfig, image_size: usize, classes: usize) -> Result<Self> {
         let stem = ConvNorm::new(p, "stem", (3, config.stem_channels), 3, 1)?;
         let stem_slopes = slopes(p, "stem", config.stem_channels)?;
@@ -125,6 +128,9 @@ impl RecogniserNet {
     ///
     /// # Shapes
     /// - `x`: `[B, S, S, 3]` in [-1, 1]; returns `[B, embedding_size]`
+    ///
+    /// # Errors
+    /// Shapes that do not fit together, or too little memory.
     pub fn embed(&self, x: &Value, mode: Mode) -> Result<Value> {
         let mut h = ops::prelu(&self.stem.forward(x, mode)?, &x.leaf(&self.stem_slopes))?;
         for block in &self.blocks {
@@ -140,6 +146,9 @@ impl RecogniserNet {
     ///
     /// # Shapes
     /// - `embeddings`: `[B, embedding_size]`; returns `[B, K]`
+    ///
+    /// # Errors
+    /// Shapes that do not fit together, or too little memory.
     pub fn cosines(&self, embeddings: &Value) -> Result<Value> {
         let (b, size) = embeddings.dims2()?;
         let weights = normalised(&embeddings.leaf(&self.classes), 2)?;
@@ -154,6 +163,9 @@ fn normalised(x: &Value, dim: usize) -> Result<Value> {
 }
 
 /// [`normalised`] on a plain tensor.
+///
+/// # Errors
+/// Shapes that do not fit together, or too little memory.
 pub fn unit(x: &Tensor, dim: usize) -> candle_core::Result<Tensor> {
     x.broadcast_div(&(x.sqr()?.sum_keepdim(dim)? + NORM_EPS)?.sqrt()?)
 }

@@ -359,6 +359,9 @@ pub fn train(training: &Training, device: &Device, progress: &mut dyn Progress) 
 }
 
 /// Hash of all that decides the weights of a training.
+///
+/// # Errors
+/// The configuration has no text.
 pub fn training_key(curriculum: &Curriculum, config: &EvaluationConfig, seed: u64) -> Result<String> {
     let config = (&config.recogniser, config.image_size, &config.recipe, &config.augmentation);
     let parts = (FORMAT, config, seed, curriculum.hash());

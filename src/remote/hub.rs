@@ -27,6 +27,9 @@ pub(super) struct HubFile {
 
 impl HubFile {
     /// Parses `hf://datasets/owner/name@COMMIT/path` or `hf://owner/name@COMMIT[/path]`.
+    ///
+    /// # Errors
+    /// `Usage`: no address of a file at a commit.
     pub fn parse(uri: &str, default_path: Option<&str>) -> Result<Self> {
         let error = |m: &str| {
             Error::Usage(format!(
@@ -71,6 +74,9 @@ impl HubFile {
     }
 
     /// The local copy, downloaded if need be, with the bytes that the lock file says.
+    ///
+    /// # Errors
+    /// `Hub`, `HubRefused`.
     pub fn locked(&self, cache: &Path, access: &Access) -> Result<PathBuf> {
         let path = self.fetch(cache, access)?;
         #[cfg(feature = "hub")]

@@ -45,6 +45,9 @@ pub fn check(path: &Path, address: &str, file: &Path) -> Result<()> {
 }
 
 /// sha256 (hex) of a file.
+///
+/// # Errors
+/// The file cannot be read.
 pub fn sha256(path: &Path) -> Result<String> {
     let mut file = File::open(path).map_err(|e| Error::io(path, e))?;
     let mut hasher = Sha256::new();

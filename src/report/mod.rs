@@ -121,6 +121,9 @@ impl Report<'_> {
     }
 
     /// The page.
+    ///
+    /// # Errors
+    /// A picture cannot be encoded.
     pub fn html(&self) -> Result<String> {
         let m = self.material;
         let first: Vec<&Run> = self.runs.iter().filter(|r| r.seed == self.config.seed).collect();

@@ -15,7 +15,7 @@ const COLOURS: [RGBColor; 7] = [
 
 /// A named line.
 pub struct Line {
-    /// Its name.
+    /// What stands beside it.
     pub name: String,
     /// Its points.
     pub points: Vec<(f64, f64)>,
@@ -23,7 +23,7 @@ pub struct Line {
 
 /// A value with an interval and the values it is the mean of.
 pub struct Interval {
-    /// Its name.
+    /// What stands beside it.
     pub name: String,
     /// The value.
     pub value: f64,

@@ -228,6 +228,9 @@ impl Output {
     }
 
     /// Commits unit `number` of `rows` rows, whose files are in their places.
+    ///
+    /// # Errors
+    /// The record cannot be written.
     pub fn commit(&mut self, number: usize, rows: usize, files: Vec<Entry>) -> Result<()> {
         assert_eq!(rows, self.rows_of(number), "a unit that is not full");
         let unit = Unit { order: self.order.clone(), rows, files };

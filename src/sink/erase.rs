@@ -21,6 +21,9 @@ use std::path::Path;
 const TOMBSTONES: &str = "_TOMBSTONES.json";
 
 /// The tombstones of `folder`.
+///
+/// # Errors
+/// `Damaged`.
 pub fn tombstones(folder: &Path) -> Result<Option<Tombstones>> {
     let path = folder.join(TOMBSTONES);
     let Some(object) = store::read_sealed(&path)? else { return Ok(None) };

@@ -257,7 +257,7 @@ pub struct Summary {
 pub struct Entry {
     /// Path below the output folder.
     pub path: String,
-    /// Size.
+    /// Size, in bytes.
     pub bytes: u64,
     /// Hash of its bytes.
     pub blake3: String,

@@ -140,6 +140,9 @@ type Job<'a> = Vec<(&'a Target, Item, Vec<u8>)>;
 
 /// Makes the images of `plan` that `sink` lacks and writes them in order; encoding and writing overlap with the network. The
 /// plan's rows begin at `first_row` of the output.
+///
+/// # Errors
+/// `Stopped`; a file cannot be written; the generator makes values that are not finite.
 pub fn run(
     model: &TrainedModel,
     plan: &Plan,
@@ -251,6 +254,9 @@ pub fn sample_id(parts: &[&str]) -> String {
 }
 
 /// The item and the sampling that a stored row names.
+///
+/// # Errors
+/// The row was made by another model, or by another program.
 pub fn item_of(model: &TrainedModel, sample: &Sample) -> Result<(Item, Sampling)> {
     let wrong = |m: String| Error::Manifest(format!("sample {}: {m}", sample.sample_id));
     if sample.model_hash != model.hash {

@@ -21,7 +21,7 @@ pub enum Amount {
 /// New identities.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NewIdentities {
-    /// How many.
+    /// Number of new identities.
     pub count: usize,
     /// Existing identities mixed into each.
     pub mix: usize,
@@ -83,6 +83,9 @@ impl Plan {
 
     /// Adds new identities, numbered from `first_label`: labels of distinct identities mixed with weights drawn evenly
     /// from the simplex, none above [`LARGEST_WEIGHT`].
+    ///
+    /// # Errors
+    /// More identities are to be mixed than there are.
     pub fn add_new(&mut self, identities: &[String], new: NewIdentities, first_label: i64) -> Result<()> {
         if new.count > 0 && (new.mix < 2 || new.mix > identities.len()) {
             return Err(Error::Usage(format!(

@@ -113,6 +113,9 @@ impl Centres {
     ///
     /// # Shapes
     /// - `fd_*`: `[B, F_D]`, `fc_*`: `[B, F_C]`; gradients flow into the `fake` ones only
+    ///
+    /// # Errors
+    /// Shapes that do not fit together, or too little memory.
     pub fn update(
         &mut self,
         (fd_real, fc_real, labels_real): (&Tensor, &Tensor, &[u32]),
@@ -139,6 +142,9 @@ impl Centres {
     }
 
     /// Copies the state into `out` under `centres.`.
+    ///
+    /// # Errors
+    /// Shapes that do not fit together, or too little memory.
     pub fn export(&self, out: &mut BTreeMap<String, Tensor>) -> Result<()> {
         for (name, side) in [("real", &self.real), ("fake", &self.fake)] {
             if let (Some(overall), Some(classes)) = (&side.overall, &side.classes) {
@@ -152,6 +158,9 @@ impl Centres {
     }
 
     /// Takes the state out of `tensors`, as [`Centres::export`] left it.
+    ///
+    /// # Errors
+    /// `Model`: a tensor that is missing, or of another shape.
     pub fn import(&mut self, tensors: &mut BTreeMap<String, Tensor>) -> Result<()> {
         for (name, side) in [("real", &mut self.real), ("fake", &mut self.fake)] {
             let mut take = |what: &str, rank: usize| {

@@ -35,6 +35,9 @@ fn training_key(config: &RunConfig) -> Result<String> {
 }
 
 /// Writes the state to `path`; refuses tensors that are not finite.
+///
+/// # Errors
+/// `Diverged`: a tensor is not finite; the file cannot be written.
 pub fn save(path: &Path, state: &State, config: &RunConfig, dataset: &IdentityDataset) -> Result<()> {
     let mut tensors = state.model.export();
     state.averaged.export("averaged", &mut tensors);

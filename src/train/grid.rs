@@ -23,6 +23,9 @@ const GAP: usize = 4;
 
 /// A PNG with the columns: three real images, the same reconstructed, three samples of each kind. A column of samples
 /// shares one z, so that what changes down the column is the label's work.
+///
+/// # Errors
+/// Shapes that do not fit together, or too little memory.
 pub fn render(
     encoder: &Encoder,
     generator: &Generator,
@@ -43,7 +46,7 @@ pub fn render(
     };
     let noise = normal_vec(&mut Seeds::new(config.seed).stream("grid", &[]), SAMPLES * z);
     // Early in a training the posteriors may have no distribution to speak of.
-    let fitted = latent::fit(encoder, dataset, config, LATENT_IMAGES, device).ok();
+    let fitted = latent::fit_latents(encoder, dataset, config, LATENT_IMAGES, device).ok();
     let mut samples = noise.clone();
     for z in noise.chunks_exact(z) {
         samples.extend(fitted.as_ref().map_or_else(|| z.to_vec(), |f| f.place(z)));

@@ -62,6 +62,9 @@ impl Latents {
     }
 
     /// Adds all values to `out`.
+    ///
+    /// # Errors
+    /// Shapes that do not fit together, or too little memory.
     pub fn export(&self, out: &mut BTreeMap<String, Tensor>) -> Result<()> {
         let (z, n) = (self.mean.len(), self.labels.len());
         let tensor = |values: &[f32], shape: &[usize]| Tensor::from_slice(values, shape, &Device::Cpu);
@@ -74,6 +77,9 @@ impl Latents {
     }
 
     /// Takes out of `tensors` what [`Latents::export`] put there; shapes and types must fit `z` and `classes`.
+    ///
+    /// # Errors
+    /// `Model`: a tensor that is missing, of another shape or type, or not finite.
     pub fn import(tensors: &mut BTreeMap<String, Tensor>, z: usize, classes: usize) -> Result<Self> {
         let mut take = |name: &str, dtype: DType| -> Result<Tensor> {
             let t = tensors.remove(name).ok_or_else(|| Error::Model(format!("tensor `{name}` is missing")))?;
@@ -106,7 +112,10 @@ impl Latents {
 
 /// The posteriors of at most `images` images, evenly chosen, and the first two moments of their mixture: the covariance
 /// of means plus the mean of variances.
-pub fn fit(
+///
+/// # Errors
+/// `Model`: E has collapsed, so that the posteriors have no spread.
+pub fn fit_latents(
     encoder: &Encoder,
     dataset: &IdentityDataset,
     config: &RunConfig,

@@ -47,6 +47,9 @@ pub struct State {
 
 impl State {
     /// Fresh networks for `classes` identities.
+    ///
+    /// # Errors
+    /// Shapes that do not fit together, or too little memory.
     pub fn new(config: &RunConfig, classes: usize, device: &Device) -> Result<Self> {
         let seeds = Seeds::new(config.seed);
         let model = CvaeGan::new(config, classes, Weights::Fresh(&seeds), device)?;
@@ -58,6 +61,9 @@ impl State {
     }
 
     /// One update on the batch that `config` and the step name.
+    ///
+    /// # Errors
+    /// Shapes that do not fit together, or too little memory.
     pub fn advance(
         &mut self,
         dataset: &IdentityDataset,
@@ -211,11 +217,14 @@ pub fn fit(
         draw_grid(&state)?;
     }
     progress.finish();
-    let latents = latent::fit(&state.model.encoder.net, dataset, config, LATENT_IMAGES, device)?;
+    let latents = latent::fit_latents(&state.model.encoder.net, dataset, config, LATENT_IMAGES, device)?;
     TrainedModel::from_training(&state, &latents, config, dataset, device)?.save(dir)
 }
 
 /// Posterior means and log-variances of images, `[n, Z]` each, row-major.
+///
+/// # Errors
+/// Shapes that do not fit together, or too little memory.
 pub fn encode(
     encoder: &Encoder,
     dataset: &IdentityDataset,

@@ -43,6 +43,9 @@ pub struct Batch {
 
 impl Batch {
     /// Draws labels and noise of `step` for `images` with `labels`. Fakes take their labels from `pool`.
+    ///
+    /// # Errors
+    /// Shapes that do not fit together, or too little memory.
     pub fn draw(
         images: Tensor,
         labels: Vec<u32>,
@@ -136,6 +139,9 @@ pub struct Optimizer {
 
 impl Optimizer {
     /// Zero moments for every trainable parameter of `model`.
+    ///
+    /// # Errors
+    /// Shapes that do not fit together, or too little memory.
     pub fn new(model: &CvaeGan, config: &TrainConfig) -> Result<Self> {
         let mut moments = BTreeMap::new();
         let networks = [
@@ -179,6 +185,9 @@ impl Optimizer {
     }
 
     /// Takes the moments out of `tensors`, as [`Optimizer::export`] left them.
+    ///
+    /// # Errors
+    /// `Model`: a tensor that is missing, or of another shape.
     pub fn import(&self, tensors: &mut BTreeMap<String, Tensor>) -> Result<()> {
         for (name, (_, m)) in &self.moments {
             for (kind, var) in [("first", &m.first), ("second", &m.second)] {
@@ -192,6 +201,9 @@ impl Optimizer {
 }
 
 /// Share of rows of `logits` whose largest value stands at the label.
+///
+/// # Errors
+/// Shapes that do not fit together, or too little memory.
 pub fn top1(logits: &Tensor, labels: &[u32]) -> Result<f32> {
     let best = logits.argmax(D::Minus1)?.to_vec1::<u32>()?;
     let right = best.iter().zip(labels).filter(|(a, b)| a == b).count();
@@ -218,6 +230,9 @@ fn trainable<N>(network: &Network<N>) -> impl Iterator<Item = &Tensor> {
 
 /// Computes all losses of `batch` and the gradients of each network's own; moves nothing but `centres` and the running
 /// statistics.
+///
+/// # Errors
+/// Shapes that do not fit together, or too little memory.
 pub fn gradients(
     model: &CvaeGan,
     centres: &mut Centres,
@@ -323,6 +338,9 @@ fn crossed(noise: &Tensor, posterior: &Tensor, cross: &[Option<usize>]) -> Resul
 }
 
 /// Moves every network along its gradients; `t` counts steps from 1.
+///
+/// # Errors
+/// Shapes that do not fit together, or too little memory.
 pub fn apply(optimizer: &Optimizer, gradients: &StepGradients, t: u64) -> Result<()> {
     optimizer.descend("classifier", &gradients.classifier, t)?;
     optimizer.descend("discriminator", &gradients.discriminator, t)?;
@@ -331,6 +349,9 @@ pub fn apply(optimizer: &Optimizer, gradients: &StepGradients, t: u64) -> Result
 }
 
 /// Moves the averaged network towards `source`; running statistics are averaged like weights.
+///
+/// # Errors
+/// Shapes that do not fit together, or too little memory.
 pub fn average<N>(averaged: &Network<N>, source: &Network<N>, decay: f64) -> Result<()> {
     for (name, p) in &averaged.params {
         crate::ops::adam::moving_average(&p.var, &source.params[name].var, decay)?;

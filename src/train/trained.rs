@@ -63,6 +63,9 @@ pub struct Unsaved {
 
 impl TrainedModel {
     /// Collects what synthesis needs from the end of a training.
+    ///
+    /// # Errors
+    /// Shapes that do not fit together, or too little memory.
     pub fn from_training(
         state: &State,
         latents: &Latents,
@@ -88,6 +91,9 @@ impl TrainedModel {
     }
 
     /// Loads `dir/model.safetensors`: exact names, shapes and types, finite values.
+    ///
+    /// # Errors
+    /// `Model`: a file that is damaged or is no model, or knows a forgotten person; `OtherVersion`.
     pub fn load(dir: &Path, device: &Device) -> Result<Self> {
         let path = if dir.is_dir() { dir.join(MODEL_FILE) } else { dir.to_owned() };
         let (tensors, header, hash): (_, serde_json::Value, _) = sealed::read(&path, device)?;
@@ -125,6 +131,9 @@ impl TrainedModel {
 
 impl Unsaved {
     /// Writes the model into `dir` and loads it back, so that what is used is what was saved.
+    ///
+    /// # Errors
+    /// The file cannot be written.
     pub fn save(self, dir: &Path) -> Result<TrainedModel> {
         sealed::write(&dir.join(MODEL_FILE), &self.tensors, &self.header)?;
         TrainedModel::load(dir, &self.device)
