@@ -240,7 +240,7 @@ fn terms(n: u64) {
     let policy = Policy::new("training", "2026-11-24".parse().expect("a day")).expect("a valid policy");
     let manifest = Manifest::open(&path.display().to_string(), &Columns::default()).expect("the file just written");
     let (mut good, mut bad) = (0, 0);
-    let read = manifest.restrict(&policy).expect("all columns are there").read(true, |rows| {
+    let read = manifest.restrict(&policy, None).expect("all columns are there").read(true, |rows| {
         let agreed = rows.iter().filter(|r| r.identity.as_deref() == Some("good")).count();
         (good, bad) = (good + agreed, bad + rows.len() - agreed);
         Ok(())

@@ -79,9 +79,7 @@ pub enum Error {
     )]
     Contaminated(String),
     /// Another process works in the folder.
-    #[error(
-        "{0}: another augment works in this folder; wait for it to end, or choose another folder with option `out`"
-    )]
+    #[error("{0}: another augment works in this folder; wait for it to end, or choose another folder")]
     Busy(PathBuf),
     /// A file that was written and has changed since.
     #[error("{path}: damaged: {what}")]

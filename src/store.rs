@@ -4,6 +4,7 @@
 use crate::error::{Error, Result};
 use rustix::io::Errno;
 use serde_json::{Value, json};
+use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -129,6 +130,25 @@ pub fn file_hash(path: &Path) -> Result<blake3::Hash> {
 /// Beside the lock file, where the file system has no locks: names the process that works in the folder.
 const HOLDER: &str = "_LOCK.holder";
 
+/// True for the files that a lock leaves in its folder, and for the probes of who looks whether it can be written.
+pub fn is_lock_file(name: &OsStr) -> bool {
+    let name = name.to_string_lossy();
+    name == LOCK_FILE || name.starts_with(HOLDER) || name.starts_with(PROBE)
+}
+
+/// Beginning of the names of files that are made only to see whether they can be.
+pub const PROBE: &str = ".augment-";
+
+/// A name that nothing else has, after `prefix`.
+///
+/// # Errors
+/// The system has no random numbers.
+pub fn unique(prefix: &str) -> Result<String> {
+    let mut number = [0; 8];
+    getrandom::fill(&mut number).map_err(|e| Error::io("random numbers of the system", std::io::Error::other(e)))?;
+    Ok(format!("{prefix}{:016x}", u64::from_le_bytes(number)))
+}
+
 /// A folder that this process works in alone, until the value is dropped or the process ends in whatever way.
 #[derive(Debug)]
 pub struct Lock {
@@ -142,7 +162,7 @@ impl Lock {
     pub fn note(&self) -> Option<String> {
         let holder = self.holder.as_ref()?;
         Some(format!(
-            "the file system has no locks: {} keeps other runs on this machine out, those on others are not seen",
+            "the file system has no locks: {} keeps other runs out; delete it if its process ended on another machine",
             holder.display()
         ))
     }
@@ -180,28 +200,44 @@ pub fn lock(folder: &Path) -> Result<Lock> {
     Err(Error::Busy(folder.to_owned()))
 }
 
-/// Takes the place of a lock by a file that names this process, unless it names another one that lives.
+/// Takes the place of a lock by a file that names this process, unless it names another one that may live.
 fn hold(folder: &Path) -> Result<PathBuf> {
     let path = folder.join(HOLDER);
-    if holder_lives(folder) {
-        return Err(Error::Busy(folder.to_owned()));
-    }
-    match fs::remove_file(&path) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Error::io(&path, e)),
-        _ => {}
-    }
-    let created = File::options().write(true).create_new(true).mode(0o600).open(&path);
-    match created.and_then(|mut f| f.write_all(this_process().as_bytes())) {
-        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Err(Error::Busy(folder.to_owned())),
-        Err(e) => Err(Error::io(&path, e)),
-        Ok(()) => Ok(path),
-    }
+    let mine = folder.join(unique(&format!("{HOLDER}-"))?);
+    write(&mine, this_process().as_bytes())?;
+    let held = link(&mine, &path).or_else(|_| {
+        // Whose it is, is looked at once more after it was taken away: another process may have been faster.
+        let dead = folder.join(unique(&format!("{HOLDER}-"))?);
+        if may_live(&path) || fs::rename(&path, &dead).is_err() {
+            return Err(Error::Busy(folder.to_owned()));
+        }
+        let back = may_live(&dead).then(|| link(&dead, &path));
+        remove(&dead)?;
+        match back {
+            None => link(&mine, &path).map_err(|_| Error::Busy(folder.to_owned())),
+            Some(_) => Err(Error::Busy(folder.to_owned())),
+        }
+    });
+    remove(&mine)?;
+    held.map(|()| path)
 }
 
-/// The number of this process and the moment at which it began, by which a later one of the same number is told apart.
+/// Gives a file a second name, which must not be there.
+fn link(from: &Path, to: &Path) -> Result<()> {
+    fs::hard_link(from, to).map_err(|e| Error::io(to, e))
+}
+
+/// The machine and the namespace that process numbers count in, the number of this process, and the moment at which it began, by which
+/// a later one of the same number is told apart.
 fn this_process() -> String {
-    let id = std::process::id();
-    format!("{id} {}", began(&id.to_string()).unwrap_or_default())
+    let id = std::process::id().to_string();
+    format!("{} {id} {}", here(), began(&id).unwrap_or_default())
+}
+
+fn here() -> String {
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let space = fs::read_link("/proc/self/ns/pid").unwrap_or_default();
+    format!("{}/{}", boot.trim(), space.display())
 }
 
 /// When the process `id` of this machine began, in the system's ticks; none if it is gone.
@@ -211,15 +247,23 @@ fn began(id: &str) -> Option<String> {
     stat.rsplit_once(')')?.1.split_whitespace().nth(19).map(str::to_owned)
 }
 
-fn holder_lives(folder: &Path) -> bool {
-    let Ok(text) = fs::read_to_string(folder.join(HOLDER)) else { return false };
-    text.split_once(' ').is_some_and(|(id, moment)| began(id).is_some_and(|began| began == moment))
+/// True unless the process that the file names is known to be gone.
+fn may_live(holder: &Path) -> bool {
+    let text = match fs::read_to_string(holder) {
+        Ok(text) => text,
+        Err(e) => return e.kind() != std::io::ErrorKind::NotFound,
+    };
+    match text.split(' ').collect::<Vec<_>>()[..] {
+        // Of another machine or container nothing can be known.
+        [place, id, moment] => place != here() || began(id).is_some_and(|began| began == moment),
+        _ => true,
+    }
 }
 
 /// True while a process works in `folder`.
 pub fn is_locked(folder: &Path) -> bool {
     let held = |f: File| matches!(f.try_lock_shared(), Err(TryLockError::WouldBlock));
-    File::open(folder.join(LOCK_FILE)).is_ok_and(held) || holder_lives(folder)
+    File::open(folder.join(LOCK_FILE)).is_ok_and(held) || may_live(&folder.join(HOLDER))
 }
 
 /// Key of a sealed document that holds the hash of its text.
@@ -299,11 +343,16 @@ mod tests {
         let path = hold(dir.path()).unwrap();
         assert!(is_locked(dir.path()) && matches!(hold(dir.path()), Err(Error::Busy(_))));
         // A process of the same number that began at another time is another process, and so is one that is gone.
-        for gone in [format!("{} 1", std::process::id()), "4194305 7".into(), "x".into()] {
+        for gone in [format!("{} {} 1", here(), std::process::id()), format!("{} 4194305 7", here())] {
             fs::write(&path, gone).unwrap();
             assert!(!is_locked(dir.path()));
             hold(dir.path()).unwrap();
         }
+        // Of a process elsewhere nothing is known.
+        fs::write(&path, "elsewhere 4194305 7").unwrap();
+        assert!(matches!(hold(dir.path()), Err(Error::Busy(_))));
+        let left: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert!(left.len() == 1 && left.iter().all(|name| is_lock_file(name)), "{left:?}");
     }
 
     #[test]

@@ -67,6 +67,22 @@ fn many_sets_cost_as_much_as_one() {
         assert_eq!(sizes, [64; 64]);
         assert!(many as f64 <= 1.5 * one as f64, "{name}: {many} bytes for 64 sets, {one} for one");
     }
+    // What does not fit in memory is read in several passes, with the same outcome.
+    let mut source =
+        Source::open(&Input::new(at("mixed.parquet").display().to_string()), &Context::new(dir.path())).unwrap();
+    let hashes = |source: &Source| {
+        let mut hashes = Vec::new();
+        source
+            .for_each_set(View::new(32), &at("list.parquet"), &mut Silent, |set, dataset, _| {
+                hashes.push((set.to_owned(), dataset.hash().to_owned()));
+                Ok(())
+            })
+            .unwrap();
+        hashes
+    };
+    let whole = hashes(&source);
+    source.held = 10 * 64 * 32 * 32 * 3;
+    assert_eq!(hashes(&source), whole);
     // Of a set alone, only its row groups are read.
     let source =
         Source::open(&Input::new(at("sorted.parquet").display().to_string()), &Context::new(dir.path())).unwrap();
@@ -74,6 +90,10 @@ fn many_sets_cost_as_much_as_one() {
     assert_eq!(places.len(), 1);
     let before = read_so_far();
     let mut seen = 0;
-    source.manifest.read_places(true, Some(&places), |rows| Ok(seen += rows.len())).unwrap();
+    let count = |rows: Vec<augment::manifest::Row>| {
+        seen += rows.len();
+        Ok(())
+    };
+    source.manifest.read_places(true, Some(&places), count).unwrap();
     assert!(seen == 64 && (read_so_far() - before) * 16 < one, "{seen}");
 }

@@ -64,8 +64,13 @@ impl Command {
     pub fn only_looks(&self) -> bool {
         match self {
             Self::Train(_) | Self::Synthesize(_) | Self::Evaluate(_) | Self::Forget(_) | Self::Demo(_) => false,
-            Self::Inspect(_) | Self::Verify(_) | Self::Status(_) | Self::TryManifest(_) | Self::Config(_) => true,
-            Self::Completions { .. } | Self::Man => true,
+            Self::Inspect(_)
+            | Self::Verify(_)
+            | Self::Status(_)
+            | Self::TryManifest(_)
+            | Self::Config(_)
+            | Self::Completions { .. }
+            | Self::Man => true,
         }
     }
 }

@@ -28,7 +28,8 @@ pub fn run(args: &ForgetArgs, global: &GlobalArgs) -> Result<Outcome> {
     }
     let folders: Vec<Value> =
         done.outcomes.iter().map(|o| json!({ "folder": o.folder, "what": o.what, "count": o.count })).collect();
-    let failures: Vec<Value> = done.failures.iter().map(|(place, why)| json!({ "place": place, "why": why })).collect();
+    let failures: Vec<Value> =
+        done.failures.iter().map(|(place, why)| json!({ "place": place, "why": super::flags(why) })).collect();
     let code = if failures.is_empty() { 0 } else { FAILED };
     let json = json!({ "version": 1, "dry_run": global.dry_run, "folders": folders, "failures": failures });
     Ok(Outcome { code, ..Outcome::new(text, json) })

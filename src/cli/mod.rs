@@ -126,7 +126,7 @@ fn flags(text: &str) -> String {
     let mut out = parts.next().unwrap_or_default().to_owned();
     for part in parts {
         match part.split_once('`') {
-            Some((name, rest)) => out += &format!("--{}{rest}", name.replace('_', "-")),
+            Some((name, rest)) => out.extend(["--", &name.replace('_', "-"), rest]),
             None => out += part,
         }
     }

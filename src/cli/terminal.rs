@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 /// Least time between two lines of a stage, which also are at least 5 % apart.
 const BETWEEN: Duration = Duration::from_secs(10);
 /// Most time without a line: whoever watches a log takes silence for a hang.
-const SILENCE: Duration = Duration::from_secs(300);
+const SILENCE: Duration = Duration::from_mins(5);
 
 /// True if this process was started with the signal ignored.
 fn is_ignored(signal: i32) -> bool {

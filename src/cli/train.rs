@@ -19,7 +19,7 @@ pub fn run(args: &TrainArgs, global: &GlobalArgs, terminal: &mut Terminal) -> Re
     let done = run_job(&request, &context, terminal)?;
     let mut text = String::new();
     for m in &done.models {
-        let _ = writeln!(text, "model of `{}` in {:?}", super::printable(&m.identity_set), m.folder);
+        let _ = writeln!(text, "model of `{}` in {}", super::printable(&m.identity_set), m.folder.display());
     }
     let models: Vec<Value> = done
         .models

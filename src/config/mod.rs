@@ -286,7 +286,7 @@ pub fn hash(config: &impl Serialize) -> Result<String> {
 /// # Errors
 /// `Config`: an unknown key, or a value of another type.
 pub fn with<C: Serialize + DeserializeOwned>(config: &C, assignment: &str) -> Result<C> {
-    let error = |m: String| Error::Config(format!("--set {assignment}: {m}"));
+    let error = |m: String| Error::Config(format!("option `set` {assignment}: {m}"));
     let (key, value) = assignment.split_once('=').ok_or_else(|| error("expected KEY=VALUE".into()))?;
     let parsed = format!("v = {value}").parse::<toml::Table>().ok().and_then(|mut t| t.remove("v"));
     let mut value = parsed.unwrap_or_else(|| toml::Value::String(value.to_owned()));

@@ -132,10 +132,10 @@ impl RunConfig {
         self.image_size = size;
         if size != old {
             let (mut start, mut doublings) = (size, 0);
-            while start % 2 == 0 && start / 2 >= SMALLEST_SIDE {
+            while start.is_multiple_of(2) && start / 2 >= SMALLEST_SIDE {
                 (start, doublings) = (start / 2, doublings + 1);
             }
-            if size % 16 != 0 || size == 0 {
+            if !size.is_multiple_of(16) || size == 0 {
                 return Err(Error::Config(format!(
                     "image size {size} is no multiple of 16; use 64, 96, 112 or 128, say"
                 )));
@@ -152,7 +152,7 @@ impl RunConfig {
                     }
                     Trunk::Alexnet | Trunk::Googlenet => {
                         return Err(Error::Config(format!(
-                            "preset `paper` has networks for 128x128 images, not {size}; use --preset base"
+                            "preset `paper` has networks for 128x128 images, not {size}; use preset `base`"
                         )));
                     }
                 }

@@ -21,7 +21,7 @@ const METADATA: &str = "metadata.parquet";
 
 /// Rows of unit `number`.
 fn rows_of(number: usize) -> String {
-    format!("{}/{number:05}.parquet", COMMITS)
+    format!("{COMMITS}/{number:05}.parquet")
 }
 
 impl Format for Imagefolder {

@@ -292,7 +292,7 @@ fn read_manifest(
 ) -> Result<(Found, BTreeMap<String, String>)> {
     let mut manifest = Manifest::open(spec, columns)?;
     if let Some(policy) = policy {
-        manifest = manifest.restrict(policy)?;
+        manifest = manifest.restrict(policy, None)?;
     }
     let (mut found, mut groups) = (Found::new(), BTreeMap::new());
     manifest.read(true, |rows| {

@@ -115,7 +115,8 @@ pub fn preview(request: &Request, context: &Context, progress: &mut dyn Progress
 
 /// Opens the manifest, for work that was begun earlier under that day's permissions.
 fn open(request: &Request, context: &Context) -> Result<Source> {
-    let begun = ledger::order(&request.destination.out).ok().flatten().and_then(|o| o.policy);
+    let out = &request.destination.out;
+    let begun = ledger::is_begun(out).then(|| ledger::order(out).ok().flatten()).flatten().and_then(|o| o.policy);
     Source::open_begun(&request.input, context, begun)
 }
 
@@ -153,7 +154,11 @@ fn prepare<'a>(request: &'a Request, source: &'a Source, context: &Context) -> R
         device: context.device.clone(),
         judge: synthesis.load_judge(&context.device)?,
     };
-    let persons: Vec<BTreeMap<&str, usize>> = sets.iter().map(|s| source.persons(s)).collect();
+    let mut persons: Vec<BTreeMap<&str, usize>> = sets.iter().map(|s| source.persons(s)).collect();
+    if let (Some((_, model)), [of_manifest]) = (&given, &mut persons[..]) {
+        // Those that only the model knows are made, too.
+        model.header.identities.iter().for_each(|i| _ = of_manifest.entry(i).or_insert(0));
+    }
     let (complete, output) = assembly.check(&persons)?;
     Ok(Prepared { assembly, given, complete, output })
 }

@@ -9,6 +9,11 @@ use crate::error::{Error, Result};
 use crate::nn::sealed::{self, Knowledge};
 use crate::sink::erase::{Erased, forget, would_forget};
 use crate::store::{self, PARTIAL};
+use crate::train::checkpoint::CHECKPOINT_FILE;
+use crate::train::grid::is_grid;
+use crate::train::metrics::METRICS_FILE;
+use crate::train::trained::MODEL_FILE;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// What to do.
@@ -50,7 +55,8 @@ const UNKNOWN: &str = "does not know the identity";
 /// Nothing knows the person, or a folder holds nothing of ours.
 pub fn run(request: &Request, context: &Context) -> Result<Forgot> {
     search(request, context, |place, identity| match place {
-        Place::Weights(file) => mark(file.parent().unwrap_or(Path::new("")), &[file.clone()], identity),
+        Place::Training(folder) => look_at_training(folder),
+        Place::Weights(file) => mark(file.parent().unwrap_or(Path::new("")), std::slice::from_ref(file), identity),
         Place::Folder(folder, kind) => match kind {
             Kind::Dataset => Ok(match forget(folder, identity)? {
                 Erased::Rows(n) => ("rows erased", n),
@@ -69,7 +75,8 @@ pub fn run(request: &Request, context: &Context) -> Result<Forgot> {
 /// Those of [`run`].
 pub fn preview(request: &Request, context: &Context) -> Result<Forgot> {
     search(request, context, |place, identity| match place {
-        Place::Weights(file) => Ok(would_mark(std::slice::from_ref(file), identity)?),
+        Place::Training(folder) => look_at_training(folder),
+        Place::Weights(file) => would_mark(std::slice::from_ref(file), identity),
         Place::Folder(folder, kind) => Ok(match kind {
             Kind::Dataset => match would_forget(folder, identity)? {
                 Erased::Rows(n) => ("rows would be erased", n),
@@ -95,14 +102,25 @@ enum Place {
     Folder(PathBuf, Kind),
     /// A file of weights that somebody copied.
     Weights(PathBuf),
+    /// A training that has no weights yet, or none any more.
+    Training(PathBuf),
 }
 
 impl Place {
     fn path(&self) -> &Path {
         match self {
-            Self::Folder(path, _) | Self::Weights(path) => path,
+            Self::Folder(path, _) | Self::Weights(path) | Self::Training(path) => path,
         }
     }
+}
+
+/// The places that a search has found, and what it could not look into.
+#[derive(Default)]
+struct Found {
+    places: Vec<Place>,
+    failures: Vec<(PathBuf, String)>,
+    /// Folders and files that were seen, without links.
+    seen: BTreeSet<PathBuf>,
 }
 
 /// Calls `f` for every place in the request's folders and in the cache.
@@ -111,18 +129,22 @@ fn search(
     context: &Context,
     f: impl Fn(&Place, &str) -> Result<(&'static str, usize)>,
 ) -> Result<Forgot> {
-    let mut places = Vec::new();
+    let mut found = Found::default();
     for folder in &request.folders {
-        let before = places.len();
-        find(folder, &mut places)?;
-        if places.len() == before {
+        let before = found.places.len() + found.failures.len();
+        found.look(folder);
+        if found.places.len() + found.failures.len() == before && !found.seen.contains(folder) {
             // Says that it holds nothing of ours.
             Kind::of(folder)?;
         }
     }
-    let asked = places.len();
-    find(&context.cache.join("models"), &mut places)?;
-    let (mut outcomes, mut failures, mut known) = (Vec::new(), Vec::new(), false);
+    let asked = found.places.len();
+    let models = context.cache.join("models");
+    if models.exists() {
+        found.look(&models);
+    }
+    let Found { places, mut failures, .. } = found;
+    let (mut outcomes, mut known) = (Vec::new(), false);
     for (n, place) in places.iter().enumerate() {
         match f(place, &request.identity) {
             Ok((what, count)) => {
@@ -136,7 +158,7 @@ fn search(
     }
     if !known && failures.is_empty() {
         return Err(Error::Usage(format!(
-            "nothing knows the identity `{}`: {} folders were searched",
+            "nothing knows the identity `{}`: {} places were searched",
             request.identity,
             places.len()
         )));
@@ -144,57 +166,117 @@ fn search(
     Ok(Forgot { outcomes, failures })
 }
 
-/// Adds the places in and below `folder`; none if it is not there.
-fn find(folder: &Path, places: &mut Vec<Place>) -> Result<()> {
-    if let Some(kind) = Kind::find(folder) {
-        places.push(Place::Folder(folder.to_owned(), kind));
-        return Ok(());
-    }
-    for path in entries(folder)? {
-        if path.is_dir() && !path.is_symlink() {
-            find(&path, places)?;
-        } else if has_extension(&path, "safetensors") && sealed::is_ours(&path) {
-            places.push(Place::Weights(path));
+impl Found {
+    /// Adds what is in and below `folder`. Links are followed to where they lead, each place is visited once.
+    fn look(&mut self, folder: &Path) {
+        let listed = folder.canonicalize().map_err(|e| Error::io(folder, e)).and_then(|real| {
+            let entries = entries(&real)?;
+            Ok((real, entries))
+        });
+        let (real, entries) = match listed {
+            Ok(listed) => listed,
+            Err(e) => return self.failures.push((folder.to_owned(), e.to_string())),
+        };
+        if !self.seen.insert(real.clone()) {
+            return;
+        }
+        let kinds = Kind::all(&real);
+        // As it was typed: that is how its user knows it.
+        let named = |path: &Path| path.strip_prefix(&real).map_or(path.to_owned(), |inner| folder.join(inner));
+        for kind in &kinds {
+            if *kind != Kind::Model || is_our_model(&real) {
+                self.places.push(Place::Folder(folder.to_owned(), *kind));
+            }
+        }
+        let has_weights = [MODEL_FILE, CHECKPOINT_FILE].iter().any(|name| real.join(name).exists());
+        if !has_weights && real.join(METRICS_FILE).exists() {
+            self.places.push(Place::Training(folder.to_owned()));
+        }
+        // What a place of ours lists is handled with it.
+        let own: Vec<&str> = kinds.iter().flat_map(|kind| kind.folders()).collect();
+        for path in entries {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if path.is_dir() {
+                if !own.contains(&name.as_str()) {
+                    self.look(&named(&path));
+                }
+                continue;
+            }
+            let handled = [MODEL_FILE, CHECKPOINT_FILE].contains(&name.as_str())
+                || (kinds.contains(&Kind::Evaluation) && is_own(&path));
+            if has_extension(&path, "safetensors") && !handled && sealed::is_ours(&path) {
+                match path.canonicalize() {
+                    Ok(file) if self.seen.insert(file.clone()) => {
+                        self.places.push(Place::Weights(if path.is_symlink() { file } else { named(&path) }));
+                    }
+                    Ok(_) => {}
+                    Err(e) => self.failures.push((named(&path), e.to_string())),
+                }
+            }
         }
     }
-    Ok(())
 }
 
-/// What the weights among `files` know of `identity`.
-fn knowledge<'a>(files: &'a [PathBuf], identity: &str) -> Result<Vec<(&'a PathBuf, Knowledge)>> {
-    let weights = files.iter().filter(|p| has_extension(p, "safetensors"));
-    weights.map(|p| Ok((p, sealed::knowledge(p, identity)?))).collect()
+/// True if the weights in `dir` have names that others give theirs, too, but are ours.
+fn is_our_model(dir: &Path) -> bool {
+    dir.join(METRICS_FILE).exists() || [MODEL_FILE, CHECKPOINT_FILE].iter().any(|name| sealed::is_ours(&dir.join(name)))
+}
+
+/// A training without weights: nobody knows whom it shows.
+fn look_at_training(dir: &Path) -> Result<(&'static str, usize)> {
+    if store::is_locked(dir) {
+        return Err(Error::Busy(dir.to_owned()));
+    }
+    if files(dir)?.iter().any(|p| is_grid(p)) {
+        let message =
+            "holds pictures of a training whose weights are gone, so that nobody knows whom they show: delete it";
+        return Err(Error::Usage(message.into()));
+    }
+    Ok((UNKNOWN, 0))
+}
+
+/// The weights among `files` that know `identity`, and those that did before they were marked. A checkpoint that names nobody is of the
+/// same training as the model beside it.
+fn knowing(files: &[PathBuf], identity: &str) -> Result<(Vec<PathBuf>, usize)> {
+    let weights = files.iter().filter(|p| has_extension(p, "safetensors") && sealed::is_ours(p));
+    let found: Vec<(&PathBuf, Knowledge)> =
+        weights.map(|p| Ok((p, sealed::knowledge(p, identity)?))).collect::<Result<_>>()?;
+    let of_model = |knows: Knowledge| found.iter().any(|(p, k)| p.ends_with(MODEL_FILE) && *k == knows);
+    let trained = |(p, knows): &(&PathBuf, Knowledge)| {
+        *knows == Knowledge::Trained
+            || (*knows == Knowledge::None && p.ends_with(CHECKPOINT_FILE) && of_model(Knowledge::Trained))
+    };
+    let known = found.iter().filter(|f| trained(f)).map(|(p, _)| (*p).clone()).collect();
+    Ok((known, found.iter().filter(|(_, knows)| *knows == Knowledge::Forgotten).count()))
 }
 
 fn would_mark(files: &[PathBuf], identity: &str) -> Result<(&'static str, usize)> {
-    let found = knowledge(files, identity)?;
-    let unmarked = found.iter().filter(|(_, knows)| *knows != Knowledge::Forgotten).count();
-    Ok(match () {
-        () if found.iter().all(|(_, knows)| *knows == Knowledge::None) => (UNKNOWN, 0),
-        () if unmarked == 0 => (BEFORE, 0),
-        () => ("files would be marked", unmarked),
+    let (known, before) = knowing(files, identity)?;
+    Ok(match (known.len(), before) {
+        (0, 0) => (UNKNOWN, 0),
+        (0, _) => (BEFORE, 0),
+        (n, _) => ("files would be marked", n),
     })
 }
 
-/// Marks the weights among the files `all` of `dir`, if some of them were trained with `identity`, and deletes their sample grids; says
-/// how many files.
+/// Marks the weights among the files `all` of `dir` that were trained with `identity`, and deletes their sample grids; says how many
+/// files.
 fn mark(dir: &Path, all: &[PathBuf], identity: &str) -> Result<(&'static str, usize)> {
-    let _lock = store::lock(dir)?;
-    let found = knowledge(all, identity)?;
-    if found.iter().all(|(_, knows)| *knows == Knowledge::None) {
+    let (known, before) = knowing(all, identity)?;
+    if known.is_empty() && before == 0 {
         return Ok((UNKNOWN, 0));
     }
+    let _lock = store::lock(dir)?;
     // Grids show photographs: they go first, as nothing tells of them once all weights are marked.
-    let pictures = all.iter().filter(|p| has_extension(p, "png") || has_extension(p, PARTIAL));
+    let pictures = all
+        .iter()
+        .filter(|p| is_grid(p) || has_extension(p, PARTIAL) && has_extension(&p.with_extension(""), "safetensors"));
     remove(dir, &pictures.cloned().collect::<Vec<_>>())?;
-    if found.iter().all(|(_, knows)| *knows == Knowledge::Forgotten) {
+    if known.is_empty() {
         return Ok((BEFORE, 0));
     }
-    // Those that do not name it, such as checkpoints of old, are of the same training.
-    let unmarked: Vec<&PathBuf> =
-        found.into_iter().filter(|(_, knows)| *knows != Knowledge::Forgotten).map(|(p, _)| p).collect();
-    unmarked.iter().try_for_each(|p| sealed::mark_forgotten(p, identity))?;
-    Ok(("files marked", unmarked.len()))
+    known.iter().try_for_each(|p| sealed::mark_forgotten(p, identity))?;
+    Ok(("files marked", known.len()))
 }
 
 /// Deletes an evaluation that has seen `identity`; says how many files.

@@ -9,7 +9,7 @@ use crate::manifest::{Census, Columns, ImageSource, Manifest, Policy, REJECTS_SU
 use crate::progress::Progress;
 use crate::{remote, store};
 use chrono::NaiveDate;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Bytes of pixels that are held at a time, about: identity sets that fill more are read in several passes.
@@ -67,6 +67,8 @@ pub struct Source {
     pub max_bad: f64,
     /// Names of the columns that were asked for.
     pub columns: Columns,
+    /// Bytes of pixels that are held at a time, about.
+    pub held: usize,
 }
 
 impl Source {
@@ -93,14 +95,10 @@ impl Source {
         let mut manifest = Manifest::open(&local, &columns)?;
         let now = input.policy(context)?;
         let begun = begun.filter(|b| input.as_of.is_none() && now.as_ref().is_some_and(|n| n.purpose == b.purpose));
-        if let (Some(begun), Some(now)) = (&begun, &now)
-            && begun.as_of < now.as_of
-        {
-            refuse_expired(&local, &columns, begun, now)?;
-        }
+        let later = now.as_ref().filter(|now| begun.as_ref().is_some_and(|begun| begun.as_of < now.as_of)).cloned();
         let policy = begun.or(now);
         if let Some(policy) = &policy {
-            manifest = manifest.restrict(policy)?;
+            manifest = manifest.restrict(policy, later.as_ref())?;
         }
         let census = Census::take(&manifest)?;
         let splits = census.splits();
@@ -113,12 +111,36 @@ impl Source {
             }
             None => splits.contains("train").then(|| "train".to_owned()),
         };
-        let source = Self { spec, manifest, census, split, policy, max_bad: input.max_bad, columns };
+        let source = Self { spec, manifest, census, split, policy, max_bad: input.max_bad, columns, held: HELD };
+        if later.is_some() {
+            source.refuse_lapsed()?;
+        }
         if source.sets().is_empty() {
             let why = if source.policy.is_some() { " that option `purpose` permits" } else { "" };
             return Err(Error::Manifest(format!("{}: holds no labelled row to work on{why}", source.spec)));
         }
         Ok(source)
+    }
+
+    /// Refuses rows whose permission has ended since the work was begun.
+    fn refuse_lapsed(&self) -> Result<()> {
+        let (mut count, mut first) = (0usize, None);
+        self.manifest.read(false, |rows| {
+            for row in rows.into_iter().filter(|r| r.lapsed && self.uses(r.split.as_deref().unwrap_or_default())) {
+                count += 1;
+                first.get_or_insert((row.file, row.row));
+            }
+            Ok(())
+        })?;
+        match (first, &self.policy) {
+            (Some((file, row)), Some(policy)) => Err(Error::Manifest(format!(
+                "{file}: row {row} and {} others have expired since {}, when this output was begun with them; begin another one with \
+                 option `out`",
+                count - 1,
+                policy.as_of
+            ))),
+            _ => Ok(()),
+        }
     }
 
     /// True if rows of `split` are used.
@@ -188,15 +210,11 @@ impl Source {
         progress: &mut dyn Progress,
         mut f: impl FnMut(&str, IdentityDataset, &mut dyn Progress) -> Result<()>,
     ) -> Result<Vec<Reject>> {
-        if rejects_to.exists() {
-            // The list of an earlier run says nothing of this one.
-            store::remove(rejects_to)?;
-        }
         let sets = self.sets();
         let held = |set: &String| self.count(set).1 * view.size() * view.size() * 3;
         let mut passes: Vec<(usize, Vec<String>)> = Vec::new();
         for set in &sets {
-            match passes.last_mut().filter(|(bytes, _)| bytes + held(set) <= HELD) {
+            match passes.last_mut().filter(|(bytes, _)| bytes + held(set) <= self.held) {
                 Some((bytes, pass)) => {
                     *bytes += held(set);
                     pass.push(set.clone());
@@ -256,6 +274,10 @@ impl Source {
         let unlabelled: usize =
             self.census.unlabelled.iter().filter(|(split, _)| self.uses(split)).map(|(_, n)| n).sum();
         let rows = labelled + unlabelled;
+        if let Some(old) = rejects_to.filter(|path| path.exists()) {
+            // The list of an earlier run says nothing of this one.
+            store::remove(old)?;
+        }
         if let Some(first) = rejected.first() {
             let list = match rejects_to {
                 Some(path) => {
@@ -274,29 +296,6 @@ impl Source {
             Some(n) => Err(Error::Manifest(format!("{}: no usable image in identity set `{}`", self.spec, sets[n]))),
             None => Ok(()),
         }
-    }
-}
-
-/// Refuses rows that `begun` permitted and `now` does not.
-fn refuse_expired(manifest: &str, columns: &Columns, begun: &Policy, now: &Policy) -> Result<()> {
-    let rows = |policy: &Policy| -> Result<BTreeSet<(String, usize)>> {
-        let mut rows = BTreeSet::new();
-        Manifest::open(manifest, columns)?.restrict(policy)?.read(false, |batch| {
-            rows.extend(batch.into_iter().map(|row| (row.file, row.row)));
-            Ok(())
-        })?;
-        Ok(rows)
-    };
-    let (then, still) = (rows(begun)?, rows(now)?);
-    let mut expired = then.difference(&still);
-    match expired.next() {
-        Some((file, row)) => Err(Error::Manifest(format!(
-            "{file}: row {row} and {} others have expired since {}, when this output was begun with them; forget their persons in \
-             it, or choose another folder with option `out`",
-            expired.count(),
-            begun.as_of
-        ))),
-        None => Ok(()),
     }
 }
 

@@ -1,5 +1,7 @@
 //! What a manifest holds, in tables.
 
+#![allow(deprecated, reason = "eager aggregations: the lazy engine takes minutes to compile")]
+
 use super::Context;
 use super::input::{Input, Source};
 use crate::error::{Error, Result};

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::ops;
 use crate::progress::Progress;
 use crate::store;
-use crate::train::{self, TrainedModel, checkpoint::CHECKPOINT_FILE, trained::MODEL_FILE};
+use crate::train::{self, TrainedModel, checkpoint::CHECKPOINT_FILE, grid, trained::MODEL_FILE};
 use candle_core::Device;
 use std::path::{Path, PathBuf};
 
@@ -40,9 +40,7 @@ pub fn find_or_train(
                     "the model in {} was made by another version of augment: training it again",
                     dir.display()
                 ));
-                for file in [MODEL_FILE, CHECKPOINT_FILE].map(|f| dir.join(f)).iter().filter(|f| f.exists()) {
-                    store::remove(file)?;
-                }
+                retire(&dir, &context.device)?;
             }
             model => {
                 progress.note(&format!("using the trained model in {}", dir.display()));
@@ -50,8 +48,31 @@ pub fn find_or_train(
             }
         }
     }
-    let model = train_in(&dir, dataset, config, &context.device, progress).map_err(|e| context.of_cache(e))?;
-    Ok((dir, model))
+    let train = |progress: &mut dyn Progress| train_in(&dir, dataset, config, &context.device, progress);
+    let model = match train(progress) {
+        // A checkpoint of another version.
+        Err(Error::OtherVersion { .. }) => {
+            retire(&dir, &context.device)?;
+            train(progress)
+        }
+        trained => trained,
+    };
+    Ok((dir.clone(), model.map_err(|e| context.of_cache(e))?))
+}
+
+/// Removes weights of another version, and what stands beside them, unless somebody else has trained again meanwhile.
+fn retire(dir: &Path, device: &Device) -> Result<()> {
+    let _lock = store::lock(dir)?;
+    if TrainedModel::load(dir, device).is_ok() {
+        return Ok(());
+    }
+    for entry in std::fs::read_dir(dir).map_err(|e| Error::io(dir, e))? {
+        let path = entry.map_err(|e| Error::io(dir, e))?.path();
+        if [MODEL_FILE, CHECKPOINT_FILE].iter().any(|name| path.ends_with(name)) || grid::is_grid(&path) {
+            store::remove(&path)?;
+        }
+    }
+    Ok(())
 }
 
 /// Trains in `dir`, or goes on there, while nobody else works in it.

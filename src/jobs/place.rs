@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::store;
-use rustix::fs::statvfs;
+use rustix::fs::{Access, access, statvfs};
 use std::path::{Path, PathBuf};
 
 const ADVICE: &str = "name another folder with option `out`";
@@ -19,14 +19,15 @@ pub(super) fn usable(out: &Path) -> Result<PathBuf> {
     if store::is_locked(out) {
         return Err(Error::Busy(out.to_owned()));
     }
-    // Permissions do not tell: only a file that could be made does.
-    let probe = real.join(format!(".augment-{}", std::process::id()));
-    store::create(&probe).and_then(|_| store::remove(&probe)).map_err(|e| match e {
-        Error::Io { source, .. } if !Error::may_pass(&source) => {
-            Error::Usage(format!("{}: cannot be written ({source}); {ADVICE}", real.display()))
-        }
-        e => e,
-    })?;
+    let refused =
+        |e: &dyn std::fmt::Display| Error::Usage(format!("{}: cannot be written ({e}); {ADVICE}", real.display()));
+    access(&real, Access::WRITE_OK | Access::EXEC_OK).map_err(|e| refused(&e))?;
+    // Permissions do not tell all: only a file that could be made does.
+    let probe = real.join(store::unique(store::PROBE)?);
+    match store::create(&probe).and_then(|_| store::remove(&probe)) {
+        Err(Error::Io { source, .. }) if !Error::may_pass(&source) => return Err(refused(&source)),
+        done => done?,
+    }
     let full = missing.iter().rev().fold(real, |path, name| path.join(name));
     if full.file_name().is_none() {
         return Err(Error::Usage(format!("{}: is the root of a file system; {ADVICE}", full.display())));
@@ -52,6 +53,9 @@ fn nearest(out: &Path) -> Result<(PathBuf, Vec<std::ffi::OsString>)> {
         match base.canonicalize() {
             Ok(real) => return Ok((real, missing)),
             Err(e) if matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
+                if base.is_symlink() {
+                    return Err(Error::Usage(format!("{} is a link that leads nowhere; {ADVICE}", base.display())));
+                }
                 missing.push(base.file_name().ok_or_else(nowhere)?.to_owned());
                 base = base.parent().ok_or_else(nowhere)?;
             }

@@ -114,7 +114,7 @@ fn folder(request: &Request, sets: &[String], set: &str) -> Option<PathBuf> {
 /// Refuses a folder with files of somebody else.
 fn check_folder(dir: &Path) -> Result<()> {
     let ours = [MODEL_FILE, CHECKPOINT_FILE, METRICS_FILE].iter().any(|f| dir.join(f).exists());
-    let foreign = |e: std::io::Result<std::fs::DirEntry>| e.is_ok_and(|e| e.file_name() != store::LOCK_FILE);
+    let foreign = |e: std::io::Result<std::fs::DirEntry>| e.is_ok_and(|e| !store::is_lock_file(&e.file_name()));
     let empty = std::fs::read_dir(dir).map_or(true, |mut entries| !entries.any(foreign));
     if ours || empty {
         return Ok(());

@@ -26,17 +26,23 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// What `dir` holds, if it is something of ours.
-    pub fn find(dir: &Path) -> Option<Self> {
-        let has = |name: &str| dir.join(name).exists();
-        if has(PLAN_FILE) || has(SUCCESS) {
-            Some(Self::Dataset)
-        } else if has(SEEN) {
-            Some(Self::Evaluation)
-        } else if has(MODEL_FILE) || has(CHECKPOINT_FILE) {
-            Some(Self::Model)
-        } else {
-            None
+    /// Everything of ours that `dir` holds.
+    pub fn all(dir: &Path) -> Vec<Self> {
+        let has = |names: &[&str]| names.iter().any(|name| dir.join(name).exists());
+        let marks: [(Self, &[&str]); 3] = [
+            (Self::Dataset, &[PLAN_FILE, SUCCESS]),
+            (Self::Evaluation, &[SEEN]),
+            (Self::Model, &[MODEL_FILE, CHECKPOINT_FILE]),
+        ];
+        marks.into_iter().filter(|(_, names)| has(names)).map(|(kind, _)| kind).collect()
+    }
+
+    /// Folders that hold nothing but its own files.
+    pub(super) fn folders(self) -> Vec<&'static str> {
+        match self {
+            Self::Dataset => ledger::content().collect(),
+            Self::Evaluation => vec![RUNS],
+            Self::Model => Vec::new(),
         }
     }
 
@@ -46,7 +52,7 @@ impl Kind {
     /// It is nothing of ours.
     pub fn of(dir: &Path) -> Result<Self> {
         let unknown = || Error::Usage(format!("{}: holds no dataset, model or evaluation of augment", dir.display()));
-        Self::find(dir).ok_or_else(unknown)
+        Self::all(dir).first().copied().ok_or_else(unknown)
     }
 
     /// Its name.

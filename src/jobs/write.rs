@@ -15,7 +15,9 @@ use crate::progress::Progress;
 use crate::recogniser::judge::Judge;
 use crate::sink::commit::{Opened, Output, Stored, look};
 use crate::sink::erase::tombstones;
-use crate::sink::ledger::{CONFIG, Order, OrderedJudge, OrderedModel, SUMMARY_VERSION, Summary, content_hash};
+use crate::sink::ledger::{
+    CONFIG, Order, OrderedJudge, OrderedModel, SUMMARY_VERSION, Summary, committed_rows, content_hash,
+};
 use crate::sink::verify::verify;
 use crate::sink::{Sink, card};
 use crate::store;
@@ -221,7 +223,7 @@ impl SetModel {
 const MOST_IMAGES: u64 = 1 << 32;
 
 fn nothing_to_make() -> Error {
-    Error::Usage("nothing to make: every identity has the images that were asked for".into())
+    Error::Usage("nothing to make: every identity has as many labelled images as were asked for, or more".into())
 }
 
 /// Everything that decides the bytes of a dataset.
@@ -297,12 +299,14 @@ impl Assembly<'_> {
             Stored::Complete(done) if verify(&d.out)?.damages.is_empty() => Some(self.written(*done, true)),
             Stored::Complete(_) | Stored::Nothing | Stored::Unfinished => None,
         };
+        // What is committed takes no more room.
+        let left = asked.saturating_sub(committed_rows(&d.out).unwrap_or(0) as u64);
         if complete.is_none()
-            && let Some(free) = output.free.filter(|free| asked.saturating_mul(least) > *free)
+            && let Some(free) = output.free.filter(|free| left.saturating_mul(least) > *free)
         {
             return Err(Error::Usage(format!(
-                "{asked} images take {} MB or more, but {} has {} MB free; ask for fewer, or name another folder with option `out`",
-                asked.saturating_mul(least) / 1_000_000,
+                "{left} images take {} MB or more, but {} has {} MB free; ask for fewer, or name another folder with option `out`",
+                left.saturating_mul(least) / 1_000_000,
                 d.out.display(),
                 free / 1_000_000
             )));
@@ -421,7 +425,7 @@ impl Assembly<'_> {
         }
         // Again, now that nobody else works here: models may know more identities than the manifest.
         self.refuse_forgotten(self.models.iter().flat_map(|m| &m.identities).map(String::as_str))?;
-        let Screened { plans, screenings, mut made } = filtering::screen(self, plans, progress)?;
+        let Screened { plans, screenings, made } = filtering::screen(self, plans, progress)?;
         let synthetic: usize = plans.iter().map(Plan::images).sum();
         if synthetic + real == 0 {
             return Err(Error::Usage(
@@ -438,16 +442,15 @@ impl Assembly<'_> {
             real::write(self, source, real, config_hash, &mut sink, progress)?;
         }
         let mut first_row = real;
-        for (n, (m, plan)) in self.models.iter().zip(&plans).enumerate() {
+        for (m, plan) in self.models.iter().zip(&plans) {
             let provenance = Provenance {
                 identity_set: m.set.clone(),
                 config_hash: config_hash.clone(),
                 manifest_hash: self.manifest_hash.clone(),
                 extension: d.extension(),
             };
-            let made = made.get_mut(n).map(std::mem::take).unwrap_or_default();
             m.with(&self.device, |model| {
-                synthesize::run(model, plan, first_row, &provenance, made, &mut sink, progress)
+                synthesize::run(model, plan, first_row, &provenance, &made, &mut sink, progress)
             })?;
             first_row += plan.images();
         }

@@ -94,14 +94,14 @@ impl Manifest {
         Ok(Self { parts, root: Root::open(&root)?, folder: root, hash: hasher.finalize().to_hex().to_string() })
     }
 
-    /// From now on only rows that `policy` permits are there.
+    /// From now on only rows that `policy` permits are there; those that `later` does not permit are marked as lapsed.
     ///
     /// # Errors
     /// A file lacks one of the columns that a policy reads.
-    pub fn restrict(mut self, policy: &Policy) -> Result<Self> {
+    pub fn restrict(mut self, policy: &Policy, later: Option<&Policy>) -> Result<Self> {
         for part in &mut self.parts {
             let folders = hive_folders(&self.folder, &part.path);
-            part.terms = Some(policy.terms(&part.path, part.metadata.schema(), &folders)?);
+            part.terms = Some(policy.terms(later, &part.path, part.metadata.schema(), &folders)?);
         }
         Ok(self)
     }

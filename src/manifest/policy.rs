@@ -41,7 +41,13 @@ impl Policy {
     }
 
     /// This policy and where a file keeps [`COLUMNS`]; all of them must be there.
-    pub(super) fn terms(&self, path: &Path, schema: &Schema, folders: &[(String, String)]) -> Result<Terms> {
+    pub(super) fn terms(
+        &self,
+        later: Option<&Self>,
+        path: &Path,
+        schema: &Schema,
+        folders: &[(String, String)],
+    ) -> Result<Terms> {
         let field = |name: &str| {
             text_field(path, schema, name, folders)?.ok_or_else(|| {
                 let columns = COLUMNS.join(", ");
@@ -52,7 +58,11 @@ impl Policy {
             })
         };
         let [consent, purpose, expires] = COLUMNS;
-        Ok(Terms { policy: self.clone(), fields: [field(consent)?, field(purpose)?, field(expires)?] })
+        Ok(Terms {
+            policy: self.clone(),
+            later: later.cloned(),
+            fields: [field(consent)?, field(purpose)?, field(expires)?],
+        })
     }
 }
 
@@ -60,6 +70,8 @@ impl Policy {
 #[derive(Clone, Debug)]
 pub(crate) struct Terms {
     pub policy: Policy,
+    /// A later day of the same purpose: rows that it does not permit have lapsed.
+    pub later: Option<Policy>,
     /// Places of [`COLUMNS`].
     pub fields: [Field; 3],
 }

@@ -75,6 +75,8 @@ pub struct Row {
     pub file: String,
     /// Number of that file, and of the row group in it.
     pub place: Place,
+    /// Its permission has ended since the day that counts.
+    pub lapsed: bool,
     /// Row in that file, from 0.
     pub row: usize,
     /// Position in the row's list of images, 0 without a list.
@@ -165,21 +167,24 @@ pub(super) fn read_part(
             let set = text(layout.identity_set.as_ref())?;
             let image_id = text(layout.image_id.as_ref())?;
             let group = text(layout.group.as_ref())?;
-            let permitted = match &part.terms {
-                Some(Terms { policy, fields: [consent, purpose, expires] }) => {
+            // Whether a row may be used, and whether it may still be.
+            let permitted: Vec<(bool, bool)> = match &part.terms {
+                Some(Terms { policy, later, fields: [consent, purpose, expires] }) => {
                     let (consent, purpose, expires) =
                         (text(Some(consent))?, text(Some(purpose))?, text(Some(expires))?);
                     let row = |r: usize| [consent[r].as_deref(), purpose[r].as_deref(), expires[r].as_deref()];
-                    (0..batch.num_rows()).map(|r| policy.permits(row(r))).collect()
+                    let permits =
+                        |r| (policy.permits(row(r)), later.as_ref().is_none_or(|later| later.permits(row(r))));
+                    (0..batch.num_rows()).map(permits).collect()
                 }
-                None => vec![true; batch.num_rows()],
+                None => vec![(true, true); batch.num_rows()],
             };
             let pictures = column(layout.image).filter(|_| read_images);
             let mut rows = Vec::new();
             for r in 0..batch.num_rows() {
                 // A damaged file may hold more rows than its footer says.
                 let (row_group, row) = numbers.next().ok_or_else(|| damaged(&"more rows than its footer says"))?;
-                if !permitted[r] {
+                if !permitted[r].0 {
                     continue;
                 }
                 let sources = match &pictures {
@@ -192,6 +197,7 @@ pub(super) fn read_part(
                     rows.push(Row {
                         file: part.path.display().to_string(),
                         place: (number, row_group),
+                        lapsed: !permitted[r].1,
                         row,
                         item,
                         identity: identity[r].clone().filter(|v| !v.is_empty()),

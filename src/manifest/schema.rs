@@ -75,7 +75,7 @@ impl Layout {
         let have = || schema.fields().iter().map(|f| f.name().as_str()).collect::<Vec<_>>().join(", ");
         let identity = text(&columns.identity)?.ok_or_else(|| {
             error(format!(
-                "column `{}` is missing; the file has {}; name yours with --identity-column",
+                "column `{}` is missing; the file has {}; name yours with option `identity_column`",
                 columns.identity,
                 have()
             ))
@@ -83,7 +83,7 @@ impl Layout {
         let find_image = |name: &str| schema.index_of(name).ok();
         let Some(image) = find_image(&columns.image).or_else(|| find_image(&columns.image_uri)) else {
             return Err(error(format!(
-                "columns `{}` and `{}` are both missing; the file has {}; name yours with --image-column or --uri-column",
+                "columns `{}` and `{}` are both missing; the file has {}; name yours with option `image_column` or option `uri_column`",
                 columns.image,
                 columns.image_uri,
                 have()

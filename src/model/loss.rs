@@ -59,6 +59,9 @@ pub fn pairwise(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 }
 
 /// L_G: the pixel, f_D and f_C terms (each a [`pairwise`] distance), times their shares; the paper's shares are 1.
+///
+/// # Errors
+/// Shapes that do not fit together.
 pub fn weighted_pairs(terms: &[Tensor; 3], shares: [f64; 3]) -> Result<Tensor> {
     ((&terms[0] * shares[0])? + (&terms[1] * shares[1])?)? + (&terms[2] * shares[2])?
 }

@@ -80,8 +80,8 @@ pub fn drop_copies(
         let wanted: Vec<(i64, Item)> = part.iter().map(|(t, item)| (plan.targets[*t].label, item.clone())).collect();
         let pixels = made.pixels(model, &plan.sampling, &wanted)?;
         wanted.iter().zip(&pixels).for_each(|((label, item), p)| made.keep(*label, item.index, p.clone()));
-        let pixels = pixels.concat();
-        let images = IdentityDataset::new(size, pixels, vec![0; part.len()], vec![String::new()])?;
+        let images = IdentityDataset::new(size, pixels.concat(), vec![0; part.len()], vec![String::new()])?;
+        drop(pixels);
         progress.start("copies", training.len() as u64, "training images");
         let nearest = copies::search(&images, training, progress)?;
         progress.finish();

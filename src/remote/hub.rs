@@ -172,7 +172,7 @@ impl HubFile {
 
     #[cfg(not(feature = "hub"))]
     fn download(&self, _cache: &Path, _access: &Access) -> Result<()> {
-        Err(Error::Usage(format!("{self}: this build has no hub support; build it with --features hub")))
+        Err(Error::Usage(format!("{self}: this build has no hub support; build it with the feature hub")))
     }
 }
 

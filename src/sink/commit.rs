@@ -11,12 +11,13 @@
 //! ```
 
 use super::ledger::{
-    Entry, Order, PLAN_FILE, SUCCESS, Summary, Unit, content, files_below, read_order, record, records, summary,
+    Entry, Order, PLAN_FILE, SUCCESS, Summary, Unit, content, files_below, is_begun, read_order, record, records,
+    summary,
 };
 use super::verify::{check_unit, verify};
 use crate::error::{Error, Result};
 use crate::formats::{self, COMMITS};
-use crate::store::{self, LOCK_FILE, Lock, remove};
+use crate::store::{self, Lock, remove};
 use rayon::prelude::*;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
@@ -99,7 +100,7 @@ pub fn look(out: &Path, order: &Order, repair: bool) -> Result<Stored> {
         let first = store::temporary(Path::new(PLAN_FILE));
         for entry in entries {
             let name = entry.map_err(|e| Error::io(out, e))?.file_name();
-            if name != LOCK_FILE && name != first.as_os_str() {
+            if !store::is_lock_file(&name) && name != first.as_os_str() {
                 return Err(Error::Usage(format!(
                     "{} is not empty and was not made by augment; {advice}",
                     out.display()
@@ -109,7 +110,7 @@ pub fn look(out: &Path, order: &Order, repair: bool) -> Result<Stored> {
         return Ok(Stored::Nothing);
     };
     // An order of which nothing was made binds nobody.
-    let binds = done.is_some() || !records(out)?.is_empty();
+    let binds = done.is_some() || is_begun(out);
     let differs = if binds { order.differences(&stored, done.is_some()) } else { Vec::new() };
     if !differs.is_empty() {
         return Err(Error::Usage(format!(
@@ -138,7 +139,16 @@ impl Output {
             match damages.first() {
                 None => return Ok(Opened::Complete(done)),
                 Some(first) if !repair => return Err(first.error(out)),
-                Some(_) => {}
+                // What is made anew must be made by the same kernels.
+                Some(_) => {
+                    let differs = order.differences(&json!(done.order), false);
+                    if let Some(first) = differs.first() {
+                        return Err(Error::Usage(format!(
+                            "{}: cannot be repaired here: made with other {first}",
+                            out.display()
+                        )));
+                    }
+                }
             }
         }
         if out.join(SUCCESS).exists() {

@@ -53,16 +53,11 @@ pub fn forget(out: &Path, identity: &str) -> Result<Erased> {
     match tombstones.pending(identity) {
         Some(true) => {}
         Some(false) => {
-            return Err(Error::Usage(format!(
-                "{}: the erasure of another identity was interrupted; run that command again first",
-                out.display()
-            )));
+            return Err(interrupted(out));
         }
         None => {
             // From here on, damage and what is half done look alike.
-            if let Some(first) = verify(out)?.damages.first() {
-                return Err(first.error(out));
-            }
+            refuse_damage(out)?;
             if done.is_none() {
                 clean(out, &units(out)?)?;
             }
@@ -101,6 +96,11 @@ pub fn forget(out: &Path, identity: &str) -> Result<Erased> {
 /// A file cannot be read.
 pub fn would_forget(out: &Path, identity: &str) -> Result<Erased> {
     let (_, tombstones, forgotten) = prepare(out, identity)?;
+    match tombstones.pending(identity) {
+        Some(true) => return Ok(Erased::Rows(0)),
+        Some(false) => return Err(interrupted(out)),
+        None => refuse_damage(out)?,
+    }
     if !is_known(out, &forgotten)? {
         return Ok(if tombstones.contains(identity) { Erased::Before } else { Erased::Unknown });
     }
@@ -108,6 +108,27 @@ pub fn would_forget(out: &Path, identity: &str) -> Result<Erased> {
     let tables = units.values().flat_map(|u| &u.files).filter(|f| is_table(Path::new(&f.path)));
     let counts = tables.map(|f| Ok(forgotten.split(&out.join(&f.path))?.0.count)).collect::<Result<Vec<_>>>()?;
     Ok(Erased::Rows(counts.into_iter().sum()))
+}
+
+/// From what is damaged nothing can be erased for sure.
+fn refuse_damage(out: &Path) -> Result<()> {
+    match verify(out)?.damages.first() {
+        Some(d) => Err(Error::Damaged {
+            path: out.join(&d.path),
+            what: format!(
+                "{} since it was written; mend it with the command that wrote it and option `repair`",
+                d.what
+            ),
+        }),
+        None => Ok(()),
+    }
+}
+
+fn interrupted(out: &Path) -> Error {
+    Error::Usage(format!(
+        "{}: the erasure of another identity was interrupted; run that command again first",
+        out.display()
+    ))
 }
 
 /// The format of the dataset in `out`, who was forgotten there, and what `identity` is called in it.

@@ -155,6 +155,7 @@ impl Order {
                 "manifest_hash" => "content of the manifest".into(),
                 "config_hash" => "configuration (config.toml there tells which)".into(),
                 "models" => "models, or training images".into(),
+                "seed" => format!("option `sampling_seed` ({} there, {} now)", plain(there), plain(now)),
                 "judge" => {
                     format!("judge{}", if there.is_null() || now.is_null() { "" } else { ", or what it demands" })
                 }
@@ -340,6 +341,11 @@ pub fn order(out: &Path) -> Result<Option<Order>> {
     read_order(out)?.map(|v| serde_json::from_value(v).map_err(|_| other_version(&path))).transpose()
 }
 
+/// True if something of an order was committed in `out`.
+pub fn is_begun(out: &Path) -> bool {
+    out.join(SUCCESS).exists() || records(out).is_ok_and(|r| !r.is_empty())
+}
+
 /// The summary in `out`, if it is complete.
 ///
 /// # Errors
@@ -357,7 +363,7 @@ fn other_version(path: &Path) -> Error {
 }
 
 /// Folders that hold nothing but what records list.
-pub(super) fn content() -> impl Iterator<Item = &'static str> {
+pub fn content() -> impl Iterator<Item = &'static str> {
     FORMATS.iter().map(|f| f.folder()).chain([COMMITS])
 }
 

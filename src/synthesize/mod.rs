@@ -104,7 +104,7 @@ pub struct Provenance {
     pub extension: &'static str,
 }
 
-/// Pixels that were made before their turn, by label and number, as far as memory allows.
+/// Pixels that were made before their turn, by label (of all sets) and number, as far as memory allows.
 #[derive(Default)]
 pub struct Made {
     pixels: BTreeMap<(i64, u64), Vec<u8>>,
@@ -117,9 +117,18 @@ const KEPT: usize = 512 << 20;
 impl Made {
     /// Keeps the pixels of image `index` of `label`, if there is room.
     pub fn keep(&mut self, label: i64, index: u64, pixels: Vec<u8>) {
-        if self.bytes + pixels.len() <= KEPT {
+        if self.bytes + pixels.len() <= KEPT && !self.pixels.contains_key(&(label, index)) {
             self.bytes += pixels.len();
             self.pixels.insert((label, index), pixels);
+        }
+    }
+
+    /// Of `label`, keeps only the images `indices`, which are sorted.
+    pub fn retain(&mut self, label: i64, indices: &[u64]) {
+        let own = self.pixels.range((label, 0)..=(label, u64::MAX)).map(|((_, index), _)| *index);
+        let others: Vec<u64> = own.filter(|index| indices.binary_search(index).is_err()).collect();
+        for index in others {
+            self.bytes -= self.pixels.remove(&(label, index)).map_or(0, |p| p.len());
         }
     }
 
@@ -148,7 +157,7 @@ pub fn run(
     plan: &Plan,
     first_row: usize,
     provenance: &Provenance,
-    made: Made,
+    made: &Made,
     sink: &mut Sink,
     progress: &mut dyn Progress,
 ) -> Result<()> {

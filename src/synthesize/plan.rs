@@ -89,7 +89,7 @@ impl Plan {
     pub fn add_new(&mut self, identities: &[String], new: NewIdentities, first_label: i64) -> Result<()> {
         if new.count > 0 && (new.mix < 2 || new.mix > identities.len()) {
             return Err(Error::Usage(format!(
-                "--mix {} needs at least 2 and at most the {} identities of the set",
+                "option `mix` {} needs at least 2 and at most the {} identities of the set",
                 new.mix,
                 identities.len()
             )));

@@ -39,6 +39,7 @@ pub fn select(
             kept.for_each(|((item, pixels), _)| made.keep(target.label, item.index, pixels));
             Ok(accepted)
         })?;
+        made.retain(target.label, &indices);
         target.indices = indices;
         done += wanted;
         if target.indices.len() < wanted {

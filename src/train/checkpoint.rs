@@ -69,13 +69,15 @@ pub fn load(
     dataset: &IdentityDataset,
     device: &Device,
 ) -> Result<()> {
-    let (mut tensors, header, _): (_, CheckpointHeader, _) = sealed::read(path, device)?;
+    let (mut tensors, header, _): (_, serde_json::Value, _) = sealed::read(path, device)?;
+    if header["format"] != FORMAT {
+        return Err(Error::OtherVersion { path: path.to_owned(), found: header["format"].to_string(), known: FORMAT });
+    }
+    let header: CheckpointHeader = serde_json::from_value(header)
+        .map_err(|e| Error::Model(format!("{}: damaged or no checkpoint: {e}", path.display())))?;
     let other = |what: &str| {
         Error::Model(format!("{}: made with {what}; move it away or choose another folder", path.display()))
     };
-    if header.format != FORMAT {
-        return Err(other("another version of augment"));
-    }
     if header.training != training_key(config)? {
         return Err(other("another configuration"));
     }

@@ -11,6 +11,7 @@ use crate::model::generator::Generator;
 use crate::nn::{Labels, Mode};
 use crate::seeds::{Seeds, normal_vec};
 use candle_core::{Device, Tensor};
+use std::path::Path;
 
 const ROWS: usize = 8;
 const REAL: usize = 3;
@@ -20,6 +21,17 @@ const SAMPLES: usize = 3;
 const LATENT_IMAGES: usize = 512;
 /// Pixels between the groups of columns.
 const GAP: usize = 4;
+
+/// Name of the grid after `kimg` thousand images.
+pub fn grid_file(kimg: u64) -> String {
+    format!("grid-{kimg:06}kimg.png")
+}
+
+/// True for the file of a grid, or one that was not completed.
+pub fn is_grid(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.starts_with("grid-") && name.trim_end_matches(".partial").ends_with("kimg.png")
+}
 
 /// A PNG with the columns: three real images, the same reconstructed, three samples of each kind. A column of samples
 /// shares one z, so that what changes down the column is the label's work.

@@ -180,7 +180,7 @@ pub fn fit(
     let batch = config.train.batch_size as u64;
     let every = |kimg: f64| ((kimg * 1000.0 / batch as f64).round() as u64).max(1);
     let (save_every, grid_every) = (every(config.train.checkpoint_kimg), every(config.train.grid_kimg));
-    let grid_path = |step: u64| dir.join(format!("grid-{:06}kimg.png", step * batch / 1000));
+    let grid_path = |step: u64| dir.join(grid::grid_file(step * batch / 1000));
     let draw_grid = |state: &State| {
         let png = grid::render(&state.model.encoder.net, &state.averaged.net, dataset, config, device)?;
         store::write_atomic(&grid_path(state.step), &png)
