@@ -11,7 +11,7 @@
 //!
 //! ```
 //! use augment::formats::Reader;
-//! use augment::jobs::{Context, augment, demo, evaluate};
+//! use augment::jobs::{self, Context, demo, evaluate};
 //! use augment::progress::Silent;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -21,10 +21,10 @@
 //! let context = Context::new(dir.path().join("cache"));
 //! let manifest = manifest.display().to_string();
 //!
-//! let mut request = augment::Request::new(&manifest, dir.path().join("more-faces"));
+//! let mut request = jobs::augment::Request::new(&manifest, dir.path().join("more-faces"));
 //! request.settings.duration_kimg = Some(0.2);
 //! request.synthesis.per_id = 4;
-//! let made = augment::run(&request, &context, &mut Silent)?.written;
+//! let made = jobs::augment::run(&request, &context, &mut Silent)?.written;
 //!
 //! let mut samples = Vec::new();
 //! Reader::open(&made.out)?.read_all(|sample| Ok(samples.push(sample)))?;

@@ -312,8 +312,6 @@ fn forgetting_goes_on_past_damage_and_finds_copies() {
     assert_eq!(room.run(&args).0, 0);
     std::os::unix::fs::symlink(others.join("model.safetensors"), room.at("link.safetensors")).unwrap();
     let (code, text) = room.run(&["forget", "--identity", "person-06", "others", "link.safetensors"]);
-    assert_eq!(code, 2, "{text}");
-    let (code, text) = room.run(&["forget", "--identity", "person-06", "others"]);
     assert!(
         code == 0 && text.contains("faces/one: rows erased: 1") && text.contains("others: files marked: 1"),
         "{text}"

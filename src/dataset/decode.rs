@@ -12,7 +12,7 @@ pub const MAX_PIXELS: u64 = 64_000_000;
 pub const MAX_FILE: u64 = 64 << 20;
 /// Images of more pixels must have the data of a photograph: a byte for so many pixels at least.
 const LARGE: u64 = 16_000_000;
-const PIXELS_A_BYTE: u64 = 200;
+const PIXELS_A_BYTE: u64 = 50;
 /// Bytes of a pixel in memory, at most: 16 bits of red, green, blue and alpha.
 const PIXEL_BYTES: u64 = 8;
 

@@ -131,9 +131,10 @@ fn search(
 ) -> Result<Forgot> {
     let mut found = Found::default();
     for folder in &request.folders {
-        let before = found.places.len() + found.failures.len();
+        let before = (found.places.len(), found.failures.len(), found.seen.len());
         found.look(folder);
-        if found.places.len() + found.failures.len() == before && !found.seen.contains(folder) {
+        let (places, failures, seen) = (found.places.len(), found.failures.len(), found.seen.len());
+        if (places, failures) == (before.0, before.1) && seen > before.2 {
             // Says that it holds nothing of ours.
             Kind::of(folder)?;
         }
@@ -169,6 +170,9 @@ fn search(
 impl Found {
     /// Adds what is in and below `folder`. Links are followed to where they lead, each place is visited once.
     fn look(&mut self, folder: &Path) {
+        if folder.is_file() {
+            return self.look_at_file(folder);
+        }
         let listed = folder.canonicalize().map_err(|e| Error::io(folder, e)).and_then(|real| {
             let entries = entries(&real)?;
             Ok((real, entries))
@@ -204,15 +208,23 @@ impl Found {
             }
             let handled = [MODEL_FILE, CHECKPOINT_FILE].contains(&name.as_str())
                 || (kinds.contains(&Kind::Evaluation) && is_own(&path));
-            if has_extension(&path, "safetensors") && !handled && sealed::is_ours(&path) {
-                match path.canonicalize() {
-                    Ok(file) if self.seen.insert(file.clone()) => {
-                        self.places.push(Place::Weights(if path.is_symlink() { file } else { named(&path) }));
-                    }
-                    Ok(_) => {}
-                    Err(e) => self.failures.push((named(&path), e.to_string())),
-                }
+            if !handled {
+                self.look_at_file(&named(&path));
             }
+        }
+    }
+
+    /// Adds a file, if it holds weights of ours.
+    fn look_at_file(&mut self, path: &Path) {
+        if !has_extension(path, "safetensors") || !sealed::is_ours(path) {
+            return;
+        }
+        match path.canonicalize() {
+            Ok(file) if self.seen.insert(file.clone()) => {
+                self.places.push(Place::Weights(if path.is_symlink() { file } else { path.to_owned() }));
+            }
+            Ok(_) => {}
+            Err(e) => self.failures.push((path.to_owned(), e.to_string())),
         }
     }
 }

@@ -65,9 +65,14 @@ impl Context {
     /// An error that says what to do where the cache cannot be written.
     fn of_cache(&self, e: Error) -> Error {
         match e {
-            Error::Io { path, source } if path.starts_with(&self.cache) && !Error::may_pass(&source) => Error::Usage(
-                format!("{}: {source}; name another folder for trained models with option `cache`", path.display()),
-            ),
+            Error::Io { path, source }
+                if (path.starts_with(&self.cache) || self.cache.starts_with(&path)) && !Error::may_pass(&source) =>
+            {
+                Error::Usage(format!(
+                    "{}: {source}; name another folder for trained models with option `cache`",
+                    path.display()
+                ))
+            }
             e => e,
         }
     }
