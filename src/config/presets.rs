@@ -56,7 +56,9 @@ impl RunConfig {
                 },
                 TrainConfig {
                     duration_kimg: 40.0,
-                    pair_d: 0.3,
+                    learning_rate: 8e-4,
+                    pair_pixel: 3.0,
+                    pair_d: 0.05,
                     mean_weight: 0.5,
                     class_mean_weight: 0.1,
                     cross_fraction: 0.5,
