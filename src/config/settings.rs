@@ -94,14 +94,13 @@ impl EvaluationSettings {
     /// # Errors
     /// As [`Settings::resolve`].
     pub fn resolve(&self, typical_side: Option<usize>) -> Result<EvaluationConfig> {
-        let small = small_side(typical_side);
-        let fallback = if small.is_some() { RecogniserPreset::Tiny } else { RecogniserPreset::Small };
+        let fallback =
+            if small_side(typical_side).is_some() { RecogniserPreset::Tiny } else { RecogniserPreset::Small };
         let mut config = match &self.file {
             Some(path) => EvaluationConfig::from_file(path, self.preset, fallback)?,
             None => EvaluationConfig::preset(self.preset.unwrap_or(fallback)),
         };
-        let by_images = small.filter(|_| self.file.is_none() && self.preset.is_none());
-        config.image_size = self.image_size.or(by_images).unwrap_or(config.image_size);
+        config.image_size = self.image_size.unwrap_or(config.image_size);
         config.seed = self.seed.unwrap_or(config.seed);
         for set in &self.set {
             config = with(&config, set)?;
