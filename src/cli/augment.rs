@@ -71,7 +71,11 @@ pub fn would(preview: &Preview) -> Result<Outcome> {
         text += &would_write(output);
     }
     if let Some(seconds) = preview.training_seconds {
-        let _ = writeln!(text, "to train: about {}, by the time of a few steps", duration(seconds));
+        let _ = writeln!(
+            text,
+            "to train: about {}, by the time of a few steps; nothing if the model is in the cache",
+            duration(seconds)
+        );
     }
     let set = |s: &SetPreview| json!({ "identity_set": s.set, "images": s.images, "identities": s.identities });
     let sets: Vec<Value> = preview.sets.iter().map(set).collect();
