@@ -14,7 +14,7 @@ use augment::manifest::{Columns, ImageSource, Manifest};
 use augment::nn::sealed;
 use augment::sink::Sink;
 use augment::sink::commit::{Opened, Output};
-use augment::sink::ledger::Order;
+use augment::sink::order::Order;
 use candle_core::{DType, Device, Tensor};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};

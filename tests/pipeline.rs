@@ -676,7 +676,7 @@ fn copies_are_left_out_of_a_dataset() {
 fn plant_copies(out: &Path, change: fn(&image::RgbImage) -> image::RgbImage) {
     use augment::sink::Sink;
     use augment::sink::commit::{Opened, Output};
-    use augment::sink::ledger::Order;
+    use augment::sink::order::Order;
     let merged = out.with_extension("merged");
     let args = base(shared(), &merged, &["--per-id", "1", "--include-real", "--encoding", "png"]);
     ok(&args.iter().map(String::as_str).collect::<Vec<_>>());

@@ -10,6 +10,7 @@ mod environment;
 mod evaluate;
 mod folder;
 mod forget;
+mod groups;
 mod inspect;
 mod memory;
 mod synthesize;

@@ -152,7 +152,7 @@ pub fn writer_properties(schema: &Schema) -> WriterProperties {
     builder.build()
 }
 
-/// All columns of `samples` but the image, in the schema's ordes.
+/// All columns of `samples` but the image, in the schema's order.
 pub(super) fn value_columns(samples: &[Sample]) -> Vec<ArrayRef> {
     let text = |f: fn(&Sample) -> &str| -> ArrayRef { Arc::new(StringArray::from_iter_values(samples.iter().map(f))) };
     vec![

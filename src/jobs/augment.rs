@@ -2,7 +2,8 @@
 
 use super::input::{Input, Source, rejects_path};
 use super::preview::{OutputPreview, Preview};
-use super::write::{Assembly, Destination, SetModel, Synthesis, Written};
+use super::wanted::{Destination, Synthesis};
+use super::write::{Assembly, SetModel, Written};
 use super::{Context, Rejected, models};
 use crate::config::Settings;
 use crate::dataset::{IdentityDataset, View};

@@ -21,6 +21,7 @@ mod seen;
 pub mod synthesize;
 pub mod train;
 pub mod verify;
+pub mod wanted;
 pub mod write;
 
 pub use crate::dataset::View;

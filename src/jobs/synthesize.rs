@@ -2,7 +2,8 @@
 
 use super::Context;
 use super::preview::OutputPreview;
-use super::write::{Assembly, Destination, SetModel, Synthesis, Written};
+use super::wanted::{Destination, Synthesis};
+use super::write::{Assembly, SetModel, Written};
 use crate::config::RunConfig;
 use crate::error::{Error, Result};
 use crate::manifest::DEFAULT_SET;

@@ -3,21 +3,20 @@
 use super::filtering::{self, Screened};
 use super::input::Source;
 use super::preview::OutputPreview;
-use super::{place, real};
+use super::real;
+use super::wanted::{Destination, Synthesis};
 use crate::config::RunConfig;
 use crate::dataset::IdentityDataset;
 use crate::error::{Error, Result};
 use crate::formats::table::class_name;
-use crate::formats::{self, Format};
 use crate::manifest::rejects::Reject;
 use crate::ops::{self, simd};
 use crate::progress::Progress;
 use crate::recogniser::judge::Judge;
 use crate::sink::commit::{Opened, Output, Stored, look};
 use crate::sink::erase::tombstones;
-use crate::sink::ledger::{
-    CONFIG, Order, OrderedJudge, OrderedModel, SUMMARY_VERSION, Summary, committed_rows, content_hash,
-};
+use crate::sink::ledger::{CONFIG, SUMMARY_VERSION, Summary, committed_rows, content_hash};
+use crate::sink::order::{Order, OrderedJudge, OrderedModel};
 use crate::sink::verify::verify;
 use crate::sink::{Sink, card};
 use crate::store;
@@ -26,139 +25,10 @@ use crate::synthesize::{self, Provenance, Sampling, gate};
 use crate::train::{self, TrainedModel};
 use candle_core::Device;
 use std::collections::BTreeMap;
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 /// Models that stay in memory from their training to the last image; of more, each is loaded again when it is needed.
 const KEPT: usize = 16;
-
-/// What to synthesize.
-#[derive(Clone, Debug)]
-pub struct Synthesis {
-    /// Images of each identity.
-    pub per_id: usize,
-    /// Instead, fill every identity up to so many images, real ones counted.
-    pub balance_to: Option<usize>,
-    /// Identities that do not exist to make for each set, from mixed labels.
-    pub new_identities: usize,
-    /// Identities mixed into each new one.
-    pub mix: usize,
-    /// Root of the random streams; without one the configuration's.
-    pub seed: Option<u64>,
-    /// Distribution of z; without one the configuration's.
-    pub latent: Option<crate::config::LatentSource>,
-    /// Factor on the deviation of z; without one the configuration's.
-    pub truncation: Option<f64>,
-    /// Keep only images that this judge (folder of an evaluation, or its judge.safetensors) takes for their identity.
-    pub judge: Option<PathBuf>,
-    /// Cosine similarity to the identity that the judge demands; without one the judge's threshold, and no other identity nearer.
-    pub min_similarity: Option<f64>,
-    /// Candidates that the judge looks at for an identity, in multiples of the images asked for.
-    pub tries: usize,
-    /// Leave out images whose similarity to a training image (aligned pixels, in [0, 1]) is larger.
-    pub max_copy_similarity: Option<f64>,
-}
-
-impl Default for Synthesis {
-    fn default() -> Self {
-        Self {
-            per_id: 50,
-            balance_to: None,
-            new_identities: 0,
-            mix: 3,
-            seed: None,
-            latent: None,
-            truncation: None,
-            judge: None,
-            min_similarity: None,
-            tries: 4,
-            max_copy_similarity: None,
-        }
-    }
-}
-
-impl Synthesis {
-    /// `config` with what is asked for here.
-    ///
-    /// # Errors
-    /// A value out of its range.
-    pub fn over(&self, mut config: RunConfig) -> Result<RunConfig> {
-        config.synthesis.seed = self.seed.unwrap_or(config.synthesis.seed);
-        config.synthesis.latent = self.latent.unwrap_or(config.synthesis.latent);
-        config.synthesis.truncation = self.truncation.unwrap_or(config.synthesis.truncation);
-        config.validate()?;
-        Ok(config)
-    }
-
-    /// The judge that is asked for.
-    pub(super) fn load_judge(&self, device: &Device) -> Result<Option<Judge>> {
-        self.judge.as_ref().map(|path| Judge::load(path, device)).transpose()
-    }
-}
-
-/// Encoding of synthesized images.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
-pub enum Encoding {
-    /// JPEG of quality 95.
-    #[default]
-    Jpeg,
-    /// PNG.
-    Png,
-}
-
-/// Where and how to write.
-#[derive(Clone)]
-pub struct Destination {
-    /// Output folder.
-    pub out: PathBuf,
-    /// Layout of the dataset.
-    pub format: &'static dyn Format,
-    /// Encoding of synthesized images.
-    pub encoding: Encoding,
-    /// Also write the real images: at their own size, encoded again without metadata.
-    pub include_real: bool,
-    /// Make again what was changed or lost since it was written, instead of refusing to go on.
-    pub repair: bool,
-    /// Rows that are committed together.
-    pub shard_rows: NonZeroUsize,
-}
-
-impl Destination {
-    /// Parquet shards of JPEG images in `out`.
-    pub fn new(out: impl Into<PathBuf>) -> Self {
-        Self {
-            out: out.into(),
-            format: &formats::parquet::Parquet,
-            encoding: Encoding::Jpeg,
-            include_real: false,
-            repair: false,
-            shard_rows: NonZeroUsize::new(10_000).unwrap_or(NonZeroUsize::MIN),
-        }
-    }
-
-    /// The same with an output folder that can be used.
-    pub(super) fn placed(&self) -> Result<Self> {
-        Ok(Self { out: place::usable(&self.out)?, ..self.clone() })
-    }
-
-    /// Bytes of an image of side `size`, as faces come out: about, and at least.
-    fn image_bytes(&self, size: usize) -> (u64, u64) {
-        let pixels = (size * size) as u64;
-        match self.encoding {
-            Encoding::Jpeg => (pixels * 7 / 10 + 1000, pixels / 8 + 600),
-            Encoding::Png => (pixels * 5 / 2 + 1000, pixels / 4 + 600),
-        }
-    }
-
-    /// Extension of its image files.
-    pub(super) fn extension(&self) -> &'static str {
-        match self.encoding {
-            Encoding::Jpeg => "jpg",
-            Encoding::Png => "png",
-        }
-    }
-}
 
 /// A written dataset.
 #[derive(Clone, Debug)]

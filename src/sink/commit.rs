@@ -11,9 +11,9 @@
 //! ```
 
 use super::ledger::{
-    Entry, Order, PLAN_FILE, SUCCESS, Summary, Unit, content, files_below, is_begun, read_order, record, records,
-    summary,
+    Entry, PLAN_FILE, SUCCESS, Summary, Unit, content, files_below, is_begun, read_order, record, records, summary,
 };
+use super::order::Order;
 use super::verify::{check_unit, verify};
 use crate::error::{Error, Result};
 use crate::formats::{self, COMMITS};

@@ -5,6 +5,7 @@ pub mod card;
 pub mod commit;
 pub mod erase;
 pub mod ledger;
+pub mod order;
 pub mod verify;
 
 use crate::error::Result;

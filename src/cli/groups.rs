@@ -1,0 +1,255 @@
+//! Groups of arguments that several subcommands share, and the requests that they ask for.
+
+use ::augment::config::{EvaluationSettings, LatentSource, Preset, RecogniserPreset, Settings};
+use ::augment::jobs::wanted::{Destination, Encoding, Synthesis};
+use ::augment::jobs::{Columns, FORMATS, Input, NaiveDate};
+use clap::Args;
+use clap::builder::{PossibleValue, PossibleValuesParser};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+/// Which images to read.
+#[derive(Args)]
+pub struct InputArgs {
+    /// Parquet file, folder or quoted glob; `hf://datasets/owner/name@COMMIT/path.parquet` for the hub.
+    #[arg(long, env = "AUGMENT_MANIFEST", value_name = "PATH", required = true, help_heading = "Input")]
+    pub manifest: Option<String>,
+    /// Rows to use: a value of the column `split`, or `all` [default: `train` if there is one, else all].
+    #[arg(long, env = "AUGMENT_SPLIT", value_name = "NAME", help_heading = "Input")]
+    pub split: Option<String>,
+    /// Name of the identity column.
+    #[arg(long, value_name = "NAME", default_value = "identity", help_heading = "Input")]
+    pub identity_column: String,
+    /// Name of the column with encoded images.
+    #[arg(long, value_name = "NAME", default_value = "image", help_heading = "Input")]
+    pub image_column: String,
+    /// Name of the column with image paths, used where there is no image column.
+    #[arg(long, value_name = "NAME", default_value = "image_uri", help_heading = "Input")]
+    pub uri_column: String,
+    /// Use only rows whose subjects agreed to this purpose: `consent` is true, `purpose` names it (several are separated by `;`),
+    /// `expires` has not passed. Rows that lack one of these are left out.
+    #[arg(long, env = "AUGMENT_PURPOSE", value_name = "NAME", help_heading = "Input")]
+    pub purpose: Option<String>,
+    /// The day that `expires` is compared with, YYYY-MM-DD [default: today, UTC].
+    #[arg(long, value_name = "DAY", requires = "purpose", value_parser = day, help_heading = "Input")]
+    pub as_of: Option<NaiveDate>,
+    /// Largest share of rows that may be rejected, in [0, 1].
+    #[arg(long, env = "AUGMENT_MAX_BAD", value_name = "SHARE", default_value_t = 0.001, help_heading = "Input")]
+    pub max_bad: f64,
+}
+
+impl InputArgs {
+    /// What they ask for.
+    pub fn request(&self) -> Input {
+        let columns = Columns {
+            identity: self.identity_column.clone(),
+            image: self.image_column.clone(),
+            image_uri: self.uri_column.clone(),
+        };
+        Input {
+            split: self.split.clone(),
+            columns,
+            purpose: self.purpose.clone(),
+            as_of: self.as_of,
+            max_bad: self.max_bad,
+            ..Input::new(self.spec())
+        }
+    }
+
+    /// The manifest as typed.
+    pub fn spec(&self) -> &str {
+        // The parser has seen that it is there.
+        self.manifest.as_deref().unwrap_or_default()
+    }
+}
+
+/// How to train.
+#[derive(Args)]
+pub struct ConfigArgs {
+    /// TOML file laid over the preset (see `augment config`).
+    #[arg(long, env = "AUGMENT_CONFIG", value_name = "FILE", help_heading = "Configuration")]
+    pub config: Option<PathBuf>,
+    /// Starting point of the configuration [default: tiny for images under 64 px, else base].
+    #[arg(long, env = "AUGMENT_PRESET", help_heading = "Configuration")]
+    pub preset: Option<Preset>,
+    /// Side of the images that the networks see, in pixels: a multiple of 16 [default: that of the images, if they are small, else
+    /// the preset's].
+    #[arg(long, env = "AUGMENT_IMAGE_SIZE", value_name = "PX", help_heading = "Configuration")]
+    pub image_size: Option<usize>,
+    /// Length of the training, in thousands of images shown [default: the preset's].
+    #[arg(long, env = "AUGMENT_DURATION_KIMG", value_name = "KIMG", help_heading = "Configuration")]
+    pub duration_kimg: Option<f64>,
+    /// Root of the training's random streams; another one trains another model [default: 0].
+    #[arg(long, env = "AUGMENT_SEED", value_name = "N", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64), help_heading = "Configuration")]
+    pub seed: Option<u64>,
+    /// Draw identities evenly while training, for long tails.
+    #[arg(long, help_heading = "Configuration")]
+    pub balanced: bool,
+    /// Any other key of the configuration, e.g. `train.kl_weight=1`; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE", help_heading = "Configuration")]
+    pub set: Vec<String>,
+}
+
+impl ConfigArgs {
+    /// What they ask for.
+    pub fn request(&self) -> Settings {
+        Settings {
+            file: self.config.clone(),
+            preset: self.preset,
+            image_size: self.image_size,
+            duration_kimg: self.duration_kimg,
+            seed: self.seed,
+            balanced: self.balanced,
+            set: self.set.clone(),
+        }
+    }
+}
+
+/// A day.
+fn day(text: &str) -> std::result::Result<NaiveDate, String> {
+    text.parse().map_err(|_| "expected YYYY-MM-DD".to_owned())
+}
+
+/// A whole number above zero.
+fn positive(text: &str) -> std::result::Result<usize, String> {
+    text.parse().ok().filter(|n| *n > 0).ok_or_else(|| "expected a whole number above 0".to_owned())
+}
+
+/// A similarity.
+pub fn similarity(text: &str) -> std::result::Result<f64, String> {
+    text.parse().ok().filter(|s| (0.0..=1.0).contains(s)).ok_or_else(|| "expected a number in [0, 1]".to_owned())
+}
+
+/// What to synthesize.
+#[derive(Args, Clone)]
+pub struct SynthesisArgs {
+    /// Images per identity.
+    #[arg(long, env = "AUGMENT_PER_ID", value_name = "N", default_value_t = 50, value_parser = positive, help_heading = "Synthesis")]
+    pub per_id: usize,
+    /// Instead, fill every identity up to N images, real ones counted.
+    #[arg(long, value_name = "N", conflicts_with = "per_id", value_parser = positive, help_heading = "Synthesis")]
+    pub balance_to: Option<usize>,
+    /// Also make M identities that do not exist, from mixed labels.
+    #[arg(long, value_name = "M", default_value_t = 0, help_heading = "Synthesis")]
+    pub new_identities: usize,
+    /// Identities mixed into each new one.
+    #[arg(long, value_name = "N", default_value_t = 3, help_heading = "Synthesis")]
+    pub mix: usize,
+    /// Root of the synthesis' random streams; another one makes other images from the same model [default: the configuration's, 0].
+    #[arg(long, env = "AUGMENT_SAMPLING_SEED", value_name = "N", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64), help_heading = "Synthesis")]
+    pub sampling_seed: Option<u64>,
+    /// Distribution of z [default: the configuration's].
+    #[arg(long, help_heading = "Synthesis")]
+    pub latent: Option<LatentSource>,
+    /// Factor on the deviation of z [default: the configuration's].
+    #[arg(long, value_name = "FACTOR", help_heading = "Synthesis")]
+    pub truncation: Option<f64>,
+    /// Keep only images that this judge (folder of an evaluation, or its judge.safetensors) takes for their identity. A new
+    /// identity is compared with the mean embedding of its first candidates.
+    #[arg(long, value_name = "PATH", help_heading = "Synthesis")]
+    pub judge: Option<PathBuf>,
+    /// Cosine similarity to the identity that --judge demands [default: the judge's threshold, and no other identity nearer].
+    #[arg(long, value_name = "S", requires = "judge", help_heading = "Synthesis")]
+    pub min_similarity: Option<f64>,
+    /// Candidates that --judge looks at for an identity, in multiples of the images asked for.
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = positive, help_heading = "Synthesis")]
+    pub tries: usize,
+    /// Leave out images whose similarity to a training image (aligned pixels, in [0, 1]) is larger; needs the manifest.
+    #[arg(long, value_name = "S", value_parser = similarity, help_heading = "Synthesis")]
+    pub max_copy_similarity: Option<f64>,
+}
+
+impl SynthesisArgs {
+    /// What they ask for.
+    pub fn request(&self) -> Synthesis {
+        Synthesis {
+            per_id: self.per_id,
+            balance_to: self.balance_to,
+            new_identities: self.new_identities,
+            mix: self.mix,
+            seed: self.sampling_seed,
+            latent: self.latent,
+            truncation: self.truncation,
+            judge: self.judge.clone(),
+            min_similarity: self.min_similarity,
+            tries: self.tries,
+            max_copy_similarity: self.max_copy_similarity,
+        }
+    }
+}
+
+/// The formats by name, as they are registered.
+fn formats() -> PossibleValuesParser {
+    FORMATS.map(|f| PossibleValue::new(f.name()).help(f.about())).into()
+}
+
+/// Where and how to write.
+#[derive(Args, Clone)]
+pub struct OutputArgs {
+    /// Output folder [default: the manifest's name with `-augmented`, in the current folder].
+    #[arg(long, env = "AUGMENT_OUT", value_name = "DIR", help_heading = "Output")]
+    pub out: Option<PathBuf>,
+    /// Layout of the dataset.
+    #[arg(long, value_name = "FORMAT", default_value = "parquet", value_parser = formats(), help_heading = "Output")]
+    pub format: String,
+    /// Encoding of synthesized images.
+    #[arg(long, value_enum, default_value_t, help_heading = "Output")]
+    pub encoding: Encoding,
+    /// Also write the real images (synthetic = false): at their own size, encoded again without metadata.
+    #[arg(long, help_heading = "Output")]
+    pub include_real: bool,
+    /// Make again what was changed or lost since it was written, instead of refusing to go on.
+    #[arg(long, help_heading = "Output")]
+    pub repair: bool,
+    /// Rows of a Parquet shard, or images of a folder that are committed together.
+    #[arg(long, value_name = "N", default_value_t = NonZeroUsize::new(10_000).unwrap_or(NonZeroUsize::MIN), help_heading = "Output")]
+    pub shard_rows: NonZeroUsize,
+}
+
+impl OutputArgs {
+    /// What they ask for; `default` is the folder if none is named.
+    pub fn request(&self, default: PathBuf) -> Destination {
+        let plain = Destination::new(self.out.clone().unwrap_or(default));
+        Destination {
+            format: FORMATS.into_iter().find(|f| f.name() == self.format).unwrap_or(plain.format),
+            encoding: self.encoding,
+            include_real: self.include_real,
+            repair: self.repair,
+            shard_rows: self.shard_rows,
+            ..plain
+        }
+    }
+}
+
+/// The recogniser and its recipe.
+#[derive(Args)]
+pub struct EvaluationConfigArgs {
+    /// TOML file laid over the preset.
+    #[arg(long, env = "AUGMENT_EVALUATION_CONFIG", value_name = "FILE", help_heading = "Configuration")]
+    pub config: Option<PathBuf>,
+    /// Starting point of the configuration [default: tiny for images under 64 px, else small].
+    #[arg(long, help_heading = "Configuration")]
+    pub preset: Option<RecogniserPreset>,
+    /// Side of the images that the recogniser sees, in pixels [default: the preset's].
+    #[arg(long, value_name = "PX", help_heading = "Configuration")]
+    pub image_size: Option<usize>,
+    /// Seed of the first training; the others follow it [default: 0].
+    #[arg(long, env = "AUGMENT_SEED", value_name = "N", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64), help_heading = "Configuration")]
+    pub seed: Option<u64>,
+    /// Any other key of the configuration, e.g. `recipe.steps=300`; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE", help_heading = "Configuration")]
+    pub set: Vec<String>,
+}
+
+impl EvaluationConfigArgs {
+    /// What they ask for.
+    pub fn request(&self) -> EvaluationSettings {
+        EvaluationSettings {
+            file: self.config.clone(),
+            preset: self.preset,
+            image_size: self.image_size,
+            seed: self.seed,
+            set: self.set.clone(),
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! What is ordered: all that decides the bytes of a dataset, and how two orders differ in words.
+
+use crate::config::LatentSource;
+use crate::manifest::Policy;
+use crate::ops::simd;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+/// Version of an [`Order`].
+pub const ORDER_VERSION: u32 = 4;
+
+/// What was ordered: all that decides the bytes of a dataset. Equal orders give equal bytes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Order {
+    /// [`ORDER_VERSION`].
+    pub version: u32,
+    /// Version of the program.
+    pub program: String,
+    /// Hash of the manifest, or of the training images where no manifest takes part.
+    pub manifest_hash: String,
+    /// Rows of this split only.
+    pub split: Option<String>,
+    /// What rows must permit.
+    pub policy: Option<Policy>,
+    /// Names of the columns for identities, images, and paths of images.
+    pub columns: Option<[String; 3]>,
+    /// Hash of the resolved configuration.
+    pub config_hash: String,
+    /// The models, once they are known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub models: Option<Vec<OrderedModel>>,
+    /// Versions of the training algorithm and of the kernels.
+    #[serde(default)]
+    pub algorithm: (u32, u32),
+    /// The kernels that compute.
+    pub kernels: String,
+    /// Root of the random streams.
+    pub seed: u64,
+    /// Distribution of z.
+    pub latent: LatentSource,
+    /// Factor on its deviation.
+    pub truncation: f64,
+    /// Images of each identity.
+    pub per_id: usize,
+    /// Instead, up to so many, real ones counted.
+    pub balance_to: Option<usize>,
+    /// New identities of each set.
+    pub new_identities: usize,
+    /// Identities mixed into each.
+    pub mix: usize,
+    /// Who decides which candidates are kept.
+    pub judge: Option<OrderedJudge>,
+    /// Similarity to a training image above which an image is left out.
+    pub max_copy_similarity: Option<f64>,
+    /// Whether real images are merged in.
+    pub include_real: bool,
+    /// Name of the format.
+    pub format: String,
+    /// Extension of image files.
+    pub encoding: String,
+    /// Rows of a unit.
+    pub shard_rows: usize,
+    /// Rows asked for, once they are known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<usize>,
+}
+
+/// A model of an order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderedModel {
+    /// The identity set that it knows.
+    pub identity_set: String,
+    /// Hash of its file.
+    pub hash: String,
+    /// Hash of the real images of the set.
+    pub images: String,
+}
+
+/// A judge of an order.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OrderedJudge {
+    /// Hash of its file.
+    pub hash: String,
+    /// Similarity that counts instead of its threshold.
+    pub min_similarity: Option<f64>,
+    /// Candidates that it looks at, in multiples of the images asked for.
+    pub tries: usize,
+}
+
+impl Order {
+    /// An order of the images of a manifest and a configuration with these hashes, everything else plain: N(0, I), no judge, Parquet.
+    pub fn new(manifest_hash: &str, config_hash: &str) -> Self {
+        Self {
+            version: ORDER_VERSION,
+            program: env!("CARGO_PKG_VERSION").into(),
+            manifest_hash: manifest_hash.into(),
+            split: None,
+            policy: None,
+            columns: None,
+            config_hash: config_hash.into(),
+            models: None,
+            algorithm: (0, crate::ops::VERSION),
+            kernels: simd::name().into(),
+            seed: 0,
+            latent: LatentSource::Prior,
+            truncation: 1.0,
+            per_id: 0,
+            balance_to: None,
+            new_identities: 0,
+            mix: 0,
+            judge: None,
+            max_copy_similarity: None,
+            include_real: false,
+            format: "parquet".into(),
+            encoding: "jpg".into(),
+            shard_rows: 1,
+            rows: None,
+        }
+    }
+
+    /// Hash by which units say which order they belong to.
+    pub(super) fn hash(&self) -> String {
+        blake3::hash(json!(self).to_string().as_bytes()).to_hex().to_string()
+    }
+
+    /// In words, what `stored`, which may be of another version, has otherwise. What this order does not know yet is not compared, nor
+    /// are the kernels, where `complete`: they matter only to what is not made yet.
+    pub(super) fn differences(&self, stored: &Value, complete: bool) -> Vec<String> {
+        let own = json!(self);
+        let counts = |key: &str| key != "kernels" || !complete;
+        let keys = own.as_object().into_iter().flatten().filter(|(k, v)| counts(k) && stored[k.as_str()] != **v);
+        let words = |(key, now): (&String, &Value)| {
+            let there = &stored[key.as_str()];
+            match key.as_str() {
+                "manifest_hash" => "content of the manifest".into(),
+                "config_hash" => "configuration (config.toml there tells which)".into(),
+                "models" => "models, or training images".into(),
+                "seed" => format!("option `sampling_seed` ({} there, {} now)", plain(there), plain(now)),
+                "judge" => {
+                    format!("judge{}", if there.is_null() || now.is_null() { "" } else { ", or what it demands" })
+                }
+                // Options by the names that their user knows.
+                "per_id"
+                | "balance_to"
+                | "new_identities"
+                | "mix"
+                | "latent"
+                | "truncation"
+                | "split"
+                | "format"
+                | "encoding"
+                | "shard_rows"
+                | "include_real"
+                | "max_copy_similarity" => {
+                    format!("option `{key}` ({} there, {} now)", plain(there), plain(now))
+                }
+                _ => format!("{} ({} there, {} now)", key.replace('_', " "), plain(there), plain(now)),
+            }
+        };
+        keys.map(words).collect()
+    }
+}
+
+/// A value as a user would write it.
+fn plain(value: &Value) -> String {
+    match value {
+        Value::Null => "none".into(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) => items.iter().map(plain).collect::<Vec<_>>().join(" "),
+        Value::Object(items) => items.iter().map(|(k, v)| format!("{k} {}", plain(v))).collect::<Vec<_>>().join(" "),
+        value => value.to_string(),
+    }
+}
