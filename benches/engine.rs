@@ -1,7 +1,7 @@
 //! Times the engine on one kind of work: one side of the comparison with PyTorch (benches/peer), and the points of
 //! benches/scaling.py.
 //!
-//! usage: engine CONFIG_TOML train|synthesize|recognise STEPS [IDENTITIES]; prints one JSON object.
+//! usage: engine CONFIG_TOML train|synthesize|recognise STEPS [IDENTITIES [DEVICE]]; prints one JSON object.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark prints, and stops where it fails")]
 
@@ -61,7 +61,7 @@ impl Progress for Times {
 }
 
 /// Times the training of a recogniser, without augmentation, which the other side lacks.
-fn recognise(path: &Path, steps: u64, classes: usize, start: Instant) {
+fn recognise(path: &Path, steps: u64, classes: usize, device: &Device, start: Instant) {
     let mut config = EvaluationConfig::from_file(path, None, RecogniserPreset::Small).unwrap();
     // The first steps are not timed, the last one saves its state.
     config.recipe.steps = steps + 3;
@@ -73,7 +73,7 @@ fn recognise(path: &Path, steps: u64, classes: usize, start: Instant) {
     let folder = tempfile::tempdir().unwrap();
     let weights = folder.path().join("weights.safetensors");
     let training = Training { curriculum: &curriculum, config: &config, seed: 0, path: &weights };
-    let recogniser = train(&training, &Device::Cpu, &mut times).unwrap().recogniser;
+    let recogniser = train(&training, device, &mut times).unwrap().recogniser;
     let elapsed = times.0[steps as usize + 1].duration_since(times.0[1]).as_secs_f64();
     let result = serde_json::json!({
         "images_per_s": (steps * config.recipe.batch_size as u64) as f64 / elapsed,
@@ -91,18 +91,18 @@ fn main() {
     let args: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
     let [path, work, steps, rest @ ..] = &args[..] else {
         println!(
-            "usage: engine CONFIG_TOML train|synthesize|recognise STEPS [IDENTITIES] (benches/peer/compare.sh calls it)"
+            "usage: engine CONFIG_TOML train|synthesize|recognise STEPS [IDENTITIES [DEVICE]] (benches/peer calls it)"
         );
         return;
     };
     let steps: usize = steps.parse().unwrap();
     let classes: usize = rest.first().map_or(IDENTITIES, |n| n.parse().unwrap());
+    let device = rest.get(1).map_or(Device::Cpu, |name| augment::jobs::device(name).unwrap());
     rayon::ThreadPoolBuilder::new().num_threads(2).build_global().unwrap();
     if work == "recognise" {
-        return recognise(path.as_ref(), steps as u64, classes, start);
+        return recognise(path.as_ref(), steps as u64, classes, &device, start);
     }
     let config = RunConfig::from_file(path.as_ref(), None, Preset::Base).unwrap();
-    let device = Device::Cpu;
     let side = config.image_size;
     let mut state = State::new(&config, classes, &device).unwrap();
     let mut rng = Seeds::new(0).stream("benchmark", &[]);
@@ -110,19 +110,20 @@ fn main() {
     let (batch, mut step): (usize, Box<dyn FnMut()>) = if work == "train" {
         let dataset = noise(classes, side);
         (config.train.batch_size, {
-            let (state, config) = (&mut state, &config);
-            Box::new(move || assert!(state.advance(&dataset, config, &Device::Cpu).unwrap().non_finite().is_none()))
+            let (state, config, device) = (&mut state, &config, &device);
+            Box::new(move || assert!(state.advance(&dataset, config, device).unwrap().non_finite().is_none()))
         })
     } else {
         let batch = augment::synthesize::BATCH;
         let generator = &state.averaged.net;
-        let z_dim = config.model.latent_dim;
+        let (z_dim, device) = (config.model.latent_dim, &device);
         let mut step = move || {
-            let z = normal(&mut rng, &[batch, z_dim], &Device::Cpu).unwrap();
+            let z = normal(&mut rng, &[batch, z_dim], device).unwrap();
             let labels: Vec<u32> = (0..batch).map(|_| rng.random_range(0..classes as u32)).collect();
-            let labels = Labels::plain(&labels, &Device::Cpu).unwrap();
+            let labels = Labels::plain(&labels, device).unwrap();
             let images = generator.forward(&(&z).into(), &labels, Mode::Eval).unwrap();
-            assert_eq!(images.dims(), [batch, side, side, 3]);
+            // Pixels on the CPU are what synthesis goes on with.
+            assert_eq!(images.tensor().to_device(&Device::Cpu).unwrap().dims(), [batch, side, side, 3]);
         };
         step();
         (batch, Box::new(step))

@@ -42,15 +42,19 @@ fn batch(config: &RunConfig) -> Batch {
     Batch::draw(images, labels, &[0, 1, 2], config.model.latent_dim, &config.train, &Seeds::new(3), 0).unwrap()
 }
 
-fn trainable(model: &CvaeGan) -> Bits {
+/// Every parameter by its full name, in the order of the names.
+fn networks(model: &CvaeGan) -> impl Iterator<Item = (String, &Param)> {
     let networks = [
+        ("classifier", &model.classifier.params),
+        ("discriminator", &model.discriminator.params),
         ("encoder", &model.encoder.params),
         ("generator", &model.generator.params),
-        ("discriminator", &model.discriminator.params),
-        ("classifier", &model.classifier.params),
     ];
-    let all = networks.iter().flat_map(|(n, ps)| ps.iter().map(move |(k, p)| (format!("{n}.{k}"), p)));
-    all.filter(|(_, p)| p.trainable).map(|(k, p)| (k, bits(&p.var))).collect()
+    networks.into_iter().flat_map(|(n, ps)| ps.iter().map(move |(k, p)| (format!("{n}.{k}"), p)))
+}
+
+fn trainable(model: &CvaeGan) -> Bits {
+    networks(model).filter(|(_, p)| p.trainable).map(|(k, p)| (k, bits(&p.var))).collect()
 }
 
 /// Networks with at least one weight that differs.
@@ -73,9 +77,12 @@ fn each_loss_moves_only_the_networks_that_descend_on_it() {
         |c| c.train.pair_d = 30.0,
         |c| c.train.pair_c = 0.0,
         |c| c.train.pair_weight = 30.0,
+        |c| c.train.pair_maps = 30.0,
+        |c| c.train.adversarial_weight = 30.0,
     ] {
-        assert_eq!(changed(f), ["encoder", "generator"], "L_G");
+        assert_eq!(changed(f), ["encoder", "generator"], "L_G, or G's cross entropy");
     }
+    assert_eq!(changed(|c| c.train.classifier_decay = 0.5), ["classifier"], "AdamW");
 }
 
 #[test]
@@ -167,8 +174,8 @@ fn resumed_equals_uninterrupted() {
             };
             assert_eq!(losses(&dir), losses(&whole));
             let names: Vec<String> = losses(&whole)[0].as_object().unwrap().keys().cloned().collect();
-            let all = ["c", "d", "gc", "gd", "kl", "pair_c", "pair_d", "pixel"].map(|n| format!("loss_{n}"));
-            assert_eq!(names[..8], all);
+            let all = ["adversarial", "c", "d", "gc", "gd", "kl", "maps", "pair_c", "pair_d", "pixel"];
+            assert_eq!(names[..10], all.map(|n| format!("loss_{n}")));
         }
     }
 }
@@ -385,59 +392,64 @@ fn the_networks_of_the_paper_take_a_step() {
 /// Trainable parameters of E, G, D and C for 100 identities.
 const PAPER_PARAMETERS: [usize; 4] = [6_556_832, 3_862_523, 11_164_481, 5_985_316];
 
-/// Each weight reaches the networks that descend on its loss, as much as it says, and no other.
+/// Value `i` of array `k` of tests/goldens/step.py.
+fn formula(k: usize, shape: &[usize], offset: f64, scale: f64) -> Tensor {
+    let n = shape.iter().product::<usize>();
+    let value = |i: usize| (offset + scale * (1.0 + 3.0 * k as f64 + 0.7 * i as f64).sin()) as f32;
+    Tensor::from_vec((0..n).map(value).collect::<Vec<_>>(), shape, &CPU).unwrap()
+}
+
 #[test]
-fn gradients_are_the_weighted_sums_of_algorithm_1() {
-    let (config, dataset) = (small_config(), small_dataset(3, 5));
-    let weights = [3.0, 2.0, 0.5, 0.25];
-    // Weights of L_KL, L_G, L_GD and L_GC, one of them or all.
-    let gradients = |weights: [f64; 4]| -> BTreeMap<String, Vec<f32>> {
-        let mut train = config.train.clone();
-        [train.kl_weight, train.pair_weight, train.mean_weight, train.class_mean_weight] = weights;
-        let mut state = State::new(&config, 3, &CPU).unwrap();
-        let indices: Vec<usize> = (0..train.batch_size).collect();
-        let labels: Vec<u32> = indices.iter().map(|i| dataset.labels()[*i]).collect();
-        let images = dataset.batch(&indices, &[], &CPU).unwrap();
-        let z = config.model.latent_dim;
-        let batch = Batch::draw(images, labels, &[0, 1, 2], z, &train, &Seeds::new(5), 0).unwrap();
-        let (_, found) = step::gradients(&state.model, &mut state.centres, &batch, &train).unwrap();
-        let mut all = BTreeMap::new();
-        for (network, params, grads) in [
-            ("encoder", &state.model.encoder.params, &found.encoder),
-            ("generator", &state.model.generator.params, &found.generator),
-        ] {
-            for (name, p) in params.iter().filter(|(_, p)| p.trainable) {
-                let values = match grads.get(&p.var) {
-                    Some(g) => g.flatten_all().unwrap().to_vec1().unwrap(),
-                    None => vec![0.0; p.var.elem_count()],
-                };
-                all.insert(format!("{network}.{name}"), values);
-            }
-        }
-        all
-    };
-    let alone: Vec<_> = (0..4)
-        .map(|n| {
-            let mut one = [0.0; 4];
-            one[n] = 1.0;
-            gradients(one)
-        })
-        .collect();
-    let together = gradients(weights);
-    for (name, values) in &together {
-        let largest = values.iter().fold(0f32, |m, v| m.max(v.abs()));
-        for (i, value) in values.iter().enumerate() {
-            let sum: f64 = alone.iter().zip(weights).map(|(a, w)| w * f64::from(a[name][i])).sum();
-            assert!(
-                (sum - f64::from(*value)).abs() <= 1e-4 * f64::from(largest.max(1e-3)),
-                "{name}[{i}]: {value} is not {sum}"
-            );
-        }
+fn gradients_equal_pytorch_s() {
+    let golden: serde_json::Value = serde_json::from_str(include_str!("goldens/step.json")).unwrap();
+    let mut config = small_config();
+    for (key, value) in golden["config"]["train"].as_object().unwrap() {
+        config = augment::config::with(&config, &format!("train.{key}={value}")).unwrap();
     }
-    // L_KL moves E alone; L_GD and L_GC move G alone; L_G moves both.
-    let moved = |n: usize, network: &str| {
-        alone[n].iter().any(|(name, values)| name.starts_with(network) && values.iter().any(|v| v.abs() > 1e-12))
+    let model = &golden["config"]["model"];
+    assert_eq!(serde_json::to_value(&config.model).unwrap(), *model, "tests/goldens/step.py has other networks");
+    let mut state = State::new(&config, 3, &CPU).unwrap();
+    let mut arrays = 0..;
+    for (name, p) in networks(&state.model).filter(|(_, p)| p.trainable) {
+        let offset = if name.ends_with("gamma") { 1.0 } else { 0.0 };
+        p.var.set(&formula(arrays.next().unwrap(), p.var.dims(), offset, 0.1)).unwrap();
+    }
+    let labels = |key: &str| serde_json::from_value::<Vec<u32>>(golden[key].clone()).unwrap();
+    let (side, z) = (config.image_size, config.model.latent_dim);
+    let mut filled = |shape: &[usize], scale: f64| formula(arrays.next().unwrap(), shape, 0.0, scale);
+    let batch = Batch {
+        images: filled(&[6, side, side, 3], 0.9),
+        posterior_noise: filled(&[6, z], 1.0),
+        prior_noise: filled(&[6, z], 1.0),
+        labels: labels("labels"),
+        fake_labels: labels("fake_labels"),
+        cross: (0..6).map(|i| (i < 3).then_some(5 - i)).collect(),
     };
-    let reached: Vec<(bool, bool)> = (0..4).map(|n| (moved(n, "encoder"), moved(n, "generator"))).collect();
-    assert_eq!(reached, [(true, false), (true, true), (false, true), (false, true)]);
+    let (losses, found) = step::gradients(&state.model, &mut state.centres, &batch, &config.train).unwrap();
+    let near = |what: &str, ours: f64, theirs: f64, size: f64| {
+        assert!((ours - theirs).abs() <= 1e-4 * size, "{what}: {ours}, PyTorch has {theirs}");
+    };
+    let losses: BTreeMap<&str, f32> = losses.named().into();
+    for (name, value) in golden["losses"].as_object().unwrap() {
+        let value = value.as_f64().unwrap();
+        near(name, f64::from(losses[name.as_str()]), value, value.abs());
+    }
+    let mut compared = 0;
+    for (name, p) in networks(&state.model).filter(|(_, p)| p.trainable) {
+        let of = match name.split('.').next().unwrap() {
+            "encoder" => &found.encoder,
+            "generator" => &found.generator,
+            "discriminator" => &found.discriminator,
+            _ => &found.classifier,
+        };
+        let ours: Vec<f32> = of.get(&p.var).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+        let theirs: Vec<f64> = serde_json::from_value(golden["gradients"][&name].clone()).unwrap();
+        assert_eq!(ours.len(), theirs.len(), "{name}");
+        let largest = theirs.iter().fold(0f64, |m, v| m.max(v.abs()));
+        ours.iter().zip(&theirs).enumerate().for_each(|(i, (a, b))| {
+            near(&format!("{name}[{i}]"), f64::from(*a), *b, largest);
+        });
+        compared += 1;
+    }
+    assert_eq!(compared, golden["gradients"].as_object().unwrap().len());
 }

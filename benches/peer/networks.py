@@ -113,10 +113,12 @@ class Trunk(nn.Module):
         self.layers = nn.ModuleList(layers)
 
     def forward(self, x, mode):
+        maps = []
         for layer in self.layers:
             x = layer(x, mode)
+            maps.append(x)
         # Flattened in the order of the values in memory, which costs nothing in channels-last.
-        return x.mean((2, 3)) if self.mean else x.permute(0, 2, 3, 1).flatten(1)
+        return (x.mean((2, 3)) if self.mean else x.permute(0, 2, 3, 1).flatten(1)), maps[: None if self.mean else -1]
 
 
 class Encoder(nn.Module):
@@ -128,7 +130,7 @@ class Encoder(nn.Module):
         self.label = nn.Embedding(classes, 2 * self.z)
 
     def forward(self, x, labels, mode):
-        h = self.fc(self.trunk(x, mode)) + self.label(labels)
+        h = self.fc(self.trunk(x, mode)[0]) + self.label(labels)
         return h[:, : self.z], h[:, self.z :].clamp(-12, 8)
 
 
@@ -174,8 +176,8 @@ class Discriminator(nn.Module):
         self.fc = nn.Linear(self.trunk.features, 1)
 
     def forward(self, x, mode):
-        features = self.trunk(x, mode)
-        return features, self.fc(features)[:, 0]
+        features, maps = self.trunk(x, mode)
+        return features, self.fc(features)[:, 0], maps
 
 
 class Classifier(nn.Module):
@@ -189,10 +191,10 @@ class Classifier(nn.Module):
         self.fc = nn.Linear(width, classes)
 
     def forward(self, x, mode):
-        h = self.trunk(x, mode)
+        h, maps = self.trunk(x, mode)
         for fc, norm in self.hidden:
             h = norm(fc(h), None, mode)
-        return h, self.fc(h)
+        return h, self.fc(h), maps
 
 
 class Centres:
@@ -247,8 +249,9 @@ class CvaeGan:
             net.to(memory_format=torch.channels_last)
         self.averaged.requires_grad_(False)
         betas = (self.train["beta1"], self.train["beta2"])
-        parameters = [p for net in self.networks.values() for p in net.parameters()]
-        self.optimizer = torch.optim.Adam(parameters, self.train["learning_rate"], betas, fused=True)
+        parameters = [p for net in (self.e, self.g, self.d) for p in net.parameters()]
+        groups = [{"params": parameters}, {"params": self.c.parameters(), "weight_decay": self.train["classifier_decay"]}]
+        self.optimizer = torch.optim.AdamW(groups, self.train["learning_rate"], betas, weight_decay=0, fused=True)
         self.centres = Centres(classes, self.train["centre_decay"])
 
     def parameter_counts(self):
@@ -256,7 +259,7 @@ class CvaeGan:
 
     def step(self, x_r, labels, fake_labels, posterior_noise, prior_noise, autocast):
         t = self.train
-        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        with torch.autocast(x_r.device.type, torch.bfloat16, enabled=autocast):
             mu, logvar = self.e(x_r, labels, "train")
             mu, logvar = mu.float(), logvar.float()
             z_f = mu + (0.5 * logvar).exp() * posterior_noise
@@ -265,21 +268,27 @@ class CvaeGan:
             g_f, g_p = self.g(z_f, labels, "batch"), self.g(z_p, fake_labels, "train")
             x_f, x_p = g_f.detach().requires_grad_(), g_p.detach().requires_grad_()
 
-            fc_r, logits = self.c(x_r, "train")
+            fc_r, logits, maps_c_r = self.c(x_r, "train")
             loss_c = F.cross_entropy(logits.float(), labels)
-            fd_r, real = self.d(x_r, "train")
-            fd_f, reconstructed = self.d(x_f, "batch")
-            fd_p, sampled = self.d(x_p, "batch")
+            fd_r, real, maps_d_r = self.d(x_r, "train")
+            fd_f, reconstructed, maps_d_f = self.d(x_f, "batch")
+            fd_p, sampled, _ = self.d(x_p, "batch")
             loss_d = F.softplus(-real.float()).mean()
             loss_d = loss_d + F.softplus(reconstructed.float()).mean() + F.softplus(sampled.float()).mean()
 
-            fc_f, _ = self.c(x_f, "batch")
-            fc_p, logits_p = self.c(x_p, "batch")
+            fc_f, _, maps_c_f = self.c(x_f, "batch")
+            fc_p, logits_p, _ = self.c(x_p, "batch")
         fd_r, fc_r = fd_r.detach().float(), fc_r.detach().float()
         pixel, pair_d, pair_c = pairwise(x_r, x_f), pairwise(fd_r, fd_f), pairwise(fc_r, fc_f)
         loss_gd, loss_gc = self.centres.update(fd_r, fc_r, labels, fd_p.float(), fc_p.float(), fake_labels)
-        features = t["pair_weight"] * (t["pair_pixel"] * pixel + t["pair_d"] * pair_d + t["pair_c"] * pair_c)
-        features = features + t["mean_weight"] * loss_gd + t["class_mean_weight"] * loss_gc
+        features = t["pair_pixel"] * pixel + t["pair_d"] * pair_d + t["pair_c"] * pair_c
+        if t["pair_maps"]:
+            for real_map, made in zip(maps_d_r + maps_c_r, maps_d_f + maps_c_f):
+                features = features + t["pair_maps"] * pairwise(real_map.detach(), made) / real_map[0, 0].numel()
+        features = t["pair_weight"] * features + t["mean_weight"] * loss_gd + t["class_mean_weight"] * loss_gc
+        if t["adversarial_weight"]:
+            adversarial = F.softplus(-reconstructed.float()).mean() + F.softplus(-sampled.float()).mean()
+            features = features + t["adversarial_weight"] * adversarial
         at_f, at_p = torch.autograd.grad(features, [x_f, x_p], retain_graph=True)
 
         self.optimizer.zero_grad(set_to_none=True)

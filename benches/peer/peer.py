@@ -1,6 +1,6 @@
 """Times PyTorch on the work of one benchmark and prints one JSON object.
 
-usage: peer.py CONFIG_TOML train|synthesize|recognise[-bf16] STEPS
+usage: peer.py CONFIG_TOML train|synthesize|recognise[-bf16] STEPS [DEVICE]   (on `cuda` also -tf32 and -compiled)
 """
 
 import json
@@ -16,13 +16,20 @@ from networks import CvaeGan  # noqa: E402
 from recogniser import Recogniser  # noqa: E402
 
 CLASSES, THREADS, SYNTHESIS_BATCH = 100, 2, 64
-config_path, work, steps = sys.argv[1], sys.argv[2], int(sys.argv[3])
+config_path, (work, *ways), steps = sys.argv[1], sys.argv[2].split("-"), int(sys.argv[3])
+device = sys.argv[4] if len(sys.argv) > 4 else "cpu"
 with open(config_path, "rb") as f:
     config = tomllib.load(f)
 torch.set_num_threads(THREADS)
 torch.manual_seed(0)
+torch.set_default_device(device)
+torch.backends.cudnn.benchmark = True
+torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = "tf32" in ways
 model = (Recogniser if "recogniser" in config else CvaeGan)(config, CLASSES)
 side = config["image_size"]
+if "compiled" in ways:
+    for net in (model.e, model.g, model.d, model.c):
+        net.forward = torch.compile(net.forward)
 
 
 def images(n):
@@ -35,13 +42,13 @@ if work == "synthesize":
 
     def step():
         with torch.inference_mode():
-            model.averaged(torch.randn(batch, z), torch.randint(CLASSES, (batch,)), "eval").permute(0, 2, 3, 1).numpy()
+            model.averaged(torch.randn(batch, z), torch.randint(CLASSES, (batch,)), "eval").permute(0, 2, 3, 1).cpu().numpy()
 
-elif work.startswith("recognise"):
+elif work == "recognise":
     batch = config["recipe"]["batch_size"]
 
     def step():
-        model.step(images(batch), torch.randint(CLASSES, (batch,)), work.endswith("bf16"))
+        model.step(images(batch), torch.randint(CLASSES, (batch,)), "bf16" in ways)
 
 else:
     batch, z = config["train"]["batch_size"], config["model"]["latent_dim"]
@@ -49,7 +56,7 @@ else:
     def step():
         labels, fakes = torch.randint(CLASSES, (2, batch))
         noise = torch.randn(2, batch, z)
-        model.step(images(batch), labels, fakes, noise[0], noise[1], work.endswith("bf16"))
+        model.step(images(batch), labels, fakes, noise[0], noise[1], "bf16" in ways)
 
 
 step()

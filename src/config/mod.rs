@@ -137,10 +137,16 @@ pub struct TrainConfig {
     pub pair_d: f64,
     /// Share of the f_C term in L_G; 1 in the paper, 0 to switch it off.
     pub pair_c: f64,
+    /// Share in L_G of the maps that D and C make on the way to f_D and f_C; 0 in the paper.
+    pub pair_maps: f64,
     /// lambda3, of L_GD.
     pub mean_weight: f64,
     /// lambda4, of L_GC.
     pub class_mean_weight: f64,
+    /// Weight of G's cross entropy, -log D(x_f) - log D(x_p), beside the matched means; 0 in the paper.
+    pub adversarial_weight: f64,
+    /// Decay of C's weights, times the learning rate a step (AdamW); 0 in the paper.
+    pub classifier_decay: f64,
     /// Decay of the moving averages of feature means, a step (overall) or a visit (of a class).
     pub centre_decay: f64,
     /// Share of the label-only fakes whose z comes from the posterior of another image instead of N(0, I); 0 in the paper.
@@ -172,11 +178,13 @@ pub enum LatentSource {
     Posterior,
     /// Between the posteriors of two training images of the identity itself (of its sources, for a new one).
     Morph,
+    /// What sets a random training image of another identity apart from that identity's mean, added to the mean of the own one.
+    Transfer,
 }
 
 impl LatentSource {
     /// Every source.
-    pub const ALL: [Self; 4] = [Self::Prior, Self::Fitted, Self::Posterior, Self::Morph];
+    pub const ALL: [Self; 5] = [Self::Prior, Self::Fitted, Self::Posterior, Self::Morph, Self::Transfer];
 
     /// Its name in files.
     pub fn name(self) -> &'static str {
@@ -185,6 +193,7 @@ impl LatentSource {
             Self::Fitted => "fitted",
             Self::Posterior => "posterior",
             Self::Morph => "morph",
+            Self::Transfer => "transfer",
         }
     }
 }

@@ -20,7 +20,7 @@ impl RunConfig {
             }
             Trunk::Alexnet | Trunk::Googlenet => self.image_size == 128,
         };
-        let checks: [(bool, &str); 20] = [
+        let checks: [(bool, &str); 21] = [
             ((8..=512).contains(&self.image_size), "image_size must lie in 8..=512"),
             (
                 side == self.image_size,
@@ -56,11 +56,13 @@ impl RunConfig {
                 "train.beta1, beta2 and centre_decay must lie in [0, 1)",
             ),
             (
-                [t.kl_weight, t.pair_weight, t.pair_pixel, t.pair_d, t.pair_c, t.mean_weight, t.class_mean_weight]
+                [t.kl_weight, t.pair_weight, t.pair_pixel, t.pair_d, t.pair_c, t.pair_maps]
                     .iter()
+                    .chain(&[t.mean_weight, t.class_mean_weight, t.adversarial_weight])
                     .all(|w| weight(*w)),
                 "train: loss weights must not be negative",
             ),
+            (share(t.classifier_decay), "train.classifier_decay must lie in [0, 1]"),
             (share(t.cross_fraction), "train.cross_fraction must lie in [0, 1]"),
             (
                 positive(t.ema_halflife_kimg) && positive(t.checkpoint_kimg) && positive(t.grid_kimg),

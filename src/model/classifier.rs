@@ -1,6 +1,6 @@
 //! C: the identity of an image.
 
-use super::trunk::Trunk;
+use super::trunk::{Seen, Trunk};
 use crate::config::RunConfig;
 use crate::error::Result;
 use crate::nn::layers::{BatchNorm, Bias, Linear, Mode};
@@ -34,19 +34,19 @@ impl Classifier {
         Ok(Self { trunk, hidden, fc, bias: Bias::new(p, "fc", classes, Activation::Identity)? })
     }
 
-    /// f_C (the input of the last fully connected layer) and the logits of the labels.
+    /// The logits of the labels, and what leads to them.
     ///
     /// # Shapes
-    /// - `x`: `[B, S, S, 3]`; returns `[B, F]`, `[B, K]`
+    /// - `x`: `[B, S, S, 3]`
     ///
     /// # Errors
     /// Shapes that do not fit together, or too little memory.
-    pub fn forward(&self, x: &Value, mode: Mode) -> Result<(Value, Value)> {
-        let mut h = self.trunk.forward(x, mode)?;
+    pub fn forward(&self, x: &Value, mode: Mode) -> Result<Seen> {
+        let (mut features, maps) = self.trunk.forward_maps(x, mode)?;
         for (fc, norm) in &self.hidden {
-            h = norm.forward(&fc.forward(&h)?, None, mode)?;
+            features = norm.forward(&fc.forward(&features)?, None, mode)?;
         }
-        let logits = self.bias.forward(&self.fc.forward(&h)?)?;
-        Ok((h, logits))
+        let output = self.bias.forward(&self.fc.forward(&features)?)?;
+        Ok(Seen { maps, features, output })
     }
 }

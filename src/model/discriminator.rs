@@ -1,6 +1,6 @@
 //! D: tells real images from synthetic ones; not conditioned on the label.
 
-use super::trunk::Trunk;
+use super::trunk::{Seen, Trunk};
 use crate::config::RunConfig;
 use crate::error::Result;
 use crate::nn::layers::{Bias, Linear, Mode};
@@ -25,16 +25,16 @@ impl Discriminator {
         Ok(Self { fc, bias: Bias::new(p, "fc", 1, Activation::Identity)?, trunk })
     }
 
-    /// f_D (the input of the last fully connected layer) and the logit of "real".
+    /// The logit of "real", and what leads to it.
     ///
     /// # Shapes
-    /// - `x`: `[B, S, S, 3]`; returns `[B, F]`, `[B]`
+    /// - `x`: `[B, S, S, 3]`
     ///
     /// # Errors
     /// Shapes that do not fit together, or too little memory.
-    pub fn forward(&self, x: &Value, mode: Mode) -> Result<(Value, Value)> {
-        let features = self.trunk.forward(x, mode)?;
-        let logit = self.bias.forward(&self.fc.forward(&features)?)?.reshape(x.dim(0)?)?;
-        Ok((features, logit))
+    pub fn forward(&self, x: &Value, mode: Mode) -> Result<Seen> {
+        let (features, maps) = self.trunk.forward_maps(x, mode)?;
+        let output = self.bias.forward(&self.fc.forward(&features)?)?.reshape(x.dim(0)?)?;
+        Ok(Seen { maps, features, output })
     }
 }

@@ -66,6 +66,28 @@ pub fn weighted_pairs(terms: &[Tensor; 3], shares: [f64; 3]) -> Result<Tensor> {
     ((&terms[0] * shares[0])? + (&terms[1] * shares[1])?)? + (&terms[2] * shares[2])?
 }
 
+/// One of D's or C's maps as a term of L_G: 1/2 |a - b|^2, summed over channels, averaged over places and over B.
+///
+/// # Shapes
+/// - `a`, `b`: `[B, H, W, channels]`; returns a scalar
+///
+/// # Errors
+/// Shapes that do not fit together, or too little memory.
+pub fn pairwise_map(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    pairwise(a, b)? / (a.dim(1)? * a.dim(2)?) as f64
+}
+
+/// G's cross entropy, -log D(x_f) - log D(x_p): two means over their batches. Unit: nats. The paper's G matches means instead.
+///
+/// # Shapes
+/// - logits of "real": `[B]` each; returns a scalar
+///
+/// # Errors
+/// Shapes that do not fit together, or too little memory.
+pub fn adversarial(reconstructed: &Tensor, sampled: &Tensor) -> Result<Tensor> {
+    softplus(&reconstructed.neg()?)?.mean_all()? + softplus(&sampled.neg()?)?.mean_all()?
+}
+
 /// L_GD = 1/2 |E f_D(x_r) - E f_D(x_p)|^2, of means of f_D.
 ///
 /// # Shapes

@@ -38,6 +38,16 @@ impl Inception {
     }
 }
 
+/// What D or C makes of images.
+pub struct Seen {
+    /// `[B, H, W, channels]`: the maps on the way, the finest first.
+    pub maps: Vec<Value>,
+    /// `[B, F]`: f_D or f_C, the input of the last fully connected layer.
+    pub features: Value,
+    /// D: `[B]`, the logit of "real"; C: `[B, K]`, the logits of the labels.
+    pub output: Value,
+}
+
 enum Layer {
     /// Convolution with bias instead of normalisation: DCGAN's first.
     Plain(Var, Bias),
@@ -154,7 +164,15 @@ impl Trunk {
     /// # Errors
     /// Shapes that do not fit together, or too little memory.
     pub fn forward(&self, x: &Value, mode: Mode) -> Result<Value> {
-        let mut x = x.clone();
+        Ok(self.forward_maps(x, mode)?.0)
+    }
+
+    /// The same, and the map that each layer but the last makes.
+    ///
+    /// # Errors
+    /// Shapes that do not fit together, or too little memory.
+    pub fn forward_maps(&self, x: &Value, mode: Mode) -> Result<(Value, Vec<Value>)> {
+        let (mut x, mut maps) = (x.clone(), Vec::with_capacity(self.layers.len()));
         for layer in &self.layers {
             x = match layer {
                 Layer::Plain(weight, bias) => bias.forward(&ops::conv2d(&x, &x.leaf(weight), 2, 1)?)?,
@@ -163,7 +181,9 @@ impl Trunk {
                 Layer::Inception(inception) => inception.forward(&x, mode)?,
                 Layer::GlobalMean => ops::global_mean_pool(&x)?,
             };
+            maps.push(x.clone());
         }
-        Ok(x.reshape((x.dim(0)?, self.features))?)
+        maps.pop();
+        Ok((x.reshape((x.dim(0)?, self.features))?, maps))
     }
 }

@@ -100,8 +100,8 @@ fn classify(model: &TrainedModel, images: &[Vec<u8>]) -> Result<Vec<u32>> {
     let size = model.header.config.image_size;
     let values: Vec<f32> = images.iter().flatten().map(|b| to_signed(*b)).collect();
     let x = Tensor::from_vec(values, (images.len(), size, size, 3), &model.device)?;
-    let (_, logits) = model.classifier.net.forward(&(&x).into(), Mode::Eval)?;
-    Ok(logits.argmax(1)?.to_vec1()?)
+    let seen = model.classifier.net.forward(&(&x).into(), Mode::Eval)?;
+    Ok(seen.output.argmax(1)?.to_vec1()?)
 }
 
 #[cfg(test)]

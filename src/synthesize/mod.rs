@@ -54,6 +54,7 @@ fn draw_latent(model: &TrainedModel, sampling: &Sampling, item: &Item) -> Vec<f3
         LatentSource::Fitted => model.latents.place(&z),
         LatentSource::Posterior => model.latents.borrow(&z, &item.mix, &mut rng),
         LatentSource::Morph => model.latents.morph(&z, &item.mix, &mut rng),
+        LatentSource::Transfer => model.latents.transfer(&z, &item.mix, sampling.truncation as f32, &mut rng),
     }
 }
 

@@ -21,6 +21,19 @@ pub struct Latents {
     means: Vec<f32>,
     /// `[N, Z]`
     deviations: Vec<f32>,
+    /// Mean of the posteriors of each label that has any, `[Z]`.
+    persons: BTreeMap<u32, Vec<f32>>,
+}
+
+/// Mean of the rows `[N, Z]` of each label.
+fn means_by_label(labels: &[u32], rows: &[f32]) -> BTreeMap<u32, Vec<f32>> {
+    let mut sums: BTreeMap<u32, (f32, Vec<f32>)> = BTreeMap::new();
+    for (label, row) in labels.iter().zip(rows.chunks_exact(rows.len() / labels.len().max(1))) {
+        let (count, sum) = sums.entry(*label).or_insert_with(|| (0.0, vec![0.0; row.len()]));
+        *count += 1.0;
+        sum.iter_mut().zip(row).for_each(|(s, v)| *s += v);
+    }
+    sums.into_iter().map(|(label, (count, sum))| (label, sum.iter().map(|s| s / count).collect())).collect()
 }
 
 impl Latents {
@@ -32,9 +45,20 @@ impl Latents {
 
     /// A draw from N(0, I) moved to the posterior of a random training image that shows none of `identities`, `[Z]`.
     pub fn borrow(&self, noise: &[f32], identities: &[(u32, f32)], rng: &mut impl Rng) -> Vec<f32> {
-        let other = |at: &usize| identities.iter().all(|(label, _)| *label != self.labels[*at]);
-        let others: Vec<usize> = (0..self.labels.len()).filter(other).collect();
-        self.posterior(self.any(&others, rng), noise)
+        self.posterior(self.other(identities, rng), noise)
+    }
+
+    /// What sets such a draw apart from the mean of the image's own identity, `spread` times, added to the mean of `identities`, `[Z]`:
+    /// another person's pose, light and expression without that person.
+    pub fn transfer(&self, noise: &[f32], identities: &[(u32, f32)], spread: f32, rng: &mut impl Rng) -> Vec<f32> {
+        let at = self.other(identities, rng);
+        let mean = |label: u32| self.persons.get(&label).unwrap_or(&self.mean);
+        let apart = self.posterior(at, noise).into_iter().zip(mean(self.labels[at])).map(|(z, m)| spread * (z - m));
+        let mut z: Vec<f32> = apart.collect();
+        for (label, weight) in identities {
+            z.iter_mut().zip(mean(*label)).for_each(|(z, m)| *z += weight * m);
+        }
+        z
     }
 
     /// A point between draws from the posteriors of two random training images of `identities`, `[Z]`.
@@ -44,6 +68,13 @@ impl Latents {
         let [from, to] = [(); 2].map(|()| self.posterior(self.any(&own, rng), noise));
         let share: f32 = rng.random();
         from.iter().zip(to).map(|(a, b)| a + share * (b - a)).collect()
+    }
+
+    /// A random training image that shows none of `identities`.
+    fn other(&self, identities: &[(u32, f32)], rng: &mut impl Rng) -> usize {
+        let other = |at: &usize| identities.iter().all(|(label, _)| *label != self.labels[*at]);
+        let others: Vec<usize> = (0..self.labels.len()).filter(other).collect();
+        self.any(&others, rng)
     }
 
     /// One of `candidates`, or of all posteriors if there is none.
@@ -96,12 +127,15 @@ impl Latents {
             let values = if t.dims() == shape { t.flatten_all()?.to_vec1::<f32>()? } else { return Err(wrong()) };
             if values.iter().all(|v| v.is_finite()) { Ok(values) } else { Err(wrong()) }
         };
+        let labels: Vec<u32> = label.flatten_all()?.to_vec1()?;
+        let means = values("latent.posterior.mean", &[n, z])?;
         let latents = Self {
             mean: values("latent.mean", &[z])?,
             factor: values("latent.factor", &[z, z])?,
-            means: values("latent.posterior.mean", &[n, z])?,
+            persons: means_by_label(&labels, &means),
+            means,
             deviations: values("latent.posterior.deviation", &[n, z])?,
-            labels: label.flatten_all()?.to_vec1()?,
+            labels,
         };
         if n == 0 || latents.labels.iter().any(|l| *l as usize >= classes) {
             return Err(Error::Model("tensor `latent.posterior.label` names labels that the model lacks".into()));
@@ -145,10 +179,12 @@ pub fn fit_latents(
         .cholesky()
         .ok_or_else(|| Error::Model("the posteriors' covariance is not positive definite: E has collapsed".into()))?
         .l();
+    let labels: Vec<u32> = indices.iter().map(|i| dataset.labels()[*i]).collect();
     Ok(Latents {
         mean: mean.iter().map(|m| *m as f32).collect(),
         factor: (0..z).flat_map(|i| (0..z).map(move |j| (i, j))).map(|ij| factor[ij] as f32).collect(),
-        labels: indices.iter().map(|i| dataset.labels()[*i]).collect(),
+        persons: means_by_label(&labels, &means),
+        labels,
         means,
         deviations: logvars.iter().map(|v| (v / 2.0).exp()).collect(),
     })
@@ -162,9 +198,26 @@ mod tests {
 
     /// Two posteriors of each of three labels, without spread: a draw is a mean.
     fn latents() -> Latents {
-        let means = (0..6).flat_map(|i| [i as f32, 10.0 * i as f32]).collect();
+        let means: Vec<f32> = (0..6).flat_map(|i| [i as f32, 10.0 * i as f32]).collect();
         let (mean, factor, labels) = (vec![0.0; 2], vec![1.0, 0.0, 0.0, 1.0], vec![0, 0, 1, 1, 2, 2]);
-        Latents { mean, factor, labels, means, deviations: vec![0.0; 12] }
+        let persons = means_by_label(&labels, &means);
+        Latents { mean, factor, labels, means, deviations: vec![0.0; 12], persons }
+    }
+
+    #[test]
+    fn what_is_transferred_leaves_the_person_behind() {
+        // Persons 0, 1, 2 have the means 0.5, 2.5, 4.5 (and ten times that); every image lies 0.5 below or above.
+        let mut rng = Seeds::new(3).stream("transfer", &[]);
+        for (mix, mean) in [(vec![(1, 1.0)], 2.5), (vec![(0, 0.5), (2, 0.5)], 2.5), (vec![(2, 1.0)], 4.5)] {
+            let drawn: BTreeSet<i32> = (0..100)
+                .map(|_| {
+                    let z = latents().transfer(&[0.3, -0.7], &mix, 0.5, &mut rng);
+                    assert!((z[1] - 10.0 * z[0]).abs() < 1e-4, "{z:?}");
+                    (100.0 * (z[0] - mean)).round() as i32
+                })
+                .collect();
+            assert_eq!(drawn.into_iter().collect::<Vec<_>>(), [-25, 25], "{mix:?}");
+        }
     }
 
     #[test]

@@ -9,6 +9,9 @@
 //! | G | lambda2 L_G + lambda3 L_GD + lambda4 L_GC |
 //! | E | lambda1 L_KL + lambda2 L_G |
 //!
+//! Beyond the paper, and off in its preset: L_G may compare the maps of D and C too, and G may descend on the cross entropy of D's
+//! verdicts, E with it where a reconstruction is judged.
+//!
 //! D and C see the fakes once. Two backward passes use that forward pass: one asks for the gradients of D's parameters,
 //! the other for those of the fakes, which G and E then go on from.
 
@@ -92,6 +95,10 @@ pub struct StepLosses {
     pub loss_d: f32,
     /// L_C, nats per image.
     pub loss_c: f32,
+    /// Term of L_G over the maps of D and C; 0 where it is switched off.
+    pub loss_maps: f32,
+    /// G's cross entropy, nats.
+    pub loss_adversarial: f32,
     /// Share of the real batch that C labels right (while training on it).
     pub top1_real: f32,
     /// Share of the label-only fakes that C labels as asked.
@@ -99,41 +106,39 @@ pub struct StepLosses {
 }
 
 impl StepLosses {
-    /// All of them by name.
-    pub fn named(&self) -> [(&'static str, f32); 10] {
+    /// All of them: the name of the metric, what a message calls it, and the value.
+    fn table(&self) -> [(&'static str, &'static str, f32); 12] {
         [
-            ("loss_kl", self.loss_kl),
-            ("loss_pixel", self.loss_pixel),
-            ("loss_pair_d", self.loss_pair_d),
-            ("loss_pair_c", self.loss_pair_c),
-            ("loss_gd", self.loss_gd),
-            ("loss_gc", self.loss_gc),
-            ("loss_d", self.loss_d),
-            ("loss_c", self.loss_c),
-            ("top1_real", self.top1_real),
-            ("top1_fake", self.top1_fake),
+            ("loss_kl", "L_KL", self.loss_kl),
+            ("loss_pixel", "the pixel term of L_G", self.loss_pixel),
+            ("loss_pair_d", "the f_D term of L_G", self.loss_pair_d),
+            ("loss_pair_c", "the f_C term of L_G", self.loss_pair_c),
+            ("loss_gd", "L_GD", self.loss_gd),
+            ("loss_gc", "L_GC", self.loss_gc),
+            ("loss_d", "L_D", self.loss_d),
+            ("loss_c", "L_C", self.loss_c),
+            ("loss_maps", "the term of L_G over maps", self.loss_maps),
+            ("loss_adversarial", "the cross entropy of G", self.loss_adversarial),
+            ("top1_real", "top-1 of real images", self.top1_real),
+            ("top1_fake", "top-1 of label-only fakes", self.top1_fake),
         ]
     }
 
-    /// The first loss that is not a finite number.
+    /// All of them by the names of the metrics.
+    pub fn named(&self) -> [(&'static str, f32); 12] {
+        self.table().map(|(name, _, value)| (name, value))
+    }
+
+    /// The first that is not a finite number, as a message calls it.
     pub fn non_finite(&self) -> Option<&'static str> {
-        let all = [
-            ("L_KL", self.loss_kl),
-            ("the pixel term of L_G", self.loss_pixel),
-            ("the f_D term of L_G", self.loss_pair_d),
-            ("the f_C term of L_G", self.loss_pair_c),
-            ("L_GD", self.loss_gd),
-            ("L_GC", self.loss_gc),
-            ("L_D", self.loss_d),
-            ("L_C", self.loss_c),
-        ];
-        all.into_iter().find(|(_, v)| !v.is_finite()).map(|(name, _)| name)
+        self.table().into_iter().find(|(_, _, value)| !value.is_finite()).map(|(_, words, _)| words)
     }
 }
 
 /// Adam over the four networks.
 pub struct Optimizer {
     params: AdamParams,
+    classifier_decay: f64,
     moments: BTreeMap<String, (Var, Moments)>,
 }
 
@@ -162,15 +167,17 @@ impl Optimizer {
             eps: 1e-8,
             weight_decay: 0.0,
         };
-        Ok(Self { params, moments })
+        Ok(Self { params, classifier_decay: config.classifier_decay, moments })
     }
 
     /// Moves every parameter of `network` that has a gradient; `t` counts steps from 1.
     fn descend(&self, network: &str, grads: &Gradients, t: u64) -> Result<()> {
         let prefix = format!("{network}.");
+        let weight_decay = if network == "classifier" { self.classifier_decay } else { 0.0 };
+        let params = AdamParams { weight_decay, ..self.params };
         for (_, (var, moments)) in self.moments.range(prefix.clone()..).take_while(|(k, _)| k.starts_with(&prefix)) {
             if let Some(grad) = grads.get(var) {
-                moments.step(var, grad, t, &self.params)?;
+                moments.step(var, grad, t, &params)?;
             }
         }
         Ok(())
@@ -262,37 +269,49 @@ pub fn gradients(
     let (x_f, x_p) = (judging.leaf(g_f.tensor()), judging.leaf(g_p.tensor()));
 
     // C on L_C.
-    let (fc_r, logits) = model.classifier.net.forward(&real_images, Mode::Train)?;
-    let (loss_c, at_logits) = differentiate(&[&logits], |t| {
+    let real_c = model.classifier.net.forward(&real_images, Mode::Train)?;
+    let (loss_c, at_logits) = differentiate(&[&real_c.output], |t| {
         let loss = loss::classifier(&t[0], &targets)?;
         Ok((loss.clone(), loss))
     })?;
-    let classifier = judging.gradients(&seeds(&[&logits], &at_logits), trainable(&model.classifier))?;
+    let classifier = judging.gradients(&seeds(&[&real_c.output], &at_logits), trainable(&model.classifier))?;
 
     // D on L_D.
-    let (fd_r, real) = model.discriminator.net.forward(&real_images, Mode::Train)?;
-    let (fd_f, reconstructed) = model.discriminator.net.forward(&x_f, Mode::Batch)?;
-    let (fd_p, sampled) = model.discriminator.net.forward(&x_p, Mode::Batch)?;
-    let verdicts = [&real, &reconstructed, &sampled];
+    let real_d = model.discriminator.net.forward(&real_images, Mode::Train)?;
+    let d_f = model.discriminator.net.forward(&x_f, Mode::Batch)?;
+    let d_p = model.discriminator.net.forward(&x_p, Mode::Batch)?;
+    let verdicts = [&real_d.output, &d_f.output, &d_p.output];
     let (loss_d, at_verdicts) = differentiate(&verdicts, |t| {
         let loss = loss::discriminator(&t[0], &t[1], &t[2])?;
         Ok((loss.clone(), loss))
     })?;
     let discriminator = judging.gradients(&seeds(&verdicts, &at_verdicts), trainable(&model.discriminator))?;
 
-    // G on lambda2 L_G + lambda3 L_GD + lambda4 L_GC: first up to the fakes.
-    let (fc_f, _) = model.classifier.net.forward(&x_f, Mode::Batch)?;
-    let (fc_p, logits_p) = model.classifier.net.forward(&x_p, Mode::Batch)?;
-    let (fd_r, fc_r) = (fd_r.tensor(), fc_r.tensor());
-    let features = [&x_f, &fd_f, &fc_f, &fd_p, &fc_p];
-    let ((pairs, means), at_features) = differentiate(&features, |t| {
+    // G on lambda2 L_G + lambda3 L_GD + lambda4 L_GC, and its cross entropy: first up to the fakes.
+    let c_f = model.classifier.net.forward(&x_f, Mode::Batch)?;
+    let c_p = model.classifier.net.forward(&x_p, Mode::Batch)?;
+    let (fd_r, fc_r) = (real_d.features.tensor(), real_c.features.tensor());
+    let mut judged = vec![&x_f, &d_f.features, &c_f.features, &d_p.features, &c_p.features, &d_f.output, &d_p.output];
+    let mut maps_r = Vec::new();
+    if config.pair_maps > 0.0 {
+        maps_r.extend(real_d.maps.iter().chain(&real_c.maps));
+        judged.extend(d_f.maps.iter().chain(&c_f.maps));
+    }
+    let ((pairs, means, maps, adversarial), at_judged) = differentiate(&judged, |t| {
         let pairs = [loss::pairwise(x_r, &t[0])?, loss::pairwise(fd_r, &t[1])?, loss::pairwise(fc_r, &t[2])?];
         let means = centres.update((fd_r, fc_r, &batch.labels), (&t[3], &t[4], &batch.fake_labels))?;
+        let adversarial = loss::adversarial(&t[5], &t[6])?;
+        let mut maps = Tensor::zeros((), x_r.dtype(), device)?;
+        for (real, made) in maps_r.iter().zip(&t[7..]) {
+            maps = (maps + loss::pairwise_map(real.tensor(), made)?)?;
+        }
         let loss_g = loss::weighted_pairs(&pairs, [config.pair_pixel, config.pair_d, config.pair_c])?;
+        let loss_g = (loss_g + (&maps * config.pair_maps)?)?;
         let means_only = ((&means.overall * config.mean_weight)? + (&means.classes * config.class_mean_weight)?)?;
-        Ok((((loss_g * config.pair_weight)? + means_only)?, (pairs, means)))
+        let loss = ((loss_g * config.pair_weight)? + means_only)? + (&adversarial * config.adversarial_weight)?;
+        Ok((loss?, (pairs, means, maps, adversarial)))
     })?;
-    let at_fakes = judging.gradients(&seeds(&features, &at_features), [x_f.tensor(), x_p.tensor()])?;
+    let at_fakes = judging.gradients(&seeds(&judged, &at_judged), [x_f.tensor(), x_p.tensor()])?;
     judging.clear();
 
     // Then through G; E on lambda1 L_KL + lambda2 L_G, where L_G comes through x_f only.
@@ -319,8 +338,10 @@ pub fn gradients(
         loss_gc: scalar(&means.classes)?,
         loss_d: scalar(&loss_d)?,
         loss_c: scalar(&loss_c)?,
-        top1_real: top1(logits.tensor(), &batch.labels)?,
-        top1_fake: top1(logits_p.tensor(), &batch.fake_labels)?,
+        loss_maps: scalar(&maps)?,
+        loss_adversarial: scalar(&adversarial)?,
+        top1_real: top1(real_c.output.tensor(), &batch.labels)?,
+        top1_fake: top1(c_p.output.tensor(), &batch.fake_labels)?,
     };
     Ok((losses, StepGradients { classifier, discriminator, encoder, generator }))
 }
