@@ -62,8 +62,11 @@ impl RunConfig {
                     learning_rate: 8e-4,
                     pair_pixel: 3.0,
                     pair_d: 0.05,
+                    pair_maps: 1.0,
                     mean_weight: 0.5,
                     class_mean_weight: 0.1,
+                    adversarial_weight: 10.0,
+                    classifier_decay: 0.1,
                     cross_fraction: 0.5,
                     ema_halflife_kimg: 2.0,
                     ..train
@@ -88,10 +91,15 @@ impl RunConfig {
                     classifier_hidden: vec![512],
                 },
                 TrainConfig {
+                    batch_size: 16,
+                    learning_rate: 4e-4,
                     kl_weight: 6.0,
                     pair_d: 0.1,
+                    pair_maps: 1.0,
                     mean_weight: 0.5,
                     class_mean_weight: 0.1,
+                    adversarial_weight: 10.0,
+                    classifier_decay: 0.1,
                     cross_fraction: 0.5,
                     ..train
                 },
@@ -117,13 +125,14 @@ impl RunConfig {
                 TrainConfig { batch_size: 64, duration_kimg: 4000.0, ..train },
             ),
         };
+        let latent = if preset == Preset::Paper { LatentSource::Prior } else { LatentSource::Transfer };
         Self {
             preset,
             seed: 0,
             image_size,
             model,
             train,
-            synthesis: SynthesisConfig { seed: 0, latent: LatentSource::Prior, truncation: 1.0 },
+            synthesis: SynthesisConfig { seed: 0, latent, truncation: 1.0 },
         }
     }
 

@@ -1,7 +1,7 @@
 //! Sample grids: one row an identity, with real images, their reconstructions, samples of z from N(0, I), and samples of z
-//! from the distribution fitted to the posteriors.
+//! transferred from training images of all persons.
 
-use super::latent;
+use super::latent::{self, Latents};
 use crate::config::RunConfig;
 use crate::dataset::encode::{Origin, encode};
 use crate::dataset::{IdentityDataset, to_byte};
@@ -17,8 +17,6 @@ const ROWS: usize = 8;
 const REAL: usize = 3;
 /// Samples of each kind.
 const SAMPLES: usize = 3;
-/// Images that the distribution is fitted to for a grid.
-const LATENT_IMAGES: usize = 512;
 /// Pixels between the groups of columns.
 const GAP: usize = 4;
 
@@ -34,7 +32,7 @@ pub fn is_grid(path: &Path) -> bool {
 }
 
 /// A PNG with the columns: three real images, the same reconstructed, three samples of each kind. A column of samples
-/// shares one z, so that what changes down the column is the label's work.
+/// shares one z, or one image that it is transferred from, so that what changes down the column is the identity's work.
 ///
 /// # Errors
 /// Shapes that do not fit together, or too little memory.
@@ -58,16 +56,16 @@ pub fn render(
     };
     let noise = normal_vec(&mut Seeds::new(config.seed).stream("grid", &[]), SAMPLES * z);
     // Early in a training the posteriors may have no distribution to speak of.
-    let fitted = latent::fit_latents(encoder, dataset, config, LATENT_IMAGES, device).ok();
-    let mut samples = noise.clone();
-    for z in noise.chunks_exact(z) {
-        samples.extend(fitted.as_ref().map_or_else(|| z.to_vec(), |f| f.place(z)));
-    }
+    let fitted = latent::fit_latents(encoder, dataset, config, super::LATENT_IMAGES, device).ok();
     for row in 0..rows {
         let label = (row * classes / rows) as u32;
         let real: Vec<usize> = dataset.images_of(label).iter().copied().take(REAL).collect();
         let (mu, _) = super::encode(encoder, dataset, &real, device)?;
-        let latents: Vec<f32> = mu.into_iter().chain(samples.iter().copied()).collect();
+        let mut latents: Vec<f32> = mu.into_iter().chain(noise.iter().copied()).collect();
+        for (i, z) in noise.chunks_exact(z).enumerate() {
+            let from = |f: &Latents| f.transferred((2 * i + 1) * f.len() / (2 * SAMPLES), z, &[(label, 1.0)], 1.0);
+            latents.extend(fitted.as_ref().map_or_else(|| z.to_vec(), from));
+        }
         let n = real.len() + 2 * SAMPLES;
         let latents = Tensor::from_vec(latents, (n, z), device)?;
         let images = generator.forward(&(&latents).into(), &Labels::plain(&vec![label; n], device)?, Mode::Eval)?;

@@ -51,7 +51,11 @@ impl Latents {
     /// What sets such a draw apart from the mean of the image's own identity, `spread` times, added to the mean of `identities`, `[Z]`:
     /// another person's pose, light and expression without that person.
     pub fn transfer(&self, noise: &[f32], identities: &[(u32, f32)], spread: f32, rng: &mut impl Rng) -> Vec<f32> {
-        let at = self.other(identities, rng);
+        self.transferred(self.other(identities, rng), noise, identities, spread)
+    }
+
+    /// [`Latents::transfer`] from posterior `at`.
+    pub(super) fn transferred(&self, at: usize, noise: &[f32], identities: &[(u32, f32)], spread: f32) -> Vec<f32> {
         let mean = |label: u32| self.persons.get(&label).unwrap_or(&self.mean);
         let apart = self.posterior(at, noise).into_iter().zip(mean(self.labels[at])).map(|(z, m)| spread * (z - m));
         let mut z: Vec<f32> = apart.collect();
@@ -68,6 +72,11 @@ impl Latents {
         let [from, to] = [(); 2].map(|()| self.posterior(self.any(&own, rng), noise));
         let share: f32 = rng.random();
         from.iter().zip(to).map(|(a, b)| a + share * (b - a)).collect()
+    }
+
+    /// Number of posteriors.
+    pub(super) fn len(&self) -> usize {
+        self.labels.len()
     }
 
     /// A random training image that shows none of `identities`.
