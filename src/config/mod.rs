@@ -359,7 +359,7 @@ mod tests {
         assert_eq!(e, "unknown key `train.learning_rat`; did you mean `learning_rate`?");
         let of = |key: &str| RunConfig::from_toml(&format!("[train]\n{key} = 1"), None, Preset::Tiny).unwrap_err();
         assert!(of("lr").ends_with("did you mean `learning_rate`?"), "{}", of("lr"));
-        assert!(of("xyz").contains("; there are: balanced, batch_size, "), "{}", of("xyz"));
+        assert!(of("xyz").contains("; there are: adversarial_weight, balanced, batch_size, "), "{}", of("xyz"));
     }
 
     #[test]
