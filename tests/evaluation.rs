@@ -12,6 +12,7 @@ use augment::evaluate::gain::summarise;
 use augment::evaluate::verification::judge;
 use augment::formats::pairs::{Pair, PairSet};
 use augment::progress::{Progress, Silent};
+use augment::recogniser::outside::{Outside, Placement};
 use augment::recogniser::{Curriculum, Embeddings, Ingredient, Phase, Trained, Training, train};
 use augment::seeds::Seeds;
 use candle_core::Device;
@@ -28,6 +29,38 @@ fn goldens() -> Value {
 
 fn numbers(v: &Value) -> Vec<f64> {
     v.as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect()
+}
+
+#[test]
+fn a_network_from_outside_sees_what_onnxruntime_sees() {
+    let network = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens/face.onnx");
+    let golden: Value = serde_json::from_str(include_str!("goldens/face.json")).unwrap();
+    let pixels: Vec<u8> = serde_json::from_value(golden["pixels"].clone()).unwrap();
+    let image = IdentityDataset::new(8, pixels, vec![0], vec!["a".into()]).unwrap();
+    let outside = Outside::load(&network, Some(Placement { x: 2, y: 5, side: 8 })).unwrap();
+    let embedding = outside.embed("", &image, &mut Silent).unwrap();
+    assert_eq!((embedding.len(), embedding.size), (1, 6));
+    for (ours, theirs) in embedding.row(0).iter().zip(numbers(&golden["embedding"])) {
+        assert!((f64::from(*ours) - theirs).abs() < 1e-5, "{:?}", embedding.values);
+    }
+    // Without a placement an image fills the input.
+    let whole = Outside::load(&network, None).unwrap();
+    assert_eq!(whole.placement(), Placement { x: 0, y: 2, side: 12 });
+    assert!(whole.embed("", &image, &mut Silent).unwrap().values != embedding.values);
+
+    let refused = |path: &Path, placement| Outside::load(path, placement).err().unwrap().to_string();
+    let wide = refused(&network, Some(Placement { x: 5, y: 5, side: 8 }));
+    assert!(wide.contains("`outside_placement` 5,5,8 reaches over the input") && wide.contains("12 wide"), "{wide}");
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("no.onnx");
+    for (bytes, what) in
+        [(&b"no network"[..], "cannot be run"), (&std::fs::read(&network).unwrap()[..2000], "no.onnx: ")]
+    {
+        std::fs::write(&file, bytes).unwrap();
+        let said = refused(&file, None);
+        assert!(said.contains("no.onnx") && said.contains(what), "{said}");
+    }
+    assert!(refused(&dir.path().join("absent.onnx"), None).contains("absent.onnx"));
 }
 
 #[test]

@@ -531,17 +531,27 @@ fn evaluate_finds_copies_however_they_are_changed() {
         ("cropped", cropped, 0.9, 0.6),
         ("darker", darker, 0.95, 0.9),
     ];
+    let network = format!("{}/tests/goldens/face.onnx", env!("CARGO_MANIFEST_DIR"));
     for (name, change, found, attacked) in changes {
         let copies = dir.path().join(name);
         plant_copies(&copies, change);
         let more =
             ["--pairs-from", "dev", "--held-out", "test", "--arms", "real", "--synthetic", copies.to_str().unwrap()];
+        let more = [&more[..], &["--outside-judge", &network]].concat();
         // The baseline is trained once.
         let out = evaluate(&dir.path().join("evaluation"), &more);
         assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
         let json: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
         let share = |kind: &str| json["quality"][kind]["copies"]["share"].as_f64().unwrap();
         assert!(share("existing") >= found, "{name}: {}", json["quality"]);
+        // Under the network from outside, copies are as near to the training images as nothing else is.
+        let outside = |kind: &str, figure: &str| json["outside"][kind][figure].as_f64().unwrap();
+        assert!(
+            name != "unchanged" || outside("existing", "frechet") < 0.2 * outside("held_out", "frechet"),
+            "{}",
+            json["outside"]
+        );
+        assert!(outside("training", "recall") > 0.3 && outside("held_out", "top1") > 0.05, "{}", json["outside"]);
         // Embeddings see a copy that was not changed, too.
         let embedded = json["quality"]["existing"]["embedded"]["share"].as_f64().unwrap();
         assert!(name != "unchanged" || embedded >= 0.99, "{}", json["quality"]);

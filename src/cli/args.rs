@@ -2,6 +2,7 @@
 
 use super::groups::{ConfigArgs, EvaluationConfigArgs, InputArgs, OutputArgs, SynthesisArgs, similarity};
 use ::augment::jobs::Arm;
+use ::augment::jobs::evaluate::Placement;
 use clap::{Args, Parser, Subcommand};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -32,7 +33,7 @@ pub enum Command {
     /// Synthesize from a trained model, or make stored images again from their rows.
     Synthesize(SynthesizeArgs),
     /// Measure what synthesized images gain: trains recognisers with and without them and compares.
-    Evaluate(EvaluateArgs),
+    Evaluate(Box<EvaluateArgs>),
     /// Show what a manifest or a written dataset holds.
     Inspect(InspectArgs),
     /// Read every file of a written dataset, model or evaluation and compare it with its hash; exit code 2 if one is damaged.
@@ -172,11 +173,27 @@ pub struct EvaluateArgs {
     /// the held-out real images].
     #[arg(long, value_name = "S", value_parser = similarity, help_heading = "Comparison")]
     pub max_copy_similarity: Option<f64>,
+    /// A face network in ONNX that had no part in the images, to measure them with: input `[1, 3, height, width]`, RGB, (value - 127.5) /
+    /// 128.
+    #[arg(long, value_name = "FILE", help_heading = "Comparison")]
+    pub outside_judge: Option<PathBuf>,
+    /// Where an image lies in that network's input, in its pixels; edges are repeated [default: the whole input].
+    #[arg(long, value_name = "X,Y,SIDE", value_parser = placement, requires = "outside_judge", help_heading = "Comparison")]
+    pub outside_placement: Option<Placement>,
     /// Folder of outcomes and report [default: the manifest's name with `-evaluation`].
     #[arg(long, env = "AUGMENT_OUT", value_name = "DIR", help_heading = "Output")]
     pub out: Option<PathBuf>,
     #[command(flatten)]
     pub config: EvaluationConfigArgs,
+}
+
+/// Three numbers of pixels.
+fn placement(text: &str) -> Result<Placement, String> {
+    let numbers: Option<Vec<usize>> = text.split(',').map(|part| part.trim().parse().ok()).collect();
+    match numbers.as_deref() {
+        Some(&[x, y, side]) => Ok(Placement { x, y, side }),
+        _ => Err("expected X,Y,SIDE in pixels, as in 14,22,84".into()),
+    }
 }
 
 /// `augment inspect`

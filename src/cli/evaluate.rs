@@ -32,6 +32,7 @@ pub fn run(args: &EvaluateArgs, global: &GlobalArgs, terminal: &mut Terminal) ->
         arms: args.arms.clone(),
         seeds: args.seeds,
         max_copy_similarity: args.max_copy_similarity,
+        outside_judge: args.outside_judge.clone().map(|path| (path, args.outside_placement)),
         out,
     };
     if global.dry_run {

@@ -8,9 +8,17 @@ use crate::recogniser::{Embeddings, class_means, dot};
 /// Images of an identity that its diversity is measured on, at most.
 const DIVERSITY_IMAGES: usize = 20;
 
+/// Images of a kind that are looked at, about: as many of each identity as possible, two at least.
+const SAMPLE: usize = 4000;
 /// Labels that have images.
 pub(super) fn present(images: &IdentityDataset) -> impl Iterator<Item = u32> {
     (0..images.identities().len() as u32).filter(|l| !images.images_of(*l).is_empty())
+}
+
+/// The first images of each identity, see [`SAMPLE`].
+pub(super) fn sample(images: &IdentityDataset) -> Vec<usize> {
+    let per_id = (SAMPLE / present(images).count().max(1)).max(2);
+    present(images).flat_map(|l| images.images_of(l).iter().take(per_id)).copied().collect()
 }
 
 /// Cosine of each image to the mean of the other images of its label; of the only one to itself.

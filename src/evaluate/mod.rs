@@ -1,5 +1,5 @@
-//! What synthesized images are worth, measured without any outside model: recognisers trained with and without them, and
-//! the quality of the images as such.
+//! What synthesized images are worth: recognisers trained with and without them, and the quality of the images as such, under a
+//! recogniser of our own and, if one is given, a face network from outside.
 
 pub mod comparison;
 pub mod contamination;
@@ -8,6 +8,7 @@ mod figures;
 pub mod gain;
 pub mod groups;
 pub mod membership;
+pub mod outside;
 pub mod quality;
 pub mod statistics;
 pub mod verification;

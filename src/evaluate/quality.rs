@@ -6,7 +6,7 @@
 use super::comparison::Material;
 use super::distribution::{Distances, NEIGHBOURS, distances};
 use super::figures::{
-    diversity, equal_error, nearest_cosines, present, quantile, score, similarity_to_others, top, uniqueness,
+    diversity, equal_error, nearest_cosines, present, quantile, sample, score, similarity_to_others, top, uniqueness,
 };
 use super::membership::{self, Membership};
 use crate::config::EvaluationConfig;
@@ -18,8 +18,6 @@ use crate::recogniser::judge::Judge;
 use crate::recogniser::{Embeddings, Recogniser, dot};
 use serde::Serialize;
 
-/// Images of a kind that are looked at, about: as many of each identity as possible, two at least.
-const SAMPLE: usize = 4000;
 /// Similarity that counts as a copy where held-out images do not say less.
 const COPY_LIMIT: f64 = 0.98;
 /// Share of real photographs whose similarity to others is taken for natural: not that of a copy.
@@ -219,11 +217,7 @@ impl Measures<'_> {
     fn distances(&self, examined: &Embeddings) -> Option<(usize, Distances)> {
         let reference = self.reference.as_ref()?;
         let n = reference.len().min(examined.len());
-        let cut = |e: &Embeddings| {
-            let rows = (0..n).flat_map(|i| e.row(i * e.len() / n));
-            Embeddings { size: e.size, values: rows.copied().collect() }
-        };
-        (n > NEIGHBOURS).then(|| (n, distances(&cut(reference), &cut(examined))))
+        (n > NEIGHBOURS).then(|| (n, distances(&reference.thinned(n), &examined.thinned(n))))
     }
 
     /// The images that fail, least similar to their identity first.
@@ -360,12 +354,6 @@ fn nearest(
     let found = copies::search(images, training, progress)?;
     progress.finish();
     Ok(found)
-}
-
-/// The first images of each identity, see [`SAMPLE`].
-fn sample(images: &IdentityDataset) -> Vec<usize> {
-    let per_id = (SAMPLE / present(images).count().max(1)).max(2);
-    present(images).flat_map(|l| images.images_of(l).iter().take(per_id)).copied().collect()
 }
 
 /// Every other image, in the order of identities, and the rest; none if one half would be empty.

@@ -10,11 +10,13 @@ use crate::evaluate::Synthetic;
 use crate::evaluate::comparison::{Arm, Comparison, Material};
 use crate::evaluate::contamination;
 use crate::evaluate::gain::{ArmResult, summarise};
-use crate::evaluate::quality;
+use crate::evaluate::{outside, quality};
 use crate::formats::Reader;
 use crate::formats::pairs::PairSet;
 use crate::progress::Progress;
 use crate::recogniser::judge::JUDGE_FILE;
+use crate::recogniser::outside::Outside;
+pub use crate::recogniser::outside::Placement;
 use crate::report::{self, Report};
 use crate::sink::ledger::Entry;
 use crate::store;
@@ -66,6 +68,8 @@ pub struct Request {
     pub seeds: u64,
     /// Similarity to a training image above which a synthetic image counts as a copy.
     pub max_copy_similarity: Option<f64>,
+    /// A face network in ONNX that had no part in the images, to measure them with, and where an image lies in its input.
+    pub outside_judge: Option<(PathBuf, Option<Placement>)>,
     /// Folder of outcomes and report.
     pub out: PathBuf,
 }
@@ -82,6 +86,7 @@ impl Request {
             arms: Vec::new(),
             seeds: 5,
             max_copy_similarity: None,
+            outside_judge: None,
             out: out.into(),
         }
     }
@@ -113,6 +118,7 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
     let request = &Request { out: place::usable(&request.out)?, ..request.clone() };
     let (source, set, config) = prepare(request, context)?;
     let out = &request.out;
+    let outside = outside_judge(request)?;
     let lock = store::lock(out)?;
     if let Some(note) = lock.note() {
         progress.note(&note);
@@ -162,6 +168,7 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
     let results = summarise(&runs);
     let (quality, judge) =
         quality::measure(&material, baseline, embedded, &config, request.max_copy_similarity, progress)?;
+    let outside = outside.map(|judge| outside::measure(&judge, &material, progress)).transpose()?;
     // Synthesis can filter its images with it.
     judge.save(&out.join(JUDGE_FILE))?;
     let report = Report {
@@ -172,6 +179,7 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
         runs: &runs,
         arms: &results,
         quality: &quality,
+        outside: outside.as_ref(),
         alike: &alike,
     };
     let page = out.join(REPORT_HTML);
@@ -191,6 +199,7 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
 /// Those of [`run`] that can be known before.
 pub fn preview(request: &Request, context: &Context) -> Result<EvaluationConfig> {
     place::usable(&request.out)?;
+    outside_judge(request)?;
     Ok(prepare(request, context)?.2)
 }
 
@@ -204,6 +213,11 @@ fn prepare(request: &Request, context: &Context) -> Result<(Source, String, Eval
     let set = set.clone();
     check(request, &source, &set)?;
     Ok((source, set, config))
+}
+
+/// The network from outside, if one is named.
+fn outside_judge(request: &Request) -> Result<Option<Outside>> {
+    request.outside_judge.as_ref().map(|(path, placement)| Outside::load(path, *placement)).transpose()
 }
 
 /// Refuses a test, splits and a dataset that can be seen to serve no comparison.

@@ -6,6 +6,8 @@ pub mod filter;
 pub mod judge;
 pub mod margin;
 pub mod network;
+mod onnx;
+pub mod outside;
 pub mod training;
 
 use crate::config::EvaluationConfig;
@@ -50,6 +52,14 @@ impl Embeddings {
     /// Row `i`.
     pub fn row(&self, i: usize) -> &[f32] {
         &self.values[i * self.size..(i + 1) * self.size]
+    }
+
+    /// `n` of the rows (all, if there are no more), evenly chosen.
+    #[must_use]
+    pub fn thinned(&self, n: usize) -> Self {
+        let n = n.min(self.len());
+        let rows = (0..n).flat_map(|i| self.row(i * self.len() / n));
+        Self { size: self.size, values: rows.copied().collect() }
     }
 
     /// Mean of the rows `rows`, scaled to length 1.

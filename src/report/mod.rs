@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::evaluate::comparison::{Material, Run};
 use crate::evaluate::gain::ArmResult;
 use crate::evaluate::groups::by_group;
+use crate::evaluate::outside::OutsideQuality;
 use crate::evaluate::quality::{Failing, NearPair, Quality};
 use crate::evaluate::verification::PROTOCOL;
 use askama::Template;
@@ -20,7 +21,10 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use plots::{Interval, Line};
 use serde_json::json;
-use tables::{ArmRow, GainRow, Group, Person, arm_row, columns, gain_row, group_rows, person_rows, quality_rows};
+use tables::{
+    ArmRow, GainRow, Group, OutsideRow, Person, arm_row, columns, gain_row, group_rows, outside_rows, person_rows,
+    quality_rows,
+};
 
 /// Version of `report.json`.
 pub const VERSION: u32 = 1;
@@ -50,6 +54,8 @@ pub struct Report<'a> {
     pub arms: &'a [ArmResult],
     /// The quality of the images.
     pub quality: &'a Quality,
+    /// The same under a network from outside.
+    pub outside: Option<&'a OutsideQuality>,
     /// What of the test looks like training images or persons without being proof of it, in words.
     pub alike: &'a [String],
 }
@@ -82,6 +88,7 @@ struct Page {
     row_real: usize,
     quality_columns: Vec<&'static str>,
     quality: Vec<(&'static str, Vec<String>)>,
+    outside: Vec<OutsideRow>,
     copy_limit: String,
     calibrated: bool,
     membership: Option<String>,
@@ -116,6 +123,7 @@ impl Report<'_> {
             "groups": by_group(self.runs, &self.material.test),
             "runs": self.runs,
             "quality": self.quality,
+            "outside": self.outside,
             "alike": self.alike,
         })
     }
@@ -157,6 +165,7 @@ impl Report<'_> {
             row_real: SHOWN_REAL,
             quality_columns: columns(self.quality).iter().map(|c| c.0).collect(),
             quality: quality_rows(self.quality),
+            outside: self.outside.map(outside_rows).unwrap_or_default(),
             copy_limit: format!("{:.3}", self.quality.copy_limit),
             calibrated: self.quality.calibrated,
             membership: self.quality.membership.as_ref().map(|m| {
@@ -167,12 +176,13 @@ impl Report<'_> {
             persons: person_rows(&m.real, &self.quality.identities),
             alike: self.alike.join("; "),
             configuration: format!(
-                "manifest {}\ntraining images {}\nsynthetic images {} and {}\ntest {}\naugment {}\n\n{}",
+                "manifest {}\ntraining images {}\nsynthetic images {} and {}\ntest {}\noutside judge {}\naugment {}\n\n{}",
                 self.manifest_hash,
                 m.real.hash(),
                 m.existing.as_ref().map_or("none", |d| d.hash()),
                 m.new.as_ref().map_or("none", |d| d.hash()),
                 m.test.hash(),
+                self.outside.map_or("none", |o| &o.network),
                 env!("CARGO_PKG_VERSION"),
                 to_toml(self.config)?
             ),

@@ -3,6 +3,7 @@
 use crate::dataset::IdentityDataset;
 use crate::evaluate::gain::{ArmResult, Gain};
 use crate::evaluate::groups::{GroupArm, GroupResult};
+use crate::evaluate::outside::OutsideQuality;
 use crate::evaluate::quality::{Figures, IdentityFigures, Quality};
 
 pub(super) struct ArmRow {
@@ -39,6 +40,28 @@ pub(super) struct Person {
     pub synthetic: usize,
     pub consistent: String,
     pub nearest: String,
+}
+
+/// A kind of images under the network from outside.
+pub(super) struct OutsideRow {
+    pub name: &'static str,
+    pub cells: Vec<String>,
+}
+
+pub(super) fn outside_rows(q: &OutsideQuality) -> Vec<OutsideRow> {
+    let kinds = [
+        ("held-out real", q.held_out.as_ref()),
+        ("real training images", Some(&q.training)),
+        ("synthetic", q.existing.as_ref()),
+    ];
+    let cell = |v: Option<f64>| v.map_or("–".to_owned(), |v| format!("{v:.3}"));
+    let row = |(name, figures): (&'static str, Option<&crate::evaluate::outside::OutsideFigures>)| {
+        let f = figures?;
+        let values = [Some(f.top1), Some(f.similarity), f.frechet, f.precision, f.recall];
+        let cells = std::iter::once(f.images.to_string()).chain(values.map(cell)).collect();
+        Some(OutsideRow { name, cells })
+    };
+    kinds.into_iter().filter_map(row).collect()
 }
 
 pub(super) fn arm_row(a: &ArmResult) -> ArmRow {
