@@ -53,12 +53,10 @@ fn a_network_from_outside_sees_what_onnxruntime_sees() {
     assert!(wide.contains("`outside_placement` 5,5,8 reaches over the input") && wide.contains("12 wide"), "{wide}");
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("no.onnx");
-    for (bytes, what) in
-        [(&b"no network"[..], "cannot be run"), (&std::fs::read(&network).unwrap()[..2000], "no.onnx: ")]
-    {
+    for bytes in [&b"no network"[..], &std::fs::read(&network).unwrap()[..2000]] {
         std::fs::write(&file, bytes).unwrap();
         let said = refused(&file, None);
-        assert!(said.contains("no.onnx") && said.contains(what), "{said}");
+        assert!(said.contains("no.onnx: not a network that can be run"), "{said}");
     }
     assert!(refused(&dir.path().join("absent.onnx"), None).contains("absent.onnx"));
 }
