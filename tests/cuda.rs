@@ -31,7 +31,7 @@ const GRADIENTS: f64 = 1e-2;
 
 /// The same of losses after some small steps: Adam divides by the size of a gradient, so that rounding errors of small gradients become
 /// whole steps.
-const STEPS: f64 = 1e-2;
+const STEPS: f64 = 5e-3;
 
 fn config(size: usize) -> RunConfig {
     let c = RunConfig::preset(Preset::Base).with_image_size(size).unwrap();

@@ -141,7 +141,7 @@ pub struct SynthesisArgs {
     /// Distribution of z [default: the configuration's].
     #[arg(long, help_heading = "Synthesis")]
     pub latent: Option<LatentSource>,
-    /// Factor on the deviation of z [default: the configuration's].
+    /// Factor on the deviation of z [default: the configuration's; 1 with another `--latent` than it has].
     #[arg(long, value_name = "FACTOR", help_heading = "Synthesis")]
     pub truncation: Option<f64>,
     /// Keep only images that this judge (folder of an evaluation, or its judge.safetensors) takes for their identity. A new

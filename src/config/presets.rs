@@ -125,15 +125,11 @@ impl RunConfig {
                 TrainConfig { batch_size: 64, duration_kimg: 4000.0, ..train },
             ),
         };
-        let latent = if preset == Preset::Paper { LatentSource::Prior } else { LatentSource::Transfer };
-        Self {
-            preset,
-            seed: 0,
-            image_size,
-            model,
-            train,
-            synthesis: SynthesisConfig { seed: 0, latent, truncation: 1.0 },
-        }
+        let (latent, truncation) = match preset {
+            Preset::Paper => (LatentSource::Prior, 1.0),
+            Preset::Tiny | Preset::Base => (LatentSource::Transfer, 0.85),
+        };
+        Self { preset, seed: 0, image_size, model, train, synthesis: SynthesisConfig { seed: 0, latent, truncation } }
     }
 
     /// Adapts the strided networks to another image side: they halve it as long as a whole number of 4 or more is left.

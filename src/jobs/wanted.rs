@@ -61,8 +61,12 @@ impl Synthesis {
     /// A value out of its range.
     pub fn over(&self, mut config: RunConfig) -> Result<RunConfig> {
         config.synthesis.seed = self.seed.unwrap_or(config.synthesis.seed);
-        config.synthesis.latent = self.latent.unwrap_or(config.synthesis.latent);
-        config.synthesis.truncation = self.truncation.unwrap_or(config.synthesis.truncation);
+        let s = &mut config.synthesis;
+        if let Some(latent) = self.latent.filter(|latent| *latent != s.latent) {
+            // A factor belongs to the distribution that it was chosen for.
+            (s.latent, s.truncation) = (latent, 1.0);
+        }
+        s.truncation = self.truncation.unwrap_or(s.truncation);
         config.validate()?;
         Ok(config)
     }
