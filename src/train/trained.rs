@@ -17,7 +17,7 @@ use std::path::Path;
 /// Name of the weights file in a model folder.
 pub const MODEL_FILE: &str = "model.safetensors";
 
-const FORMAT: u32 = 4;
+const FORMAT: u32 = 5;
 
 /// What a model was trained on and how.
 #[derive(Clone, Debug, Serialize, Deserialize)]
