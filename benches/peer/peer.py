@@ -1,6 +1,6 @@
 """Times PyTorch on the work of one benchmark and prints one JSON object.
 
-usage: peer.py CONFIG_TOML train|synthesize|recognise[-bf16] STEPS [DEVICE]   (on `cuda` also -tf32 and -compiled)
+usage: peer.py CONFIG_TOML train|synthesize|recognise[-bf16] STEPS [DEVICE]   (on `cuda` also -tf32)
 """
 
 import json
@@ -27,9 +27,6 @@ torch.backends.cudnn.benchmark = True
 torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = "tf32" in ways
 model = (Recogniser if "recogniser" in config else CvaeGan)(config, CLASSES)
 side = config["image_size"]
-if "compiled" in ways:
-    for net in (model.e, model.g, model.d, model.c):
-        net.forward = torch.compile(net.forward)
 
 
 def images(n):

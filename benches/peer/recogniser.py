@@ -53,7 +53,7 @@ class Recogniser(nn.Module):
             self.optimiser = torch.optim.SGD(self.parameters(), **args)
 
     def step(self, images, labels, bf16):
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=bf16):
             embeddings = self.layers(images)
         cosines = F.normalize(embeddings.float()) @ F.normalize(self.classes).T
         margin = F.one_hot(labels, len(self.classes)) * self.recipe["margin"]

@@ -58,7 +58,7 @@ pub fn measure(outside: &Outside, material: &Material, progress: &mut dyn Progre
     };
     let held_out = embed("outside judge (held out)", &material.held_out)?;
     let existing = embed("outside judge (synthetic)", &material.existing)?;
-    let figures = |images: &IdentityDataset, embeddings: &Embeddings, kind: Kind| {
+    let figures = |images: &IdentityDataset, embeddings: &Embeddings, reference: Option<&Embeddings>| {
         let n = embeddings.len();
         let cosines = |i: usize| (0..means.len()).map(|c| dot(embeddings.row(i), means.row(c))).collect::<Vec<_>>();
         let (mut right, mut similarity) = (0, 0.0);
@@ -67,34 +67,25 @@ pub fn measure(outside: &Outside, material: &Material, progress: &mut dyn Progre
             right += usize::from(top(&cosines) == *label as usize);
             similarity += f64::from(cosines[*label as usize]);
         }
-        let near = match (&held_out, kind) {
-            (Some((_, reference)), Kind::Training | Kind::Synthetic) => {
-                let n = reference.len().min(n);
-                (n > NEIGHBOURS).then(|| distances(&reference.thinned(n), &embeddings.thinned(n)))
-            }
-            _ => None,
-        };
+        let near = reference.and_then(|reference| {
+            let n = reference.len().min(n);
+            (n > NEIGHBOURS).then(|| distances(&reference.thinned(n), &embeddings.thinned(n)))
+        });
         OutsideFigures {
             images: n,
             top1: right as f64 / n as f64,
             similarity: similarity / n as f64,
-            frechet: (kind != Kind::Training).then(|| frechet(&embedded, embeddings)),
+            frechet: Some(frechet(&embedded, embeddings)),
             precision: near.map(|d| d.precision),
             recall: near.map(|d| d.recall),
         }
     };
+    let reference = held_out.as_ref().map(|(_, embeddings)| embeddings);
     Ok(OutsideQuality {
         network: outside.hash.clone(),
         placement: outside.placement(),
-        held_out: held_out.as_ref().map(|(images, e)| figures(images, e, Kind::HeldOut)),
-        training: figures(training, &embedded, Kind::Training),
-        existing: existing.as_ref().map(|(images, e)| figures(images, e, Kind::Synthetic)),
+        held_out: held_out.as_ref().map(|(images, e)| figures(images, e, None)),
+        training: OutsideFigures { frechet: None, ..figures(training, &embedded, reference) },
+        existing: existing.as_ref().map(|(images, e)| figures(images, e, reference)),
     })
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    HeldOut,
-    Training,
-    Synthetic,
 }

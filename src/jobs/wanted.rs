@@ -24,7 +24,7 @@ pub struct Synthesis {
     pub seed: Option<u64>,
     /// Distribution of z; without one the configuration's.
     pub latent: Option<LatentSource>,
-    /// Factor on the deviation of z; without one the configuration's.
+    /// Factor on the deviation of z; without one the configuration's, or 1 with another `latent` than it has.
     pub truncation: Option<f64>,
     /// Keep only images that this judge (folder of an evaluation, or its judge.safetensors) takes for their identity.
     pub judge: Option<PathBuf>,
@@ -138,5 +138,24 @@ impl Destination {
             Encoding::Jpeg => "jpg",
             Encoding::Png => "png",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Preset;
+
+    #[test]
+    fn a_factor_belongs_to_the_latent_source_that_it_was_chosen_for() {
+        let of = |latent, truncation| {
+            let wanted = Synthesis { latent, truncation, ..Synthesis::default() };
+            wanted.over(RunConfig::preset(Preset::Base)).map(|c| (c.synthesis.latent, c.synthesis.truncation)).ok()
+        };
+        let (transfer, prior) = (LatentSource::Transfer, LatentSource::Prior);
+        assert_eq!(of(None, None), Some((transfer, 0.85)));
+        assert_eq!(of(Some(transfer), None), Some((transfer, 0.85)));
+        assert_eq!(of(Some(prior), None), Some((prior, 1.0)));
+        assert_eq!(of(Some(prior), Some(0.7)), Some((prior, 0.7)));
     }
 }

@@ -1,4 +1,4 @@
-//! The six losses of the CVAE-GAN (Bao et al., ICCV 2017, section 3), each with the paper's symbol.
+//! The six losses of the CVAE-GAN (Bao et al., ICCV 2017, section 3), each with the paper's symbol, and two terms beyond the paper.
 //!
 //! Squared distances are summed over the values of an image and averaged over the batch: the paper's weights lambda
 //! carry over only with sums per sample.

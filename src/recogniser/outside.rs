@@ -40,12 +40,15 @@ impl Outside {
     /// `Model`: the file cannot be read, or is another network; `Usage`: a placement outside the input.
     pub fn load(path: &Path, placement: Option<Placement>) -> Result<Self> {
         let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
-        let network = Network::load(&bytes).map_err(|e| Error::Model(format!("{}: {e}", path.display())))?;
+        let failed = |e: String| Error::Model(format!("{}: {e}", path.display()));
+        let network = Network::load(&bytes).map_err(failed)?;
         let (height, width) = network.sides();
+        // What it cannot do is found before hours of training.
+        network.run(&vec![0.0; 3 * height * width]).map_err(failed)?;
         let side = height.min(width);
         let placement = placement.unwrap_or(Placement { x: (width - side) / 2, y: (height - side) / 2, side });
         let Placement { x, y, side } = placement;
-        if side == 0 || x + side > width || y + side > height {
+        if side == 0 || x.saturating_add(side) > width || y.saturating_add(side) > height {
             return Err(Error::Usage(format!(
                 "option `outside_placement` {x},{y},{side} reaches over the input of {}, which is {width} wide and {height} high",
                 path.display()

@@ -314,7 +314,7 @@ pub fn gradients(
     let at_fakes = judging.gradients(&seeds(&judged, &at_judged), [x_f.tensor(), x_p.tensor()])?;
     judging.clear();
 
-    // Then through G; E on lambda1 L_KL + lambda2 L_G, where L_G comes through x_f only.
+    // Then through G; E on lambda1 L_KL, and on what reaches it through x_f.
     let (loss_kl, at_posterior) = differentiate(&[&mu, &logvar], |t| {
         let loss = loss::kl_divergence(&t[0], &t[1])?;
         Ok(((&loss * config.kl_weight)?, loss))
