@@ -62,7 +62,7 @@ impl Progress for Times {
 
 /// Times the training of a recogniser, without augmentation, which the other side lacks.
 fn recognise(path: &Path, steps: u64, classes: usize, device: &Device, start: Instant) {
-    let mut config = EvaluationConfig::from_file(path, None, RecogniserPreset::Small).unwrap();
+    let mut config = EvaluationConfig::from_file(path, None, RecogniserPreset::Small, None).unwrap();
     // The first steps are not timed, the last one saves its state.
     config.recipe.steps = steps + 3;
     let images = noise(classes, config.image_size);
@@ -102,7 +102,7 @@ fn main() {
     if work == "recognise" {
         return recognise(path.as_ref(), steps as u64, classes, &device, start);
     }
-    let config = RunConfig::from_file(path.as_ref(), None, Preset::Base).unwrap();
+    let config = RunConfig::from_file(path.as_ref(), None, Preset::Base, None).unwrap();
     let side = config.image_size;
     let mut state = State::new(&config, classes, &device).unwrap();
     let mut rng = Seeds::new(0).stream("benchmark", &[]);

@@ -30,7 +30,7 @@
 //! Reader::open(&made.out)?.read_all(|sample| Ok(samples.push(sample)))?;
 //! assert_eq!((samples.len(), made.summary.classes), (6 * 4, 6));
 //!
-//! let mut test = evaluate::Request::new(&manifest, "dev", dir.path().join("report"));
+//! let mut test = evaluate::Request::new(&manifest, dir.path().join("report"));
 //! (test.synthetic, test.seeds) = (Some(made.out), 1);
 //! test.settings.set = vec!["recipe.steps=5".into()];
 //! let gain = evaluate::run(&test, &context, &mut Silent)?;

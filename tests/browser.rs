@@ -59,7 +59,19 @@ fn the_report_needs_nothing_but_itself() {
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name).display().to_string();
     let (faces, out, cache) = (path("faces"), path("evaluation"), path("cache"));
-    augment(&["--manifest", DEMO, "--duration-kimg", "0.2", "--per-id", "3", "--cache", &cache, "--out", &faces]);
+    augment(&[
+        "--manifest",
+        DEMO,
+        "--duration-kimg",
+        "0.2",
+        "--per-id",
+        "3",
+        "--no-judge",
+        "--cache",
+        &cache,
+        "--out",
+        &faces,
+    ]);
     let evaluate = ["evaluate", "--manifest", DEMO, "--synthetic", &faces, "--out", &out, "--held-out", "test"];
     let few = ["--pairs-from", "dev", "--seeds", "1", "--arms", "existing", "--set", "recipe.steps=20"];
     augment(&[&evaluate[..], &few].concat());

@@ -216,6 +216,8 @@ fn a_comparison_learns_keeps_its_outcomes_and_finds_real_help() {
         new: None,
         held_out: Some(take(36, 40)),
         foreign: BTreeSet::new(),
+        reconstructed: None,
+        chosen_by: String::new(),
         test: PairSet::draw("test", images(10, 6, 8), 100).unwrap(),
     };
     let config =
@@ -260,6 +262,8 @@ fn new_identities_and_own_labels_are_classes_of_their_own() {
         real: images(6, 4, 1),
         held_out: None,
         foreign: BTreeSet::new(),
+        reconstructed: None,
+        chosen_by: String::new(),
         test: PairSet::draw("test", images(4, 4, 3), 20).unwrap(),
     };
     // Number of classes and hash of each training.
@@ -334,8 +338,16 @@ fn a_recogniser_finds_training_images_and_persons_in_the_test() {
         let (labels, names) = (strangers.labels().to_vec(), strangers.identities().to_vec());
         PairSet::draw("test", IdentityDataset::new(32, pixels.collect(), labels, names).unwrap(), 100).unwrap()
     };
-    let mut material =
-        Material { real, existing: None, new: None, held_out: None, foreign: BTreeSet::new(), test: test(&|_| None) };
+    let mut material = Material {
+        real,
+        existing: None,
+        new: None,
+        held_out: None,
+        foreign: BTreeSet::new(),
+        reconstructed: None,
+        chosen_by: String::new(),
+        test: test(&|_| None),
+    };
     let config = tiny(&["recipe.steps=400", "recipe.batch_size=64"]);
     let dir = tempfile::tempdir().unwrap();
     let mut look = |test: PairSet| {

@@ -39,10 +39,9 @@ impl Room {
 
     /// The main job on `manifest`.
     fn augment(&self, manifest: &str, more: &[&str]) -> (i32, String) {
-        self.run(
-            &[&["--manifest", manifest, "--preset", "tiny", "--duration-kimg", "0.1", "--per-id", "2", "-q"], more]
-                .concat(),
-        )
+        let args = ["--manifest", manifest, "--preset", "tiny", "--duration-kimg", "0.1", "--per-id", "2", "-q"];
+        let nobody: &[&str] = if more.contains(&"--judge") { &[] } else { &["--no-judge"] };
+        self.run(&[&args[..], nobody, more].concat())
     }
 }
 
@@ -267,7 +266,7 @@ fn an_order_of_which_nothing_was_made_binds_nobody() {
     let (code, text) = room.run(&[&args[..], &["--judge", "judge", "--min-similarity=-1"]].concat());
     assert!(code == 0, "{text}");
     // From now on it does.
-    let (code, text) = room.run(&args);
+    let (code, text) = room.run(&[&args[..], &["--no-judge"]].concat());
     assert!(code == 2 && text.contains("other judge"), "{text}");
     // A judge of other persons is found before anything is trained.
     write_table(&room.at("ids.parquet"), vec![("identity", names(6)), ("image", pictures(6))]);

@@ -36,7 +36,7 @@ fn check(script: &str, args: &[&str]) {
 fn write(dir: &Path, out: &Path, more: &[&str]) {
     let manifest = format!("{ROOT}/manifests/demo.parquet");
     let status = Command::new(env!("CARGO_BIN_EXE_augment"))
-        .args(["--manifest", &manifest, "--duration-kimg", "0.1", "--per-id", "2", "-q"])
+        .args(["--manifest", &manifest, "--duration-kimg", "0.1", "--per-id", "2", "--no-judge", "-q"])
         .arg("--cache")
         .arg(dir.join("cache"))
         .arg("--out")

@@ -48,9 +48,13 @@ fn shared() -> &'static Path {
     .path()
 }
 
+/// Arguments of the main job. A judge has tests of its own: training one takes longer than all the rest.
 fn base(dir: &Path, out: &Path, more: &[&str]) -> Vec<String> {
     let cache = dir.join("cache");
     let mut args = vec!["--manifest", DEMO, "--duration-kimg", "0.2", "--quiet"];
+    if !more.contains(&"--judge") {
+        args.push("--no-judge");
+    }
     let (cache, out) = (cache.display().to_string(), out.display().to_string());
     args.extend(["--cache", &cache, "--out", &out]);
     args.extend(more);
@@ -135,7 +139,7 @@ fn main_job_writes_what_was_asked() {
         assert!(files.contains(&PathBuf::from(name)), "{name} is missing in {files:?}");
     }
     let config = std::fs::read_to_string(out.join("config.toml")).unwrap();
-    let config = RunConfig::from_toml(&config, None, augment::config::Preset::Paper).unwrap();
+    let config = RunConfig::from_toml(&config, None, augment::config::Preset::Paper, None).unwrap();
     assert_eq!(config.hash().unwrap(), all[0].config_hash);
     // The same command again has nothing to do; another one does not touch what is there.
     let again = base(shared(), &out, &["--per-id", "4", "--new-identities", "3", "--mix", "2", "--shard-rows", "50"]);
@@ -471,7 +475,7 @@ fn evaluate_compares_arms_judges_images_and_writes_a_report() {
     assert!(again.stdout == first.stdout && !String::from_utf8_lossy(&again.stderr).contains("2560/2560"));
     // A changed report is found, and so is a lost one.
     let text = ok(&["verify", out.to_str().unwrap()]);
-    assert!(text.contains("complete, 14 files read, 0 damaged"), "{text}");
+    assert!(text.contains("complete, 15 files read, 0 damaged"), "{text}");
     std::fs::write(out.join("report.html"), page.replacen('5', "6", 1)).unwrap();
     let changed = augment(&["verify", out.to_str().unwrap()]).output().unwrap();
     assert!(changed.status.code() == Some(2) && String::from_utf8_lossy(&changed.stdout).contains("report.html"));
@@ -675,11 +679,61 @@ fn copies_are_left_out_of_a_dataset() {
         .map(|(r, _)| &r.sample_id)
         .collect();
     assert!(kept.len() < synthetic.len());
-    let (_dir, out, text) = made(&["--max-copy-similarity", &limit.to_string()]);
+    let limit = limit.to_string();
+    let (_dir, out, text) = made(&["--max-copy-similarity", &limit, "--tries", "1"]);
     assert_eq!(records(&out).iter().map(|r| &r.sample_id).collect::<BTreeSet<_>>(), kept);
-    assert!(text.contains(&format!("left out {} copies", synthetic.len() - kept.len())), "{text}");
+    assert!(text.contains(&format!("rejected 0 and {} copies", synthetic.len() - kept.len())), "{text}");
+    // Others take their place.
+    let (_dir, out, _) = made(&["--max-copy-similarity", &limit, "--tries", "9"]);
+    assert!(records(&out).len() > kept.len() + 20, "{} {}", records(&out).len(), kept.len());
     let error = fails(2, &["synthesize", "--model", &model_dir(), "--max-copy-similarity", "0.9"]);
     assert!(error.contains("needs the training images"), "{error}");
+}
+
+/// Who names no judge gets one that is trained beside the model, and as many images as were asked for.
+#[test]
+fn a_judge_of_its_own_chooses_and_everybody_gets_enough() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name).display().to_string();
+    let run = |out: &str, more: &[&str]| {
+        let args = ["--manifest", DEMO, "--duration-kimg", "0.2", "--cache", &at("cache"), "--json", "--per-id", "3"];
+        let out = run(&[&args[..], &["--out", &at(out)], more].concat());
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        let json: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+        (json, String::from_utf8(out.stderr).unwrap())
+    };
+    let (json, said) = run("faces", &["--new-identities", "2", "--mix", "2"]);
+    assert!(said.contains("training a judge on half of the 768 images"), "{said}");
+    assert_eq!((&json["synthetic"], &json["judge"]["hash"]), (&(34 * 3).into(), &serde_json::Value::Null));
+    // A generator of a few steps convinces nobody: most are filled up, by those that come nearest.
+    let selection = &json["selection"][0];
+    assert!(
+        selection["filled"].as_u64().unwrap() > 30 && selection["rejected"].as_u64() > selection["filled"].as_u64()
+    );
+    assert!(selection["copy_limit"].as_f64().unwrap() <= 0.98);
+    let model = std::fs::read_dir(dir.path().join("cache/models")).unwrap().next().unwrap().unwrap().path();
+    let judge = model.join("judge.safetensors");
+    assert_eq!(json["models"][0]["judge"], blake3::hash(&std::fs::read(&judge).unwrap()).to_hex().as_str());
+    assert!(model.join("training.html").exists() && !model.join("judge-training.safetensors").exists());
+    // Again, the judge is there; lost, it comes back the same. A dataset from the model alone is chosen by it, too.
+    let before = std::fs::read(&judge).unwrap();
+    std::fs::remove_file(&judge).unwrap();
+    let (again, _) = run("again", &["--new-identities", "2", "--mix", "2"]);
+    assert!(std::fs::read(&judge).unwrap() == before && again["content_hash"] == json["content_hash"]);
+    let alone = at("alone");
+    ok(&["synthesize", "--model", model.to_str().unwrap(), "--per-id", "3", "--out", &alone, "-q"]);
+    let of_existing: Vec<Sample> = records(Path::new(&at("faces"))).into_iter().filter(|r| r.label < 32).collect();
+    let alone = records(Path::new(&alone));
+    assert_eq!(
+        of_existing.iter().map(|r| (&r.identity, r.index)).collect::<Vec<_>>(),
+        alone.iter().map(|r| (&r.identity, r.index)).collect::<Vec<_>>()
+    );
+    let known = ["forget", "--identity", "person-05", "--dry-run", "--cache", &at("cache"), model.to_str().unwrap()];
+    assert!(ok(&known).contains("files would be marked: 3"), "{}", ok(&known));
+    let (free, _) = run("free", &["--no-judge"]);
+    assert!(free["judge"].is_null() && free["selection"][0]["rejected"] == 0);
+    let indices = |name: &str| records(Path::new(&at(name))).iter().map(|r| r.index).collect::<BTreeSet<_>>();
+    assert!(indices("free").len() == 3 && indices("faces").len() > 3);
 }
 
 /// A dataset of the real training images, changed and marked as synthetic.

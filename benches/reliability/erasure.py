@@ -10,7 +10,7 @@ cache, evaluation = WORK / "cache", WORK / "evaluation"
 checks, folders = [], [WORK / "parquet", WORK / "imagefolder"]
 for out in folders:
     augment(
-        "--manifest", DEMO, "--per-id", 4, "--new-identities", 150, "--mix", 2, "--duration-kimg", "0.2", "--shard-rows", 50, "-q",
+        "--manifest", DEMO, "--per-id", 4, "--new-identities", 150, "--mix", 2, "--duration-kimg", "0.2", "--no-judge", "--shard-rows", 50, "-q",
         "--include-real", "--format", out.name, "--cache", cache, "--out", out,
     )  # fmt: skip
 augment(
@@ -71,7 +71,7 @@ checks.append(("outputs verify", all(augment("verify", out, check=False).returnc
 refused = augment("synthesize", "--model", model, "--per-id", 1, "-q", "--out", WORK / "x", check=False)
 checks.append(("the model is refused", refused.returncode == 2 and "forgotten" in refused.stderr))
 again = augment(
-    "--manifest", DEMO, "--per-id", 4, "--duration-kimg", "0.2", "-q", "--cache", WORK / "another", "--out", folders[0], check=False
+    "--manifest", DEMO, "--per-id", 4, "--duration-kimg", "0.2", "--no-judge", "-q", "--cache", WORK / "another", "--out", folders[0], check=False
 )  # fmt: skip
 checks.append(("the output refuses the person", again.returncode == 2 and "forgotten" in again.stderr))
 checks.append(("again is no error", augment("forget", "--identity", PERSON, *folders, "--cache", cache, check=False).returncode == 0))

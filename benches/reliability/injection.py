@@ -8,7 +8,7 @@ common = ["--cache", WORK / "cache"]
 out, evaluation = WORK / "out", WORK / "evaluation"
 results = [
     augment("inspect", "--manifest", manifest),
-    augment("--manifest", manifest, "--split", "train", "--per-id", 2, "--duration-kimg", "0.1", "--format", "imagefolder", "--out", out, *common),
+    augment("--manifest", manifest, "--split", "train", "--per-id", 2, "--duration-kimg", "0.1", "--no-judge", "--format", "imagefolder", "--out", out, *common),
     augment(
         "evaluate", "--manifest", manifest, "--split", "train", "--held-out", "test", "--pairs-from", "dev", "--synthetic", out,
         "--arms", "existing", "--seeds", 1, "--set", "recipe.steps=5", "--out", evaluation, *common,

@@ -9,7 +9,7 @@ found, files, open_modes, entries = 0, 0, 0, 0
 for kind, encoding in [("parquet", "jpeg"), ("imagefolder", "png")]:
     out = WORK / kind
     augment(
-        "--manifest", manifest, "--per-id", 2, "--duration-kimg", "0.1", "-q", "--cache", WORK / "cache", "--include-real",
+        "--manifest", manifest, "--per-id", 2, "--duration-kimg", "0.1", "--no-judge", "-q", "--cache", WORK / "cache", "--include-real",
         "--format", kind, "--encoding", encoding, "--out", out,
     )  # fmt: skip
     for path in [out, *out.rglob("*"), WORK / "cache", *(WORK / "cache").rglob("*")]:

@@ -120,6 +120,9 @@ pub struct TrainArgs {
     pub input: InputArgs,
     #[command(flatten)]
     pub config: ConfigArgs,
+    /// Train no judge beside the model.
+    #[arg(long, help_heading = "Configuration")]
+    pub no_judge: bool,
     /// Folder of the model, its checkpoint, metrics and sample grids [default: in the cache].
     #[arg(long, env = "AUGMENT_OUT", value_name = "DIR", help_heading = "Output")]
     pub out: Option<PathBuf>,
@@ -151,10 +154,14 @@ pub struct EvaluateArgs {
     /// Dataset that `augment` wrote (Parquet file or folder); without one only the baselines are trained.
     #[arg(long, value_name = "PATH", help_heading = "Input")]
     pub synthetic: Option<PathBuf>,
-    /// Split with other real images of the same persons, for identification and as the level of real images.
+    /// The model that made it, to show what its reconstructions are worth.
+    #[arg(long, value_name = "MODEL", help_heading = "Input")]
+    pub model: Option<String>,
+    /// Split with other real images of the same persons, for identification and as the level of real images [default: one that shows
+    /// training persons only].
     #[arg(long, value_name = "NAME", help_heading = "Input")]
     pub held_out: Option<String>,
-    /// Split with other persons, from which verification pairs are drawn.
+    /// Split with other persons, from which verification pairs are drawn [default: one that shows no training person].
     #[arg(long, value_name = "NAME", conflicts_with = "pairs", help_heading = "Test")]
     pub pairs_from: Option<String>,
     /// List of verification pairs: Parquet, LFW's pairs.txt, or insightface's .bin.

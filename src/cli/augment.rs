@@ -7,6 +7,7 @@ use ::augment::config::to_toml;
 use ::augment::error::Result;
 use ::augment::jobs::augment::{Request, preview, run as run_job};
 use ::augment::jobs::folder_name;
+use ::augment::jobs::length::in_words;
 use ::augment::jobs::preview::{OutputPreview, Preview, SetPreview};
 use ::augment::jobs::write::Written;
 use serde_json::{Value, json};
@@ -38,11 +39,12 @@ pub fn written(done: &Written) -> Outcome {
     for screening in &s.screenings {
         let _ = writeln!(
             text,
-            "  judged {} candidates, rejected {}, left out {} copies; {} identities were not satisfied by the judge",
+            "  looked at {} candidates, rejected {} and {} copies; {} identities had too few, {} rejected ones filled up",
             screening.candidates,
             screening.rejected,
             screening.copies,
-            screening.short.len()
+            screening.short.len(),
+            screening.filled
         );
     }
     for (set, path) in &done.models {
@@ -74,7 +76,7 @@ pub fn would(preview: &Preview) -> Result<Outcome> {
         let _ = writeln!(
             text,
             "to train: about {}, by the time of a few steps; nothing if the model is in the cache",
-            duration(seconds)
+            in_words(seconds)
         );
     }
     let set = |s: &SetPreview| json!({ "identity_set": s.set, "images": s.images, "identities": s.identities });
@@ -106,13 +108,4 @@ pub fn would_write(output: &OutputPreview) -> String {
 /// The same as an object.
 pub fn output_json(output: &OutputPreview) -> Value {
     json!({ "images": output.images, "bytes": output.bytes, "free_bytes": output.free })
-}
-
-/// A time for people.
-fn duration(seconds: f64) -> String {
-    match seconds {
-        s if s < 120.0 => format!("{s:.0} s"),
-        s if s < 7200.0 => format!("{:.0} min", s / 60.0),
-        s => format!("{:.1} h", s / 3600.0),
-    }
 }

@@ -8,6 +8,6 @@ use serde_json::json;
 
 /// Prints the configuration that the arguments resolve to.
 pub fn run(args: &ConfigCommandArgs) -> Result<Outcome> {
-    let config = args.config.request().resolve(None)?;
+    let config = args.config.request().resolve(None, None)?;
     Ok(Outcome::new(to_toml(&config)?, json!({ "version": 1, "config": config })))
 }

@@ -4,7 +4,7 @@ use super::args::{EvaluateArgs, GlobalArgs};
 use super::terminal::Terminal;
 use super::{Outcome, environment};
 use ::augment::config::to_toml;
-use ::augment::error::{Error, Result};
+use ::augment::error::Result;
 use ::augment::jobs::evaluate::{Evaluated, Request, Test, preview, run as run_job};
 use ::augment::jobs::folder_name;
 use serde_json::json;
@@ -15,18 +15,14 @@ pub fn run(args: &EvaluateArgs, global: &GlobalArgs, terminal: &mut Terminal) ->
     let context = environment::context(global)?;
     let out = args.out.clone().unwrap_or_else(|| folder_name(args.input.spec(), "evaluation"));
     let test = match (&args.pairs, &args.pairs_from) {
-        (Some(pairs), _) => Test::List { pairs: pairs.clone(), images: args.pair_images.clone() },
-        (None, Some(split)) => Test::Split(split.clone()),
-        (None, None) => {
-            return Err(Error::Usage(
-                "nothing to test on: name a split of other persons with option `pairs_from`, or a list with option `pairs`".into(),
-            ));
-        }
+        (Some(pairs), _) => Some(Test::List { pairs: pairs.clone(), images: args.pair_images.clone() }),
+        (None, split) => split.clone().map(Test::Split),
     };
     let request = Request {
         input: args.input.request(),
         settings: args.config.request(),
         synthetic: args.synthetic.clone(),
+        model: args.model.clone(),
         held_out: args.held_out.clone(),
         test,
         arms: args.arms.clone(),

@@ -1,12 +1,13 @@
 //! Groups of arguments that several subcommands share, and the requests that they ask for.
 
 use ::augment::config::{EvaluationSettings, LatentSource, Preset, RecogniserPreset, Settings};
-use ::augment::jobs::wanted::{Destination, Encoding, Synthesis};
+use ::augment::jobs::wanted::{Chooser, Destination, Encoding, Synthesis};
 use ::augment::jobs::{Columns, FORMATS, Input, NaiveDate};
 use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Which images to read.
 #[derive(Args)]
@@ -76,9 +77,13 @@ pub struct ConfigArgs {
     /// the preset's].
     #[arg(long, env = "AUGMENT_IMAGE_SIZE", value_name = "PX", help_heading = "Configuration")]
     pub image_size: Option<usize>,
-    /// Length of the training, in thousands of images shown [default: the preset's].
+    /// Length of the training, in thousands of images shown [default: the preset's; `base`
+    /// shows every image 33 times, within 60 and 400].
     #[arg(long, env = "AUGMENT_DURATION_KIMG", value_name = "KIMG", help_heading = "Configuration")]
     pub duration_kimg: Option<f64>,
+    /// Time that training may take, as in `2h`, `90m` or `1h30m`: its length is cut down to what is likely to fit.
+    #[arg(long, env = "AUGMENT_BUDGET", value_name = "TIME", value_parser = time, conflicts_with = "duration_kimg", help_heading = "Configuration")]
+    pub budget: Option<Duration>,
     /// Root of the training's random streams; another one trains another model [default: 0].
     #[arg(long, env = "AUGMENT_SEED", value_name = "N", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64), help_heading = "Configuration")]
     pub seed: Option<u64>,
@@ -98,6 +103,7 @@ impl ConfigArgs {
             preset: self.preset,
             image_size: self.image_size,
             duration_kimg: self.duration_kimg,
+            budget: self.budget,
             seed: self.seed,
             balanced: self.balanced,
             set: self.set.clone(),
@@ -108,6 +114,26 @@ impl ConfigArgs {
 /// A day.
 fn day(text: &str) -> std::result::Result<NaiveDate, String> {
     text.parse().map_err(|_| "expected YYYY-MM-DD".to_owned())
+}
+
+/// A time in hours, minutes and seconds.
+fn time(text: &str) -> std::result::Result<Duration, String> {
+    let wrong = || "expected hours, minutes or seconds, as in 2h, 90m or 1h30m".to_owned();
+    let (mut seconds, mut rest) = (0.0, text.trim());
+    while let Some(at) = rest.find(['h', 'm', 's']) {
+        let number: f64 = rest[..at].trim().parse().map_err(|_| wrong())?;
+        seconds += number
+            * f64::from(if rest[at..].starts_with('h') {
+                3600
+            } else if rest[at..].starts_with('m') {
+                60
+            } else {
+                1
+            });
+        rest = &rest[at + 1..];
+    }
+    let time = Duration::try_from_secs_f64(seconds).map_err(|_| wrong())?;
+    if rest.trim().is_empty() && !time.is_zero() { Ok(time) } else { Err(wrong()) }
 }
 
 /// A whole number above zero.
@@ -145,16 +171,21 @@ pub struct SynthesisArgs {
     #[arg(long, value_name = "FACTOR", help_heading = "Synthesis")]
     pub truncation: Option<f64>,
     /// Keep only images that this judge (folder of an evaluation, or its judge.safetensors) takes for their identity. A new
-    /// identity is compared with the mean embedding of its first candidates.
+    /// identity is compared with the mean embedding of its first candidates [default: the judge beside the model, trained on half of the
+    /// images; where it takes too few, the most similar ones fill up].
     #[arg(long, value_name = "PATH", help_heading = "Synthesis")]
     pub judge: Option<PathBuf>,
-    /// Cosine similarity to the identity that --judge demands [default: the judge's threshold, and no other identity nearer].
-    #[arg(long, value_name = "S", requires = "judge", help_heading = "Synthesis")]
+    /// Let nobody judge the images.
+    #[arg(long, conflicts_with = "judge", help_heading = "Synthesis")]
+    pub no_judge: bool,
+    /// Cosine similarity to the identity that the judge demands [default: the judge's threshold, and no other identity nearer].
+    #[arg(long, value_name = "S", conflicts_with = "no_judge", help_heading = "Synthesis")]
     pub min_similarity: Option<f64>,
-    /// Candidates that --judge looks at for an identity, in multiples of the images asked for.
+    /// Candidates that are looked at for an identity, in multiples of the images asked for.
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = positive, help_heading = "Synthesis")]
     pub tries: usize,
-    /// Leave out images whose similarity to a training image (aligned pixels, in [0, 1]) is larger; needs the manifest.
+    /// Leave out images whose similarity to a training image (aligned pixels, in [0, 1]) is larger; needs the manifest [default: what
+    /// 99.9 % of the training images do not exceed among each other, 0.98 at most].
     #[arg(long, value_name = "S", value_parser = similarity, help_heading = "Synthesis")]
     pub max_copy_similarity: Option<f64>,
 }
@@ -170,7 +201,11 @@ impl SynthesisArgs {
             seed: self.sampling_seed,
             latent: self.latent,
             truncation: self.truncation,
-            judge: self.judge.clone(),
+            chooser: match &self.judge {
+                Some(path) => Chooser::Judge(path.clone()),
+                None if self.no_judge => Chooser::Nobody,
+                None => Chooser::Own,
+            },
             min_similarity: self.min_similarity,
             tries: self.tries,
             max_copy_similarity: self.max_copy_similarity,

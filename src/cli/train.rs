@@ -12,7 +12,12 @@ use std::fmt::Write;
 /// Trains every identity set that the arguments select.
 pub fn run(args: &TrainArgs, global: &GlobalArgs, terminal: &mut Terminal) -> Result<Outcome> {
     let context = environment::context(global)?;
-    let request = Request { input: args.input.request(), settings: args.config.request(), out: args.out.clone() };
+    let request = Request {
+        input: args.input.request(),
+        settings: args.config.request(),
+        out: args.out.clone(),
+        judge: !args.no_judge,
+    };
     if global.dry_run {
         return would(&preview(&request, &context, terminal)?);
     }

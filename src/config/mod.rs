@@ -211,13 +211,13 @@ pub struct SynthesisConfig {
 }
 
 impl RunConfig {
-    /// Lays the TOML file at `path` over the preset it names (or `preset`); unknown keys are errors.
+    /// Lays the TOML file at `path` over the preset it names (or `preset`), as it is for `images` training images; unknown keys are errors.
     ///
     /// # Errors
     /// The file cannot be read; an unknown key, or a value of another type.
-    pub fn from_file(path: &Path, preset: Option<Preset>, fallback: Preset) -> Result<Self> {
+    pub fn from_file(path: &Path, preset: Option<Preset>, fallback: Preset, images: Option<usize>) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
-        Self::from_toml(&text, preset, fallback).map_err(|e| Error::Config(format!("{}: {e}", path.display())))
+        Self::from_toml(&text, preset, fallback, images).map_err(|e| Error::Config(format!("{}: {e}", path.display())))
     }
 
     /// [`RunConfig::from_file`] on a string. A `preset` given by flag wins over the file's, `fallback` serves if neither
@@ -225,9 +225,14 @@ impl RunConfig {
     ///
     /// # Errors
     /// Text that says which key is unknown, or has a value of another type.
-    pub fn from_toml(text: &str, preset: Option<Preset>, fallback: Preset) -> std::result::Result<Self, String> {
+    pub fn from_toml(
+        text: &str,
+        preset: Option<Preset>,
+        fallback: Preset,
+        images: Option<usize>,
+    ) -> std::result::Result<Self, String> {
         lay_over(text, preset, fallback, |preset, file| {
-            let defaults = Self::preset(preset);
+            let defaults = Self::fitted(preset, images);
             // Another image size changes the number of layers, unless the file says that too.
             let Some(size) = file.get("image_size") else { return Ok(defaults) };
             let size = size.as_integer().and_then(|s| usize::try_from(s).ok());
@@ -349,15 +354,16 @@ mod tests {
         for p in [Preset::Tiny, Preset::Base, Preset::Paper] {
             let c = RunConfig::preset(p);
             c.validate().unwrap();
-            assert_eq!(RunConfig::from_toml(&to_toml(&c).unwrap(), None, Preset::Tiny).unwrap(), c);
+            assert_eq!(RunConfig::from_toml(&to_toml(&c).unwrap(), None, Preset::Tiny, None).unwrap(), c);
         }
     }
 
     #[test]
     fn unknown_keys_name_the_nearest() {
-        let e = RunConfig::from_toml("[train]\nlearning_rat = 1", None, Preset::Tiny).unwrap_err();
+        let e = RunConfig::from_toml("[train]\nlearning_rat = 1", None, Preset::Tiny, None).unwrap_err();
         assert_eq!(e, "unknown key `train.learning_rat`; did you mean `learning_rate`?");
-        let of = |key: &str| RunConfig::from_toml(&format!("[train]\n{key} = 1"), None, Preset::Tiny).unwrap_err();
+        let of =
+            |key: &str| RunConfig::from_toml(&format!("[train]\n{key} = 1"), None, Preset::Tiny, None).unwrap_err();
         assert!(of("lr").ends_with("did you mean `learning_rate`?"), "{}", of("lr"));
         assert!(of("xyz").contains("; there are: adversarial_weight, balanced, batch_size, "), "{}", of("xyz"));
     }
@@ -365,9 +371,9 @@ mod tests {
     #[test]
     fn files_override_presets_and_flags_the_file() {
         let text = "preset = \"base\"\nseed = 7\n[train]\nduration_kimg = 3";
-        let c = RunConfig::from_toml(text, None, Preset::Tiny).unwrap();
+        let c = RunConfig::from_toml(text, None, Preset::Tiny, None).unwrap();
         assert_eq!((c.preset, c.seed, c.train.duration_kimg), (Preset::Base, 7, 3.0));
-        assert_eq!(RunConfig::from_toml(text, Some(Preset::Tiny), Preset::Base).unwrap().preset, Preset::Tiny);
+        assert_eq!(RunConfig::from_toml(text, Some(Preset::Tiny), Preset::Base, None).unwrap().preset, Preset::Tiny);
     }
 
     #[test]

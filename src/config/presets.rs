@@ -9,6 +9,11 @@ use crate::ops::Precision;
 /// Side of the smallest feature map, at least.
 const SMALLEST_SIDE: usize = 4;
 
+/// Times that preset `base` shows a training image: what 3,020 photographs were trained for in docs/evaluation.md.
+const PASSES: usize = 33;
+/// Length of its shortest training: fewer steps are too few, however few the images are.
+const SHORTEST_KIMG: f64 = 60.0;
+
 impl RunConfig {
     /// The configuration that `preset` names.
     pub fn preset(preset: Preset) -> Self {
@@ -130,6 +135,16 @@ impl RunConfig {
             Preset::Tiny | Preset::Base => (LatentSource::Transfer, 0.85),
         };
         Self { preset, seed: 0, image_size, model, train, synthesis: SynthesisConfig { seed: 0, latent, truncation } }
+    }
+
+    /// [`Self::preset`] for `images` training images, if their number is known: preset `base` shows each [`PASSES`] times, within bounds.
+    pub fn fitted(preset: Preset, images: Option<usize>) -> Self {
+        let mut config = Self::preset(preset);
+        if let (Preset::Base, Some(images)) = (preset, images) {
+            let kimg = (PASSES * images).div_ceil(1000) as f64;
+            config.train.duration_kimg = kimg.clamp(SHORTEST_KIMG, config.train.duration_kimg);
+        }
+        config
     }
 
     /// Adapts the strided networks to another image side: they halve it as long as a whole number of 4 or more is left.

@@ -3,6 +3,7 @@
 use super::{EvaluationConfig, Preset, RecogniserPreset, RunConfig, with};
 use crate::error::Result;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Images under this side are trained with the preset `tiny`, at about their own side, unless something else is named.
 const TINY_BELOW: usize = 64;
@@ -23,6 +24,8 @@ pub struct Settings {
     pub image_size: Option<usize>,
     /// Length of the training, in thousands of images shown.
     pub duration_kimg: Option<f64>,
+    /// Time that training may take: its length is cut down to what is likely to fit.
+    pub budget: Option<Duration>,
     /// Root of the random streams of the training.
     pub seed: Option<u64>,
     /// Draw identities evenly while training.
@@ -32,16 +35,16 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The configuration for images whose shorter side is `typical_side` pixels, as far as that is known.
+    /// The configuration for `images` images whose shorter side is `typical_side` pixels, as far as these are known.
     ///
     /// # Errors
     /// An unknown key, or a value out of its range.
-    pub fn resolve(&self, typical_side: Option<usize>) -> Result<RunConfig> {
+    pub fn resolve(&self, typical_side: Option<usize>, images: Option<usize>) -> Result<RunConfig> {
         let small = small_side(typical_side);
         let fallback = if small.is_some() { Preset::Tiny } else { Preset::Base };
         let mut config = match &self.file {
-            Some(path) => RunConfig::from_file(path, self.preset, fallback)?,
-            None => RunConfig::preset(self.preset.unwrap_or(fallback)),
+            Some(path) => RunConfig::from_file(path, self.preset, fallback, images)?,
+            None => RunConfig::fitted(self.preset.unwrap_or(fallback), images),
         };
         // What a file or a preset says of the side stands.
         let by_images = small.filter(|_| self.file.is_none() && self.preset.is_none());
@@ -65,6 +68,7 @@ impl Settings {
             ("preset", self.preset.is_some()),
             ("image_size", self.image_size.is_some()),
             ("duration_kimg", self.duration_kimg.is_some()),
+            ("budget", self.budget.is_some()),
             ("seed", self.seed.is_some()),
             ("balanced", self.balanced),
             ("set", !self.set.is_empty()),
@@ -93,12 +97,12 @@ impl EvaluationSettings {
     ///
     /// # Errors
     /// As [`Settings::resolve`].
-    pub fn resolve(&self, typical_side: Option<usize>) -> Result<EvaluationConfig> {
+    pub fn resolve(&self, typical_side: Option<usize>, images: Option<usize>) -> Result<EvaluationConfig> {
         let fallback =
             if small_side(typical_side).is_some() { RecogniserPreset::Tiny } else { RecogniserPreset::Small };
         let mut config = match &self.file {
-            Some(path) => EvaluationConfig::from_file(path, self.preset, fallback)?,
-            None => EvaluationConfig::preset(self.preset.unwrap_or(fallback)),
+            Some(path) => EvaluationConfig::from_file(path, self.preset, fallback, images)?,
+            None => EvaluationConfig::fitted(self.preset.unwrap_or(fallback), images),
         };
         config.image_size = self.image_size.unwrap_or(config.image_size);
         config.seed = self.seed.unwrap_or(config.seed);

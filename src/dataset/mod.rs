@@ -169,6 +169,31 @@ impl IdentityDataset {
         Self::new(self.image_size, pixels, labels, self.identities.clone())
     }
 
+    /// The images cut in two, every other one of each identity. Who has a single image has it in both.
+    ///
+    /// # Errors
+    /// Too little memory.
+    pub fn halves(&self) -> Result<[Self; 2]> {
+        let half = |part: usize| {
+            let of_one = |own: &Vec<usize>| {
+                own.iter().copied().skip(part.min(own.len().saturating_sub(1))).step_by(2).collect::<Vec<_>>()
+            };
+            self.subset(&self.by_label.iter().flat_map(of_one).collect::<Vec<_>>())
+        };
+        Ok([half(0)?, half(1)?])
+    }
+
+    /// The same images as `view` shows them.
+    ///
+    /// # Errors
+    /// A picture cannot be scaled.
+    pub fn seen_as(&self, view: View) -> Result<Self> {
+        let seen = |i: usize| view.pixels(self.image(i).to_vec(), self.image_size).map_err(Error::Model);
+        let pixels: Vec<Vec<u8>> = (0..self.len()).into_par_iter().map(seen).collect::<Result<_>>()?;
+        let same = Self::new(view.size(), pixels.concat(), self.labels.clone(), self.identities.clone())?;
+        Ok(same.with_groups(self.groups.clone()))
+    }
+
     /// Number of images.
     pub fn len(&self) -> usize {
         self.labels.len()
@@ -248,5 +273,17 @@ mod tests {
     fn bytes_survive_the_signed_range() {
         assert!((0..=255).all(|b| to_byte(to_signed(b)) == b));
         assert_eq!((to_signed(0), to_signed(255)), (-1.0, 1.0));
+    }
+
+    #[test]
+    fn halves_share_only_the_images_of_those_who_have_one() {
+        let pixels: Vec<u8> = (0..6).flat_map(|i| [i; 12]).collect();
+        let names = ["a", "b", "c"].map(Into::into).to_vec();
+        let all = IdentityDataset::new(2, pixels, vec![0, 2, 2, 0, 2, 1], names).unwrap();
+        let seen = |half: &IdentityDataset| (0..half.len()).map(|i| half.image(i)[0]).collect::<Vec<_>>();
+        let [first, second] = all.halves().unwrap();
+        assert_eq!((seen(&first), first.labels()), (vec![0, 5, 1, 4], &[0, 1, 2, 2][..]));
+        assert_eq!((seen(&second), second.labels()), (vec![3, 5, 2], &[0, 1, 2][..]));
+        assert_eq!(first.identities(), all.identities());
     }
 }

@@ -48,6 +48,15 @@ impl View {
         Ok(target.into_vec())
     }
 
+    /// The view of the pixels of a square picture of side `size`.
+    ///
+    /// # Errors
+    /// They are not `size * size * 3` bytes.
+    pub fn pixels(self, pixels: Vec<u8>, size: usize) -> Result<Vec<u8>, String> {
+        let image = RgbImage::from_raw(size as u32, size as u32, pixels);
+        self.square(&image.ok_or("the picture has another size than it is said to have")?)
+    }
+
     /// The view of an encoded picture.
     ///
     /// # Errors

@@ -1,11 +1,15 @@
 //! The comparison: recognisers trained with the same recipe and seeds on real images alone and with synthetic ones.
 
+use super::composite::composites;
+use super::figures::present;
+use super::judges::{Role, train_judge};
 use super::verification::{PROTOCOL, Verification, identify, test_pairs};
 use crate::config::EvaluationConfig;
 use crate::dataset::IdentityDataset;
 use crate::error::{Error, Result};
 use crate::formats::pairs::PairSet;
 use crate::progress::Progress;
+use crate::recogniser::judge::Judge;
 use crate::recogniser::training::{CurvePoint, training_key};
 use crate::recogniser::{Curriculum, Ingredient, Phase, Recogniser, Trained, Training, class_means, train};
 use crate::store;
@@ -25,6 +29,8 @@ pub enum Arm {
     Real,
     /// The baseline, with repeats of real images in the place of synthetic ones: a control.
     Repeats,
+    /// The baseline, with new identities pasted together from photographs of two persons: a control that needs no generator.
+    Composite,
     /// With synthetic images of existing identities.
     Existing,
     /// With images of new identities.
@@ -37,8 +43,21 @@ pub enum Arm {
 
 impl Arm {
     /// Every arm, in the order of a report.
-    pub const ALL: [Self; 7] =
-        [Self::Plain, Self::Real, Self::Repeats, Self::Existing, Self::New, Self::Both, Self::Pretrain];
+    pub const ALL: [Self; 8] = [
+        Self::Plain,
+        Self::Real,
+        Self::Repeats,
+        Self::Composite,
+        Self::Existing,
+        Self::New,
+        Self::Both,
+        Self::Pretrain,
+    ];
+
+    /// True if it is trained on synthetic images: else it is the baseline, or a control.
+    pub fn is_synthetic(self) -> bool {
+        matches!(self, Self::Existing | Self::New | Self::Both | Self::Pretrain)
+    }
 
     /// Its name.
     pub fn name(self) -> &'static str {
@@ -46,6 +65,7 @@ impl Arm {
             Self::Plain => "plain",
             Self::Real => "real",
             Self::Repeats => "repeats",
+            Self::Composite => "composite",
             Self::Existing => "existing",
             Self::New => "new",
             Self::Both => "both",
@@ -59,6 +79,7 @@ impl Arm {
             Self::Plain => "real images, not augmented",
             Self::Real => "real images, usual augmentation (baseline)",
             Self::Repeats => "baseline + repeats of real images (control)",
+            Self::Composite => "baseline + pasted photographs of two persons as new identities (control)",
             Self::Existing => "baseline + synthetic images of existing identities",
             Self::New => "baseline + new identities",
             Self::Both => "baseline + both",
@@ -79,6 +100,10 @@ pub struct Material {
     pub held_out: Option<IdentityDataset>,
     /// Identities that the generator knew and `real` does not show.
     pub foreign: BTreeSet<String>,
+    /// Reconstructions of training images, by E and G with their own label.
+    pub reconstructed: Option<IdentityDataset>,
+    /// Who chose the synthetic images, in words.
+    pub chosen_by: String,
     /// The verification test.
     pub test: PairSet,
 }
@@ -88,12 +113,20 @@ impl Material {
     pub fn arms(&self) -> Vec<Arm> {
         let possible = |arm: &Arm| match arm {
             Arm::Plain | Arm::Real => true,
-            Arm::Repeats | Arm::Pretrain => self.existing.is_some() || self.new.is_some(),
+            Arm::Repeats | Arm::Composite | Arm::Pretrain => self.existing.is_some() || self.new.is_some(),
             Arm::Existing => self.existing.is_some(),
             Arm::New => self.new.is_some(),
             Arm::Both => self.existing.is_some() && self.new.is_some(),
         };
         Arm::ALL.into_iter().filter(possible).collect()
+    }
+
+    /// As many images as there are synthetic ones, of as many identities, pasted together from real ones.
+    fn composites(&self) -> Result<IdentityDataset> {
+        let synthetic = || [&self.existing, &self.new].into_iter().flatten();
+        let images: usize = synthetic().map(IdentityDataset::len).sum();
+        let identities: usize = synthetic().map(|s| present(s).count()).sum();
+        composites(&self.real, identities, images.div_ceil(identities.max(1)))
     }
 
     /// As many images as there are synthetic ones, all of them real: each identity's in turn.
@@ -151,19 +184,24 @@ impl Comparison<'_> {
     /// # Errors
     /// `Interrupted`, `Diverged`; a folder that cannot be written.
     pub fn run(&self, arms: &[Arm], seeds: u64, progress: &mut dyn Progress) -> Result<Vec<Run>> {
-        let repeats = if arms.contains(&Arm::Repeats) { Some(self.material.repeats()?) } else { None };
+        let control = |arm: Arm| match arm {
+            Arm::Repeats => self.material.repeats().map(Some),
+            Arm::Composite => self.material.composites().map(Some),
+            _ => Ok(None),
+        };
+        let controls = arms.iter().map(|arm| control(*arm)).collect::<Result<Vec<_>>>()?;
         let mut runs = Vec::new();
         for seed in (0..seeds).map(|s| self.config.seed + s) {
-            for arm in arms {
-                let curriculum = self.curriculum(*arm, repeats.as_ref())?;
+            for (arm, control) in arms.iter().zip(&controls) {
+                let curriculum = self.curriculum(*arm, control.as_ref())?;
                 runs.push(self.one(*arm, seed, &curriculum, progress)?);
             }
         }
         Ok(runs)
     }
 
-    /// What `arm` is trained on.
-    fn curriculum<'b>(&'b self, arm: Arm, repeats: Option<&'b IdentityDataset>) -> Result<Curriculum<'b>> {
+    /// What `arm` is trained on, with the images of a control where it is one.
+    fn curriculum<'b>(&'b self, arm: Arm, control: Option<&'b IdentityDataset>) -> Result<Curriculum<'b>> {
         let (m, c, steps) = (self.material, &self.config.comparison, self.config.recipe.steps);
         let known = m.real.identities().len() as u32;
         if known < 2 {
@@ -171,7 +209,7 @@ impl Comparison<'_> {
         }
         let same: Vec<u32> = (0..known).collect();
         // Classes: real identities, then those of synthetic images that stand apart, then new identities.
-        let apart = c.own_labels && m.existing.is_some() && arm != Arm::New;
+        let apart = c.own_labels && m.existing.is_some() && arm != Arm::New && arm != Arm::Composite;
         let own = if apart { (known..2 * known).collect() } else { same.clone() };
         let first_new = if apart { 2 * known } else { known };
         let source = |images: &'b IdentityDataset, classes: &[u32], share: f64| Ingredient {
@@ -195,7 +233,12 @@ impl Comparison<'_> {
         let (s, of_new) = (c.synthetic_share, c.new_share);
         let phases = match arm {
             Arm::Plain | Arm::Real => mixed(Vec::new()),
-            Arm::Repeats => mixed(vec![source(repeats.ok_or_else(absent)?, &same, s)]),
+            Arm::Repeats => mixed(vec![source(control.ok_or_else(absent)?, &same, s)]),
+            Arm::Composite => {
+                let control = control.ok_or_else(absent)?;
+                let classes: Vec<u32> = (known..known + control.identities().len() as u32).collect();
+                mixed(vec![source(control, &classes, s)])
+            }
             Arm::Existing => mixed(vec![existing(s).ok_or_else(absent)?]),
             Arm::New => mixed(vec![new(s).ok_or_else(absent)?]),
             Arm::Both => {
@@ -267,6 +310,16 @@ impl Comparison<'_> {
         let run = Run { key, arm, seed, verification, rank1, rank5, curve, seconds };
         store::write_sealed(&path, &serde_json::json!(run))?;
         Ok(run)
+    }
+
+    /// The judge that measures the images: no arm, and it has chosen nothing.
+    ///
+    /// # Errors
+    /// As [`Comparison::run`].
+    pub fn measuring_judge(&self, progress: &mut dyn Progress) -> Result<Judge> {
+        store::create_dir(&self.folder)?;
+        let path = self.folder.join("measuring.safetensors");
+        train_judge(Role::Measures, &self.material.real, self.config, &path, self.device, progress)
     }
 
     /// The recogniser that is trained on real images alone with the first seed.

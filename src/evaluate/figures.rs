@@ -116,26 +116,3 @@ pub(super) fn diversity(images: &IdentityDataset) -> Option<f64> {
     }
     (!means.is_empty()).then(|| means.iter().sum::<f64>() / means.len() as f64)
 }
-
-/// Equal error rate of images against the centres of all identities, and its threshold.
-pub(super) fn equal_error(embeddings: &Embeddings, labels: &[u32], centres: &Embeddings) -> (f64, f64) {
-    let mut scored: Vec<(f32, bool)> = Vec::new();
-    for (i, label) in labels.iter().enumerate() {
-        scored.extend((0..centres.len()).map(|c| (dot(embeddings.row(i), centres.row(c)), c == *label as usize)));
-    }
-    scored.sort_by(|a, b| b.0.total_cmp(&a.0));
-    let genuine = labels.len() as f64;
-    let impostors = (scored.len() - labels.len()).max(1) as f64;
-    let (mut accepted, mut wrongly) = (0.0, 0.0);
-    for (similarity, own) in &scored {
-        if *own {
-            accepted += 1.0;
-        } else {
-            wrongly += 1.0;
-        }
-        if wrongly / impostors >= 1.0 - accepted / genuine {
-            return (wrongly / impostors, f64::from(*similarity));
-        }
-    }
-    (0.0, -1.0)
-}

@@ -18,6 +18,8 @@ pub struct ArmResult {
     pub figures: BTreeMap<String, Summary>,
     /// Gain against the baseline; none for the baseline.
     pub gain: Option<Gain>,
+    /// Gain of an arm with synthetic images against the control whose accuracy is highest, the baseline among them.
+    pub over_control: Option<(Arm, Gain)>,
     /// Mean time of a training, in seconds.
     pub seconds: f64,
 }
@@ -60,6 +62,12 @@ type Figure = fn(&Run) -> Option<f64>;
 pub fn summarise(runs: &[Run]) -> Vec<ArmResult> {
     let of = |arm: Arm| -> Vec<&Run> { runs.iter().filter(|r| r.arm == arm).collect() };
     let baseline = of(Arm::Real);
+    let accuracy = |arm: Arm| {
+        let own = of(arm);
+        own.iter().map(|r| r.verification.accuracy).sum::<f64>() / own.len().max(1) as f64
+    };
+    let controls = [Arm::Real, Arm::Repeats, Arm::Composite].into_iter().filter(|a| !of(*a).is_empty());
+    let strongest = controls.max_by(|a, b| accuracy(*a).total_cmp(&accuracy(*b)));
     let arms: Vec<Arm> = Arm::ALL.into_iter().filter(|a| !of(*a).is_empty()).collect();
     arms.into_iter()
         .map(|arm| {
@@ -84,6 +92,9 @@ pub fn summarise(runs: &[Run]) -> Vec<ArmResult> {
                 accuracy: statistics::summary(&accuracies),
                 figures,
                 gain: if arm == Arm::Real { None } else { gain(&own, &baseline) },
+                over_control: strongest
+                    .filter(|_| arm.is_synthetic())
+                    .and_then(|control| Some((control, gain(&own, &of(control))?))),
                 seconds: own.iter().map(|r| r.seconds).sum::<f64>() / own.len() as f64,
             }
         })

@@ -2,11 +2,13 @@
 //! recogniser of our own and, if one is given, a face network from outside.
 
 pub mod comparison;
+mod composite;
 pub mod contamination;
 pub mod distribution;
 mod figures;
 pub mod gain;
 pub mod groups;
+pub mod judges;
 pub mod membership;
 pub mod outside;
 pub mod quality;

@@ -38,6 +38,8 @@ pub struct OutsideQuality {
     pub held_out: Option<OutsideFigures>,
     /// The real training images: what precision and recall can reach.
     pub training: OutsideFigures,
+    /// Reconstructions of training images.
+    pub reconstructed: Option<OutsideFigures>,
     /// Synthetic images of existing identities.
     pub existing: Option<OutsideFigures>,
 }
@@ -57,6 +59,7 @@ pub fn measure(outside: &Outside, material: &Material, progress: &mut dyn Progre
         Ok(Some((images, embeddings)))
     };
     let held_out = embed("outside judge (held out)", &material.held_out)?;
+    let reconstructed = embed("outside judge (reconstructions)", &material.reconstructed)?;
     let existing = embed("outside judge (synthetic)", &material.existing)?;
     let figures = |images: &IdentityDataset, embeddings: &Embeddings, reference: Option<&Embeddings>| {
         let n = embeddings.len();
@@ -86,6 +89,7 @@ pub fn measure(outside: &Outside, material: &Material, progress: &mut dyn Progre
         placement: outside.placement(),
         held_out: held_out.as_ref().map(|(images, e)| figures(images, e, None)),
         training: OutsideFigures { frechet: None, ..figures(training, &embedded, reference) },
+        reconstructed: reconstructed.as_ref().map(|(images, e)| figures(images, e, reference)),
         existing: existing.as_ref().map(|(images, e)| figures(images, e, reference)),
     })
 }

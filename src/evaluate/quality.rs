@@ -6,7 +6,7 @@
 use super::comparison::Material;
 use super::distribution::{Distances, NEIGHBOURS, distances};
 use super::figures::{
-    diversity, equal_error, nearest_cosines, present, quantile, sample, score, similarity_to_others, top, uniqueness,
+    diversity, nearest_cosines, present, quantile, sample, score, similarity_to_others, top, uniqueness,
 };
 use super::membership::{self, Membership};
 use crate::config::EvaluationConfig;
@@ -14,13 +14,11 @@ use crate::dataset::IdentityDataset;
 use crate::error::Result;
 use crate::progress::Progress;
 use crate::recogniser::copies;
-use crate::recogniser::judge::Judge;
-use crate::recogniser::{Embeddings, Recogniser, dot};
+use crate::recogniser::judge::{Judge, equal_error};
+use crate::recogniser::{Embeddings, dot};
 use serde::Serialize;
 
-/// Similarity that counts as a copy where held-out images do not say less.
-const COPY_LIMIT: f64 = 0.98;
-/// Share of real photographs whose similarity to others is taken for natural: not that of a copy.
+/// Share of real photographs whose cosine to others is taken for natural.
 pub(super) const NATURAL: f64 = 0.999;
 
 /// Figures of one kind of images. All but `score` and the distances are fractions.
@@ -91,6 +89,8 @@ pub struct IdentityFigures {
 pub struct Quality {
     /// Held-out real images.
     pub real: Option<Figures>,
+    /// Reconstructions of training images.
+    pub reconstructed: Option<Figures>,
     /// Synthetic images of existing identities.
     pub existing: Option<Figures>,
     /// Images of new identities.
@@ -260,8 +260,8 @@ impl Measures<'_> {
     }
 }
 
-/// Measures the images of `material` with `recogniser`, which knows its training images and embeds them as given; returns it as
-/// a judge, too.
+/// Measures the images of `material` with `judge`, a recogniser of real images alone. Held-out images decide its threshold, where there are
+/// some.
 ///
 /// A similarity above `copy_limit` counts as a copy; without one, a similarity above that of nearly all of the reference.
 ///
@@ -269,23 +269,20 @@ impl Measures<'_> {
 /// `Stopped`.
 pub fn measure(
     material: &Material,
-    recogniser: Recogniser,
-    embedded_training: Embeddings,
+    judge: &mut Judge,
     config: &EvaluationConfig,
     copy_limit: Option<f64>,
     progress: &mut dyn Progress,
-) -> Result<(Quality, Judge)> {
-    let mut judge = Judge::new(recogniser, config, &material.real, &embedded_training);
+) -> Result<Quality> {
+    let embedded_training = judge.recogniser().embed(&material.real)?;
     let halves = material.held_out.as_ref().map(|h| halves(&h.subset(&sample(h))?)).transpose()?.flatten();
-    let (mut limit, mut embedded_limit) = (COPY_LIMIT, COPY_LIMIT);
+    let (mut limit, mut embedded_limit) = (copies::LIMIT, copies::LIMIT);
     let mut embedded = None;
     if let Some((reference, _)) = &halves {
         let embeddings = judge.recogniser().embed(reference)?;
         judge.threshold = equal_error(&embeddings, reference.labels(), &judge.means).1;
         let natural = nearest(reference, &material.real, "copies (reference)", progress)?;
-        let natural = quantile(natural.iter().map(|n| f64::from(n.similarity)).collect(), NATURAL);
-        // Real photographs that are in the set twice must not hide copies.
-        limit = limit.min(natural.unwrap_or(limit));
+        limit = copies::natural(natural.iter().map(|n| n.similarity));
         let natural = quantile(nearest_cosines(&embeddings, &embedded_training), NATURAL);
         embedded_limit = natural.unwrap_or(embedded_limit);
         embedded = Some(embeddings);
@@ -293,9 +290,16 @@ pub fn measure(
     let copy_limit = copy_limit.unwrap_or(limit);
     let (training, scale) = (&material.real, config.recipe.scale);
     let measures =
-        Measures { judge: &judge, training, embedded_training, reference: embedded, scale, copy_limit, embedded_limit };
+        Measures { judge, training, embedded_training, reference: embedded, scale, copy_limit, embedded_limit };
     let real = match &halves {
         Some((_, level)) => Some(measures.figures("copies (held out)", level, true, progress)?.figures),
+        None => None,
+    };
+    let reconstructed = match &material.reconstructed {
+        Some(images) => {
+            let images = images.subset(&sample(images))?;
+            Some(measures.figures("copies (reconstructions)", &images, true, progress)?.figures)
+        }
         None => None,
     };
     let (mut near, mut identities, mut failing) = (Vec::new(), Vec::new(), Vec::new());
@@ -328,8 +332,9 @@ pub fn measure(
         _ => None,
     };
     let (identity_threshold, calibrated) = (judge.threshold, halves.is_some());
-    let quality = Quality {
+    Ok(Quality {
         real,
+        reconstructed,
         existing,
         new,
         copy_limit,
@@ -340,8 +345,7 @@ pub fn measure(
         identities,
         nearest: near,
         failing,
-    };
-    Ok((quality, judge))
+    })
 }
 
 fn nearest(

@@ -2,9 +2,9 @@
 
 use super::input::{Input, Source, rejects_path};
 use super::preview::{OutputPreview, Preview};
-use super::wanted::{Destination, Synthesis};
+use super::wanted::{Chooser, Destination, Synthesis};
 use super::write::{Assembly, SetModel, Written};
-use super::{Context, Rejected, models};
+use super::{Context, Rejected, judges, length, models};
 use crate::config::Settings;
 use crate::dataset::{IdentityDataset, View};
 use crate::error::{Error, Result};
@@ -14,6 +14,9 @@ use crate::sink::ledger;
 use crate::train::{TrainedModel, trained::MODEL_FILE};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+
+/// Bytes of training images that are kept from training to synthesis; more are read again.
+const KEPT_PIXELS: usize = 512 << 20;
 
 /// What to do.
 #[derive(Clone)]
@@ -73,7 +76,7 @@ struct Prepared<'a> {
 pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) -> Result<Augmented> {
     let request = &request.placed()?;
     let source = open(request, context)?;
-    let Prepared { mut assembly, given, complete, .. } = prepare(request, &source, context)?;
+    let Prepared { mut assembly, given, complete, .. } = prepare(request, &source, context, progress)?;
     let list = rejects_path(&request.destination.out)?;
     // What is there already needs no training; unless another model is given, or images may have changed beside the manifest.
     if let Some(written) = complete.filter(|_| given.is_none())
@@ -83,8 +86,9 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
     }
     let (mut found, config) = (Vec::new(), assembly.config.clone());
     let view = View::new(config.image_size);
-    let mut given = given;
+    let (mut given, mut held) = (given, 0);
     let rejected = source.for_each_set(view, &list, progress, |set, dataset, progress| {
+        let trained = given.is_none();
         let mut m = match given.take() {
             Some((path, model)) => adopt(set, path, model, &dataset, source.policy.is_some())?,
             None => {
@@ -92,7 +96,15 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
                 SetModel::new(found.len(), set, path, model)
             }
         };
-        m.training = request.synthesis.max_copy_similarity.is_some().then_some(dataset);
+        if request.synthesis.chooser == Chooser::Own {
+            m.judge = if trained {
+                judges::find_or_train(&m.path, &dataset, &config, context, progress)?
+            } else {
+                judges::find(&m.path, &context.device)?
+            };
+        }
+        held += dataset.len() * view.size() * view.size() * 3;
+        m.training = (held <= KEPT_PIXELS).then_some(dataset);
         found.push(m);
         Ok(())
     })?;
@@ -109,7 +121,7 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
 pub fn preview(request: &Request, context: &Context, progress: &mut dyn Progress) -> Result<Preview> {
     let request = &request.placed()?;
     let source = open(request, context)?;
-    let prepared = prepare(request, &source, context)?;
+    let prepared = prepare(request, &source, context, progress)?;
     let (config, trained) = (&prepared.assembly.config, prepared.given.is_none() && prepared.complete.is_none());
     Preview::new(&source, config, trained, Some(prepared.output), context, progress)
 }
@@ -121,7 +133,12 @@ fn open(request: &Request, context: &Context) -> Result<Source> {
     Source::open_begun(&request.input, context, begun)
 }
 
-fn prepare<'a>(request: &'a Request, source: &'a Source, context: &Context) -> Result<Prepared<'a>> {
+fn prepare<'a>(
+    request: &'a Request,
+    source: &'a Source,
+    context: &Context,
+    progress: &mut dyn Progress,
+) -> Result<Prepared<'a>> {
     let (sets, synthesis) = (source.sets(), &request.synthesis);
     let given = match &request.model {
         None => None,
@@ -142,7 +159,7 @@ fn prepare<'a>(request: &'a Request, source: &'a Source, context: &Context) -> R
     let config = match &given {
         // The model decides its own configuration; only the synthesis is the run's.
         Some((_, model)) => model.header.config.clone(),
-        None => request.settings.resolve(source.typical_side()?)?,
+        None => length::resolve(&request.settings, source, context, progress)?,
     };
     let assembly = Assembly {
         models: Vec::new(),

@@ -2,6 +2,7 @@
 
 use super::input::{Input, Source, at, rejects_path};
 use super::seen::Seen;
+use super::splits::Splits;
 use super::{Context, Rejected, boundary, place};
 use crate::config::{EvaluationConfig, EvaluationSettings};
 use crate::dataset::{IdentityDataset, Selection, View, load_sets};
@@ -14,12 +15,14 @@ use crate::evaluate::{outside, quality};
 use crate::formats::Reader;
 use crate::formats::pairs::PairSet;
 use crate::progress::Progress;
-use crate::recogniser::judge::JUDGE_FILE;
+use crate::recogniser::judge::{JUDGE_FILE, Judge};
 use crate::recogniser::outside::Outside;
 pub use crate::recogniser::outside::Placement;
 use crate::report::{self, Report};
-use crate::sink::ledger::Entry;
-use crate::store;
+use crate::sink::ledger::{self, Entry};
+use crate::sink::order::OrderedJudge;
+use crate::train::{TrainedModel, trained::MODEL_FILE};
+use crate::{remote, store, synthesize};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -58,10 +61,12 @@ pub struct Request {
     pub settings: EvaluationSettings,
     /// Dataset that was synthesized; without one only the baselines are trained.
     pub synthetic: Option<PathBuf>,
-    /// Split with other real images of the same persons.
+    /// Folder or file of the model that made it, or its address on the hub, to measure its reconstructions.
+    pub model: Option<String>,
+    /// Split with other real images of the same persons; without one the manifest's, if it has such a split.
     pub held_out: Option<String>,
-    /// The test.
-    pub test: Test,
+    /// The test; without one the manifest's split of other persons.
+    pub test: Option<Test>,
     /// What to train recognisers on; without any all that the images allow.
     pub arms: Vec<Arm>,
     /// Number of paired seeds.
@@ -75,14 +80,15 @@ pub struct Request {
 }
 
 impl Request {
-    /// Compares on `manifest`, with pairs drawn from its split `split` of other persons, in `out`.
-    pub fn new(manifest: impl Into<String>, split: impl Into<String>, out: impl Into<PathBuf>) -> Self {
+    /// Compares on `manifest`, with pairs drawn from its split of other persons, in `out`.
+    pub fn new(manifest: impl Into<String>, out: impl Into<PathBuf>) -> Self {
         Self {
             input: Input::new(manifest),
             settings: EvaluationSettings::default(),
             synthetic: None,
+            model: None,
             held_out: None,
-            test: Test::Split(split.into()),
+            test: None,
             arms: Vec::new(),
             seeds: 5,
             max_copy_similarity: None,
@@ -116,7 +122,7 @@ pub struct Evaluated {
 /// `Contaminated` where the test shows training persons or images: nothing is measured then. Else see [`Error`].
 pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) -> Result<Evaluated> {
     let request = &Request { out: place::usable(&request.out)?, ..request.clone() };
-    let (source, set, config) = prepare(request, context)?;
+    let Prepared { source, set, config, held_out, test } = prepare(request, context)?;
     let out = &request.out;
     let outside = outside_judge(request)?;
     let lock = store::lock(out)?;
@@ -138,7 +144,18 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
             store::remove(&old)?;
         }
     }
-    let material = material(request, &source, &set, real, view, context, progress)?;
+    let tested_on = match &test {
+        Test::Split(name) => format!("pairs are drawn from split {name}"),
+        Test::List { pairs, .. } => format!("pairs are those of {}", pairs.display()),
+    };
+    progress.note(&format!(
+        "{tested_on}; {}",
+        held_out.as_ref().map_or("no split holds other images of the training persons".into(), |name| format!(
+            "held-out images of the training persons are those of split {name}"
+        ))
+    ));
+    let reading = Reading { source: &source, set: &set, view, context };
+    let material = material(request, &reading, real, held_out.as_deref(), &test, progress)?;
     let arms = chosen_arms(request, &material)?;
     Seen::add(out, &material)?;
     refuse(&contamination::find(&material, progress)?)?;
@@ -166,10 +183,14 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
     }
     let runs = comparison.run(&arms, request.seeds, progress)?;
     let results = summarise(&runs);
-    let (quality, judge) =
-        quality::measure(&material, baseline, embedded, &config, request.max_copy_similarity, progress)?;
+    let mut measuring = comparison.measuring_judge(progress)?;
+    let quality = quality::measure(&material, &mut measuring, &config, request.max_copy_similarity, progress)?;
     let outside = outside.map(|judge| outside::measure(&judge, &material, progress)).transpose()?;
-    // Synthesis can filter its images with it.
+    // Synthesis can filter its images with the baseline.
+    let mut judge = Judge::new(baseline, &config, &material.real, &embedded);
+    if let Some(held_out) = &material.held_out {
+        judge.calibrate(held_out)?;
+    }
     judge.save(&out.join(JUDGE_FILE))?;
     let report = Report {
         manifest: &source.spec,
@@ -200,19 +221,37 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
 pub fn preview(request: &Request, context: &Context) -> Result<EvaluationConfig> {
     place::usable(&request.out)?;
     outside_judge(request)?;
-    Ok(prepare(request, context)?.2)
+    Ok(prepare(request, context)?.config)
 }
 
-fn prepare(request: &Request, context: &Context) -> Result<(Source, String, EvaluationConfig)> {
+/// What is decided before images are read.
+struct Prepared {
+    source: Source,
+    set: String,
+    config: EvaluationConfig,
+    held_out: Option<String>,
+    test: Test,
+}
+
+fn prepare(request: &Request, context: &Context) -> Result<Prepared> {
     let source = Source::open(&request.input, context)?;
-    let config = request.settings.resolve(source.typical_side()?)?;
     let sets = source.sets();
     let [set] = sets.as_slice() else {
         return Err(Error::Usage(format!("evaluate serves one identity set, the manifest has {}", sets.len())));
     };
     let set = set.clone();
-    check(request, &source, &set)?;
-    Ok((source, set, config))
+    let config = request.settings.resolve(source.typical_side()?, Some(source.count(&set).1))?;
+    let Splits { of_others, of_known } = Splits::of(&source, &set);
+    let held_out = request.held_out.clone().or(of_known);
+    let test = request.test.clone().or(of_others.map(Test::Split)).ok_or_else(|| {
+        Error::Usage(format!(
+            "nothing to test on: {} has no split that shows two persons or more, one of them twice, who are not among the training rows; \
+             give the rows of some persons a split of their own, `dev` say, or name a list of pairs with option `pairs`",
+            source.spec
+        ))
+    })?;
+    check(request, &source, &set, held_out.as_ref(), &test)?;
+    Ok(Prepared { source, set, config, held_out, test })
 }
 
 /// The network from outside, if one is named.
@@ -221,9 +260,9 @@ fn outside_judge(request: &Request) -> Result<Option<Outside>> {
 }
 
 /// Refuses a test, splits and a dataset that can be seen to serve no comparison.
-fn check(request: &Request, source: &Source, set: &str) -> Result<()> {
-    let splits = request.held_out.iter().map(|name| ("held_out", name));
-    let test = match &request.test {
+fn check(request: &Request, source: &Source, set: &str, held_out: Option<&String>, test: &Test) -> Result<()> {
+    let splits = held_out.into_iter().map(|name| ("held_out", name));
+    let test = match test {
         Test::Split(name) => Some(("pairs_from", name)),
         Test::List { pairs, images } => {
             let images = images.iter().map(Path::new).filter(|i| !i.to_string_lossy().contains(['*', '?', '[', ':']));
@@ -260,16 +299,24 @@ fn refuse(found: &[String]) -> Result<()> {
     if found.is_empty() { Ok(()) } else { Err(Error::Contaminated(found.join("; "))) }
 }
 
+/// Where images are read from, and how.
+struct Reading<'a> {
+    source: &'a Source,
+    set: &'a str,
+    view: View,
+    context: &'a Context,
+}
+
 /// Reads all images but the training images.
 fn material(
     request: &Request,
-    source: &Source,
-    set: &str,
+    reading: &Reading,
     real: IdentityDataset,
-    view: View,
-    context: &Context,
+    held_out: Option<&str>,
+    test: &Test,
     progress: &mut dyn Progress,
 ) -> Result<Material> {
+    let Reading { source, set, view, context } = *reading;
     let mut split = |name: &str| -> Result<IdentityDataset> {
         let sets = [set.to_owned()];
         let places = Some(source.census.places(&sets, false));
@@ -283,11 +330,11 @@ fn material(
             None => Err(Error::Manifest(format!("{}: no usable row has split `{name}`", source.spec))),
         }
     };
-    let held_out = match &request.held_out {
+    let held_out = match held_out {
         Some(name) => Some(of_known(&split(name)?, &real, name)?),
         None => None,
     };
-    let test = match &request.test {
+    let test = match test {
         Test::List { pairs, images } => {
             if let (Some(images), true) = (images, pairs.extension().is_some_and(|e| e == "parquet")) {
                 boundary::try_manifest(images, &source.columns, context)?;
@@ -305,8 +352,41 @@ fn material(
         progress
             .note(&format!("synthetic images of {n} identities that are not among the training images are left out"));
     }
+    let reconstructed = match &request.model {
+        Some(spec) => Some(reconstructions(spec, &real, context)?),
+        None => None,
+    };
+    let chosen_by = chosen_by(request.synthetic.as_deref());
     let Synthetic { existing, new, foreign } = synthetic;
-    Ok(Material { real, existing, new, held_out, foreign, test })
+    Ok(Material { real, existing, new, held_out, foreign, reconstructed, chosen_by, test })
+}
+
+/// What the model of `spec` makes of training images of `real`, as `real` shows images.
+fn reconstructions(spec: &str, real: &IdentityDataset, context: &Context) -> Result<IdentityDataset> {
+    let path = remote::localize_model(spec, MODEL_FILE, &context.cache, &context.access)?;
+    let model = TrainedModel::load(&path, &context.device)?;
+    let size = model.header.config.image_size;
+    let (mut pixels, mut labels) = (Vec::new(), Vec::new());
+    for (label, image) in synthesize::reconstruct(&model)? {
+        let Ok(label) = real.identities().binary_search(&model.header.identities[label as usize]) else { continue };
+        pixels.extend(View::new(real.image_size()).pixels(image, size).map_err(Error::Model)?);
+        labels.push(label as u32);
+    }
+    if labels.is_empty() {
+        return Err(Error::Model(format!("{}: knows none of the manifest's identities", path.display())));
+    }
+    IdentityDataset::new(real.image_size(), pixels, labels, real.identities().to_vec())
+}
+
+/// Who chose the images of `dataset`, in words.
+fn chosen_by(dataset: Option<&Path>) -> String {
+    let Some(dataset) = dataset else { return "there are no synthetic images".into() };
+    let Some(order) = ledger::order(dataset).ok().flatten() else { return "the dataset does not say who chose".into() };
+    match order.judge {
+        None => "nobody chose among them".into(),
+        Some(OrderedJudge { hash: Some(hash), .. }) => format!("chosen by judge {}", &hash[..hash.len().min(12)]),
+        Some(OrderedJudge { hash: None, .. }) => "chosen by the judge that was trained with the generator".into(),
+    }
 }
 
 /// Those of `images` that show identities of `real`, with its labels.

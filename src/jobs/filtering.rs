@@ -1,19 +1,23 @@
 //! Which of the planned images' candidates are kept: those that a judge accepts, without copies of training images.
 
-use super::write::Assembly;
+use super::wanted::Chooser;
+use super::write::{Assembly, SetModel};
+use crate::dataset::{IdentityDataset, View};
 use crate::error::Result;
 use crate::progress::Progress;
-use crate::recogniser::filter::{Filter, drop_copies};
+use crate::recogniser::copies::{self, Index};
+use crate::recogniser::filter::{Filter, Judging};
+use crate::recogniser::judge::Judge;
 use crate::sink::ledger::Screening;
 use crate::synthesize::Made;
 use crate::synthesize::plan::{Plan, Target};
-use crate::synthesize::select::select;
+use crate::synthesize::select::{Bounds, select};
 
 /// What is left of plans.
 pub(super) struct Screened {
     /// The plan of each model.
     pub plans: Vec<Plan>,
-    /// What was rejected, by model; nothing where nobody judged.
+    /// What was rejected, by model; nothing where nobody looked at anything.
     pub screenings: Vec<Screening>,
     /// Pixels that were made on the way.
     pub made: Made,
@@ -21,27 +25,48 @@ pub(super) struct Screened {
 
 /// Screens the candidates of `plans`.
 pub(super) fn screen(assembly: &Assembly, plans: Vec<Plan>, progress: &mut dyn Progress) -> Result<Screened> {
-    let s = assembly.synthesis;
-    let limit = s.max_copy_similarity;
-    if assembly.judge.is_none() && limit.is_none() {
-        return Ok(Screened { plans, screenings: Vec::new(), made: Made::default() });
-    }
     let mut screened = Screened { plans: Vec::new(), screenings: Vec::new(), made: Made::default() };
     for (m, mut plan) in assembly.models.iter().zip(plans) {
-        let (mut screening, made) = (Screening::default(), &mut screened.made);
-        m.with(&assembly.device, |model| {
-            if let Some(judge) = &assembly.judge {
-                let mut filter = Filter { judge, least: s.min_similarity, size: m.image_size, new: None };
-                let mut accept = |target: &Target, pixels: &[Vec<u8>]| filter.accept(target, pixels);
-                screening = select(model, &mut plan, s.tries, &mut accept, made, progress)?;
-            }
-            if let (Some(limit), Some(training)) = (limit, &m.training) {
-                screening.copies = drop_copies(model, &mut plan, training, limit, made, progress)?;
-            }
-            Ok(())
-        })?;
+        screened.screenings.extend(screen_set(assembly, m, &mut plan, &mut screened.made, progress)?);
         screened.plans.push(plan);
-        screened.screenings.push(screening);
     }
     Ok(screened)
+}
+
+/// Screens the candidates of one set; none where there is neither a judge nor a training image.
+fn screen_set(
+    assembly: &Assembly,
+    m: &SetModel,
+    plan: &mut Plan,
+    made: &mut Made,
+    progress: &mut dyn Progress,
+) -> Result<Option<Screening>> {
+    let s = assembly.synthesis;
+    let own = m.judge.as_ref().map(|(path, _)| Judge::load(path, &assembly.device)).transpose()?;
+    let judge = own.as_ref().or(assembly.judge.as_ref());
+    let read;
+    let training: Option<&IdentityDataset> = match (&m.training, assembly.source) {
+        (Some(training), _) => Some(training),
+        (None, Some(source)) => {
+            read = source.load_set(&m.set, View::new(m.image_size), progress)?;
+            Some(&read)
+        }
+        (None, None) => None,
+    };
+    let copy_limit = match (training, s.max_copy_similarity) {
+        (None, _) => None,
+        (Some(_), Some(limit)) => Some(limit),
+        (Some(training), None) => Some(copies::natural_level(training, progress)?),
+    };
+    if judge.is_none() && copy_limit.is_none() {
+        return Ok(None);
+    }
+    let judge = judge.map(|judge| Judging::new(judge, s.min_similarity));
+    let copies = training.map(Index::new).zip(copy_limit);
+    let mut filter = Filter { judge, copies, size: m.image_size };
+    let mut accept = |target: &Target, pixels: &[Vec<u8>]| filter.judge(target, pixels);
+    // Who names a judge wants no image that it does not accept; else everybody gets as many images as were asked for.
+    let bounds = Bounds { tries: s.tries, fill: !matches!(s.chooser, Chooser::Judge(_)) };
+    let screening = m.with(&assembly.device, |model| select(model, plan, bounds, &mut accept, made, progress))?;
+    Ok(Some(Screening { copy_limit, ..screening }))
 }

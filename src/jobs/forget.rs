@@ -207,6 +207,7 @@ impl Found {
                 continue;
             }
             let handled = [MODEL_FILE, CHECKPOINT_FILE].contains(&name.as_str())
+                || (kinds.contains(&Kind::Model) && has_extension(&path, "safetensors") && is_our_model(&real))
                 || (kinds.contains(&Kind::Evaluation) && is_own(&path));
             if !handled {
                 self.look_at_file(&named(&path));

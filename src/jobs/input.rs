@@ -241,6 +241,15 @@ impl Source {
         Ok(rejected)
     }
 
+    /// The usable images of `set`, which was read before.
+    ///
+    /// # Errors
+    /// The manifest cannot be read.
+    pub(super) fn load_set(&self, set: &str, view: View, progress: &mut dyn Progress) -> Result<IdentityDataset> {
+        let (mut datasets, _) = self.load(&[set.to_owned()], false, view, progress)?;
+        datasets.pop().ok_or_else(|| Error::Manifest(format!("{}: no image in identity set `{set}`", self.spec)))
+    }
+
     fn selection(&self, sets: &[String], unlabelled: bool) -> Selection {
         let places = Some(self.census.places(sets, unlabelled));
         Selection { split: self.split.clone(), sets: Some(sets.to_vec()), unlabelled, places }

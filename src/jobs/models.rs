@@ -1,15 +1,19 @@
 //! Trained models: the cache, by what decides their weights, and training under a lock.
 
-use super::Context;
+use super::{Context, length};
 use crate::config::RunConfig;
 use crate::dataset::IdentityDataset;
 use crate::error::{Error, Result};
 use crate::ops;
 use crate::progress::Progress;
+use crate::report;
 use crate::store;
 use crate::train::{self, TrainedModel, checkpoint::CHECKPOINT_FILE, grid, trained::MODEL_FILE};
 use candle_core::Device;
 use std::path::{Path, PathBuf};
+
+/// The page of a training, in the folder of its model.
+pub const PAGE: &str = "training.html";
 
 /// Folder of the model for `dataset` and `config` in the cache.
 ///
@@ -90,12 +94,23 @@ pub fn train_in(
     if let Some(note) = lock.note() {
         progress.note(&note);
     }
+    let takes = if dir.join(CHECKPOINT_FILE).exists() {
+        None
+    } else {
+        length::seconds(config, dataset.identities().len(), device, progress)?
+    };
     progress.note(&format!(
-        "training on {} images of {} identities at {} px, in {}",
+        "training on {} images of {} identities at {} px for {} thousand images{}, in {}",
         dataset.len(),
         dataset.identities().len(),
         config.image_size,
+        config.train.duration_kimg,
+        takes.map_or(String::new(), |s| format!(", about {}", length::in_words(s))),
         dir.display()
     ));
-    train::fit(dataset, config, dir, device, progress)
+    let fitted = train::fit(dataset, config, dir, device, progress);
+    if matches!(fitted, Ok(_) | Err(Error::Interrupted { .. } | Error::Diverged { .. })) {
+        store::write_atomic(&dir.join(PAGE), report::training::page(dir)?.as_bytes())?;
+    }
+    fitted
 }

@@ -1,9 +1,9 @@
 //! Images from a trained model alone, without its manifest.
 
-use super::Context;
 use super::preview::OutputPreview;
-use super::wanted::{Destination, Synthesis};
+use super::wanted::{Chooser, Destination, Synthesis};
 use super::write::{Assembly, SetModel, Written};
+use super::{Context, judges};
 use crate::config::RunConfig;
 use crate::error::{Error, Result};
 use crate::manifest::DEFAULT_SET;
@@ -60,10 +60,15 @@ fn prepare<'a>(request: &'a Request, context: &Context) -> Result<(Assembly<'a>,
     let path = remote::localize_model(&request.model, MODEL_FILE, &context.cache, &context.access)?;
     let model = TrainedModel::load(&path, &context.device)?;
     let config = request.synthesis.over(model.header.config.clone())?;
+    let hash = model.header.dataset_hash.clone();
+    let mut of_set = SetModel::new(0, DEFAULT_SET, path, model);
+    if request.synthesis.chooser == Chooser::Own {
+        of_set.judge = judges::find(&of_set.path, &context.device)?;
+    }
     let assembly = Assembly {
         // No manifest takes part: the training images stand for it.
-        manifest_hash: model.header.dataset_hash.clone(),
-        models: vec![SetModel::new(0, DEFAULT_SET, path, model)],
+        manifest_hash: hash,
+        models: vec![of_set],
         config,
         source: None,
         rejected: Vec::new(),

@@ -2,7 +2,7 @@
 
 use super::input::{Input, Source, rejects_path};
 use super::preview::Preview;
-use super::{Context, Rejected, folder_name, models, place};
+use super::{Context, Rejected, folder_name, judges, length, models, place};
 use crate::config::{RunConfig, Settings};
 use crate::dataset::View;
 use crate::error::{Error, Result};
@@ -22,6 +22,8 @@ pub struct Request {
     pub settings: Settings,
     /// Folder of the model, or of one folder for each identity set; without one models are in the cache.
     pub out: Option<PathBuf>,
+    /// Also train the judge that chooses among its images.
+    pub judge: bool,
 }
 
 /// A trained model.
@@ -63,7 +65,7 @@ impl Request {
 /// See [`Error`].
 pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) -> Result<Trained> {
     let request = &request.placed()?;
-    let (source, config) = prepare(request, context)?;
+    let (source, config) = prepare(request, context, progress)?;
     let out = request.out.clone().unwrap_or_else(|| context.cache.join(folder_name(&source.spec, "models")));
     let list = rejects_path(&out)?;
     let mut models = Vec::new();
@@ -74,6 +76,9 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
             None => models::folder(context, &dataset, &config)?,
         };
         let model = models::train_in(&folder, &dataset, &config, &context.device, progress)?;
+        if request.judge {
+            judges::find_or_train(&folder, &dataset, &config, context, progress)?;
+        }
         models.push(Model {
             identity_set: set.to_owned(),
             folder,
@@ -93,13 +98,13 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
 /// Those of [`run`] that can be known without training.
 pub fn preview(request: &Request, context: &Context, progress: &mut dyn Progress) -> Result<Preview> {
     let request = &request.placed()?;
-    let (source, config) = prepare(request, context)?;
+    let (source, config) = prepare(request, context, progress)?;
     Preview::new(&source, &config, true, None, context, progress)
 }
 
-fn prepare(request: &Request, context: &Context) -> Result<(Source, RunConfig)> {
+fn prepare(request: &Request, context: &Context, progress: &mut dyn Progress) -> Result<(Source, RunConfig)> {
     let source = Source::open(&request.input, context)?;
-    let config = request.settings.resolve(source.typical_side()?)?;
+    let config = length::resolve(&request.settings, &source, context, progress)?;
     let sets = source.sets();
     sets.iter().filter_map(|set| folder(request, &sets, set)).try_for_each(|dir| check_folder(&dir))?;
     Ok((source, config))

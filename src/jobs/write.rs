@@ -4,7 +4,7 @@ use super::filtering::{self, Screened};
 use super::input::Source;
 use super::preview::OutputPreview;
 use super::real;
-use super::wanted::{Destination, Synthesis};
+use super::wanted::{Chooser, Destination, Synthesis};
 use crate::config::RunConfig;
 use crate::dataset::IdentityDataset;
 use crate::error::{Error, Result};
@@ -54,8 +54,10 @@ pub(super) struct SetModel {
     /// Real images of each identity.
     pub images: Vec<usize>,
     pub image_size: usize,
-    /// The training images, where copies of them are looked for.
+    /// The training images, if they are kept in memory.
     pub training: Option<IdentityDataset>,
+    /// File and hash of the judge beside it, if that chooses.
+    pub judge: Option<(PathBuf, String)>,
     /// The model, if it is kept in memory.
     model: Option<TrainedModel>,
 }
@@ -73,6 +75,7 @@ impl SetModel {
             images: header.images.clone(),
             image_size: header.config.image_size,
             training: None,
+            judge: None,
             model: (number < KEPT).then_some(model),
         }
     }
@@ -108,7 +111,7 @@ pub(super) struct Assembly<'a> {
     pub synthesis: &'a Synthesis,
     pub destination: &'a Destination,
     pub device: Device,
-    /// Decides which candidates are kept.
+    /// Decides which candidates are kept, where one is named.
     pub judge: Option<Judge>,
 }
 
@@ -240,7 +243,9 @@ impl Assembly<'_> {
             identity_set: m.set.clone(),
             hash: m.hash.clone(),
             images: m.dataset_hash.clone(),
+            judge: m.judge.as_ref().map(|(_, hash)| hash.clone()),
         };
+        let chosen = synthesis.chooser != Chooser::Nobody;
         Ok(Order {
             split: self.source.and_then(|s| s.split.clone()),
             policy: self.source.and_then(|s| s.policy.clone()),
@@ -255,8 +260,8 @@ impl Assembly<'_> {
             balance_to: synthesis.balance_to,
             new_identities: synthesis.new_identities,
             mix: synthesis.mix,
-            judge: self.judge.as_ref().map(|j| OrderedJudge {
-                hash: j.hash.clone(),
+            judge: chosen.then(|| OrderedJudge {
+                hash: self.judge.as_ref().map(|j| j.hash.clone()),
                 min_similarity: synthesis.min_similarity,
                 tries: synthesis.tries,
             }),

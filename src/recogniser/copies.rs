@@ -16,6 +16,13 @@ pub struct Nearest {
     pub similarity: f32,
 }
 
+/// Similarity from which on an image counts as a copy of a training image, whatever is natural.
+pub const LIMIT: f64 = 0.98;
+/// Share of real photographs whose similarity to others is taken for natural: not that of a copy.
+const NATURAL: f64 = 0.999;
+/// Images that [`natural_level`] looks at, at most.
+const LOOKED_AT: usize = 2000;
+
 /// Side of the compared pictures.
 const SIDE: usize = 32;
 /// Images compared at a time.
@@ -72,6 +79,79 @@ fn picture(pixels: &[u8], size: usize, crop: Crop) -> Vec<f32> {
     let norm = out.iter().map(|v| v * v).sum::<f32>().sqrt().max(1.0);
     out.iter_mut().for_each(|v| *v /= norm);
     out
+}
+
+/// The similarity that `similarities` of real photographs to others seldom exceed, at most [`LIMIT`]: photographs that are in a set twice
+/// must not hide copies.
+pub fn natural(similarities: impl IntoIterator<Item = f32>) -> f64 {
+    let mut sorted: Vec<f64> = similarities.into_iter().map(f64::from).collect();
+    sorted.sort_by(f64::total_cmp);
+    let at = ((sorted.len() as f64 * NATURAL).ceil() as usize).saturating_sub(1);
+    sorted.get(at).copied().unwrap_or(LIMIT).min(LIMIT)
+}
+
+/// [`natural`] among `images`: one half of each identity's against the other.
+///
+/// # Errors
+/// `Stopped`.
+pub fn natural_level(images: &IdentityDataset, progress: &mut dyn Progress) -> Result<f64> {
+    let [first, second] = images.halves()?;
+    let step = first.len().div_ceil(LOOKED_AT).max(1);
+    let first = first.subset(&(0..first.len()).step_by(step).collect::<Vec<_>>())?;
+    progress.start("copies (natural level)", second.len() as u64, "training images");
+    let nearest = search(&first, &second, progress)?;
+    progress.finish();
+    // The only image of a person is in both halves.
+    let others = nearest.iter().enumerate().filter(|(i, n)| first.image(*i) != second.image(n.index));
+    Ok(natural(others.map(|(_, n)| n.similarity)))
+}
+
+/// Training images in a form in which the most similar ones of an image are found quickly: by whole, coarse pictures.
+pub struct Index<'a> {
+    training: &'a IdentityDataset,
+    /// `[N, COARSE * COARSE]`
+    pictures: Vec<f32>,
+}
+
+/// Side of coarse pictures.
+const COARSE: usize = SIDE / 2;
+
+/// A picture at half its side, around its mean and of length 1.
+fn coarse(picture: &[f32]) -> Vec<f32> {
+    let at = |y: usize, x: usize| picture[y * SIDE + x];
+    let cell = |i: usize| {
+        let (y, x) = (i / COARSE * 2, i % COARSE * 2);
+        at(y, x) + at(y, x + 1) + at(y + 1, x) + at(y + 1, x + 1)
+    };
+    // The mean is 0 already.
+    let cells: Vec<f32> = (0..COARSE * COARSE).map(cell).collect();
+    let norm = cells.iter().map(|v| v * v).sum::<f32>().sqrt().max(1e-6);
+    cells.into_iter().map(|v| v / norm).collect()
+}
+
+impl<'a> Index<'a> {
+    /// An index of `training`.
+    pub fn new(training: &'a IdentityDataset) -> Self {
+        let pictures = (0..training.len()).into_par_iter().flat_map_iter(|i| coarse(&whole(training, i))).collect();
+        Self { training, pictures }
+    }
+
+    /// For each of `images`, the similarity of the most similar training image: of those that are nearest as they are or mirrored, the
+    /// best over crops. A crop that leaves a fifth of the side out or more may be missed, unlike by [`search`].
+    pub fn nearest(&self, images: &IdentityDataset) -> Vec<f32> {
+        let of_one = |i: usize| {
+            let plain = whole(images, i);
+            let both = [coarse(&plain), coarse(&mirrored(&plain))].concat();
+            let products = dot_products(&both, &self.pictures, COARSE * COARSE);
+            let (plain, flipped) = products.split_at(self.training.len());
+            let mut best = Vec::new();
+            for (j, (a, b)) in plain.iter().zip(flipped).enumerate() {
+                keep(&mut best, (a.max(*b), j, WHOLE, false));
+            }
+            best.iter().map(|c| similarity(images, i, self.training, c.1)).fold(-1.0, f32::max)
+        };
+        (0..images.len()).into_par_iter().map(of_one).collect()
+    }
 }
 
 /// [`picture`] of a whole image.
@@ -268,6 +348,12 @@ mod tests {
         for (i, near) in found.iter().enumerate() {
             assert!((similarity(&copies, i, &real, near.index) - near.similarity).abs() < 1e-5, "{i}: {near:?}");
         }
+        // Quick looks find the same, but for crops.
+        let quick = Index::new(&real).nearest(&copies);
+        for i in [0, 1] {
+            assert!((quick[i] - found[i].similarity).abs() < 1e-4, "{quick:?} {found:?}");
+        }
+        assert!(quick.iter().zip(&found).all(|(q, n)| *q <= n.similarity + 1e-4), "{quick:?} {found:?}");
         let others = search(&pictures(160, size), &real, &mut Silent).unwrap();
         assert!(others[150..].iter().all(|n| n.similarity < 0.9), "{:?}", &others[150..]);
     }

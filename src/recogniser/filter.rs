@@ -1,39 +1,64 @@
-//! Which candidates of a synthesis are kept: those that a judge takes for their identity, and that are no copies.
+//! Which candidates of a synthesis are kept: those that are no copies, and that a judge takes for their identity.
 
-use super::copies;
+use super::copies::Index;
 use super::judge::Judge;
 use crate::dataset::{IdentityDataset, View};
 use crate::error::{Error, Result};
-use crate::progress::Progress;
-use crate::synthesize::plan::{Plan, Target};
-use crate::synthesize::{Item, Made};
-use crate::train::TrainedModel;
-use image::RgbImage;
+use crate::synthesize::plan::Target;
+use crate::synthesize::select::Verdict;
 
-/// Keeps the images that a judge takes for their identity.
+/// What candidates must show.
 pub struct Filter<'a> {
-    /// Who judges.
-    pub judge: &'a Judge,
-    /// Cosine similarity that counts instead of the judge's threshold.
-    pub least: Option<f64>,
+    /// Who judges, if anybody does.
+    pub judge: Option<Judging<'a>>,
+    /// The training images, and the similarity to one of them above which an image is a copy.
+    pub copies: Option<(Index<'a>, f64)>,
     /// Side of the images.
     pub size: usize,
+}
+
+/// A judge at work.
+pub struct Judging<'a> {
+    /// The judge.
+    judge: &'a Judge,
+    /// Cosine similarity that counts instead of the judge's threshold.
+    least: Option<f64>,
     /// The new identity that was seen last, and the mean embedding of its first candidates.
-    pub new: Option<(String, Vec<f32>)>,
+    new: Option<(String, Vec<f32>)>,
 }
 
 impl Filter<'_> {
-    /// Whether each image shows `target`. A new identity is compared with the mean embedding of its first candidates.
+    /// What is thought of each image of `target`.
     ///
     /// # Errors
     /// The judge does not know the identity.
-    pub fn accept(&mut self, target: &Target, pixels: &[Vec<u8>]) -> Result<Vec<bool>> {
+    pub fn judge(&mut self, target: &Target, pixels: &[Vec<u8>]) -> Result<Vec<Verdict>> {
+        let mut verdicts = match &mut self.judge {
+            Some(judging) => judging.judge(target, pixels, self.size)?,
+            None => vec![Verdict::Accepted; pixels.len()],
+        };
+        if let Some((index, limit)) = &self.copies {
+            let images = IdentityDataset::new(self.size, pixels.concat(), vec![0; pixels.len()], vec![String::new()])?;
+            for (verdict, similarity) in verdicts.iter_mut().zip(index.nearest(&images)) {
+                if f64::from(similarity) > *limit {
+                    *verdict = Verdict::Copy;
+                }
+            }
+        }
+        Ok(verdicts)
+    }
+}
+
+impl<'a> Judging<'a> {
+    /// `judge`, who demands a similarity of `least`, or of its threshold and no other identity nearer.
+    pub fn new(judge: &'a Judge, least: Option<f64>) -> Self {
+        Self { judge, least, new: None }
+    }
+
+    /// Whether each image shows `target`. A new identity is compared with the mean embedding of its first candidates.
+    fn judge(&mut self, target: &Target, pixels: &[Vec<u8>], size: usize) -> Result<Vec<Verdict>> {
         let view = View::new(self.judge.image_size());
-        let seen = pixels.iter().map(|p| {
-            let image = RgbImage::from_raw(self.size as u32, self.size as u32, p.clone());
-            let image = image.ok_or_else(|| Error::Model("the generator's images have another size".into()))?;
-            view.square(&image).map_err(Error::Model)
-        });
+        let seen = pixels.iter().map(|p| view.pixels(p.clone(), size).map_err(Error::Model));
         let embeddings = self.judge.embed(seen.collect::<Result<Vec<_>>>()?.concat(), pixels.len())?;
         let mean = if target.mix.len() > 1 {
             let new = self.new.take().filter(|(identity, _)| *identity == target.identity);
@@ -44,55 +69,13 @@ impl Filter<'_> {
                 || Error::Usage(format!("the judge does not know identity `{}` of the model", target.identity));
             self.judge.mean(&target.identity).ok_or_else(unknown)?
         };
-        let accepted = |(similarity, nearest): (f64, bool)| match self.least {
-            Some(least) => similarity >= least,
-            None => similarity >= self.judge.threshold && nearest,
+        let verdict = |(similarity, nearest): (f64, bool)| {
+            let accepted =
+                self.least.map_or(similarity >= self.judge.threshold && nearest, |least| similarity >= least);
+            if accepted { Verdict::Accepted } else { Verdict::Unlike(similarity) }
         };
-        Ok(self.judge.similarities(&embeddings, mean).into_iter().map(accepted).collect())
+        Ok(self.judge.similarities(&embeddings, mean).into_iter().map(verdict).collect())
     }
-}
-
-/// Images that are compared with the training images at a time: their pixels are in memory.
-const COMPARED: usize = 8192;
-
-/// Takes images out of `plan` whose similarity to one of `training` is above `limit`; returns their number. What it renders is kept in
-/// `made`.
-///
-/// # Errors
-/// `Stopped`; those of rendering.
-pub fn drop_copies(
-    model: &TrainedModel,
-    plan: &mut Plan,
-    training: &IdentityDataset,
-    limit: f64,
-    made: &mut Made,
-    progress: &mut dyn Progress,
-) -> Result<usize> {
-    let size = training.image_size();
-    let items: Vec<(usize, Item)> = plan
-        .targets
-        .iter()
-        .enumerate()
-        .flat_map(|(t, target)| target.indices.iter().map(move |i| (t, target.item(*i))))
-        .collect();
-    let mut left_out = 0;
-    for part in items.chunks(COMPARED) {
-        let wanted: Vec<(i64, Item)> = part.iter().map(|(t, item)| (plan.targets[*t].label, item.clone())).collect();
-        let pixels = made.pixels(model, &plan.sampling, &wanted)?;
-        wanted.iter().zip(&pixels).for_each(|((label, item), p)| made.keep(*label, item.index, p.clone()));
-        let images = IdentityDataset::new(size, pixels.concat(), vec![0; part.len()], vec![String::new()])?;
-        drop(pixels);
-        progress.start("copies", training.len() as u64, "training images");
-        let nearest = copies::search(&images, training, progress)?;
-        progress.finish();
-        for ((target, item), nearest) in part.iter().zip(nearest) {
-            if f64::from(nearest.similarity) > limit {
-                plan.targets[*target].indices.retain(|i| *i != item.index);
-                left_out += 1;
-            }
-        }
-    }
-    Ok(left_out)
 }
 
 #[cfg(test)]
@@ -129,9 +112,11 @@ mod tests {
             indices: vec![],
         };
         let (new, other) = (target("new", &[(0, 0.5), (1, 0.5)]), target("other", &[(0, 0.4), (1, 0.6)]));
-        let mut filter = Filter { judge: &judge, least: Some(0.999), size, new: None };
+        let mut filter = Filter { judge: Some(Judging::new(&judge, Some(0.999))), copies: None, size };
         let mut accept = |target: &Target, images: &[usize]| {
-            filter.accept(target, &images.iter().map(|p| striped(*p)).collect::<Vec<_>>())
+            let images: Vec<Vec<u8>> = images.iter().map(|p| striped(*p)).collect();
+            let verdicts = filter.judge(target, &images)?;
+            Ok::<_, Error>(verdicts.into_iter().map(|v| v == Verdict::Accepted).collect::<Vec<_>>())
         };
         // Images of period 5 are the person; one of another period is not, even where all candidates have it.
         let mut first = vec![5; 40];
@@ -144,5 +129,10 @@ mod tests {
         // Known ones by their training images, and unknown ones not at all.
         assert_eq!(accept(&target("a", &[(0, 1.0)]), &[2, 9]).unwrap(), [true, false]);
         assert!(accept(&target("c", &[(0, 1.0)]), &[2]).is_err());
+        // A copy is one, whatever a judge thinks of it.
+        let copies = Some((Index::new(&known), 0.98));
+        let mut filter = Filter { judge: Some(Judging::new(&judge, Some(-1.0))), copies, size };
+        let verdicts = filter.judge(&new, &[striped(2), striped(5)]).unwrap();
+        assert_eq!(verdicts, [Verdict::Copy, Verdict::Accepted]);
     }
 }

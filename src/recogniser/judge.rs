@@ -21,12 +21,18 @@ struct JudgeHeader {
     config: EvaluationConfig,
     identities: Vec<String>,
     threshold: f64,
+    /// Hash of the images that it was trained on.
+    #[serde(default)]
+    images: String,
 }
 
 /// A recogniser, the mean embedding of each identity's training images, and a threshold.
 pub struct Judge {
     recogniser: Recogniser,
-    config: EvaluationConfig,
+    /// How it was trained.
+    pub config: EvaluationConfig,
+    /// Hash of the images that it was trained on.
+    pub images: String,
     identities: Vec<String>,
     /// Mean embedding of each identity's training images.
     pub means: Embeddings,
@@ -46,8 +52,17 @@ impl Judge {
         embedded: &Embeddings,
     ) -> Self {
         let means = class_means(embedded, training);
-        let (identities, config) = (training.identities().to_vec(), config.clone());
-        Self { recogniser, config, identities, means, threshold: THRESHOLD, hash: String::new() }
+        let (identities, config, images) = (training.identities().to_vec(), config.clone(), training.hash().to_owned());
+        Self { recogniser, config, images, identities, means, threshold: THRESHOLD, hash: String::new() }
+    }
+
+    /// Takes the similarity of equal error of `images`, which it was not trained on, for its threshold.
+    ///
+    /// # Errors
+    /// Shapes that do not fit together, or too little memory.
+    pub fn calibrate(&mut self, images: &IdentityDataset) -> Result<()> {
+        self.threshold = equal_error(&self.recogniser.embed(images)?, images.labels(), &self.means).1;
+        Ok(())
     }
 
     /// The recogniser.
@@ -63,8 +78,9 @@ impl Judge {
         let mut tensors = self.recogniser.export();
         let shape = (self.means.len(), self.means.size);
         tensors.insert("means".into(), Tensor::from_slice(&self.means.values, shape, &Device::Cpu)?);
-        let (config, identities) = (self.config.clone(), self.identities.clone());
-        sealed::write(path, &tensors, &JudgeHeader { format: FORMAT, config, identities, threshold: self.threshold })
+        let (config, identities, images) = (self.config.clone(), self.identities.clone(), self.images.clone());
+        let header = JudgeHeader { format: FORMAT, config, identities, threshold: self.threshold, images };
+        sealed::write(path, &tensors, &header)
     }
 
     /// Reads a judge: exact names, shapes and types, finite values.
@@ -90,6 +106,7 @@ impl Judge {
         Ok(Self {
             recogniser,
             config: header.config,
+            images: header.images,
             identities: header.identities,
             means,
             threshold: header.threshold,
@@ -126,4 +143,27 @@ impl Judge {
         };
         (0..embeddings.len()).map(judged).collect()
     }
+}
+
+/// Equal error rate of images against the centres of all identities, and its threshold.
+pub fn equal_error(embeddings: &Embeddings, labels: &[u32], centres: &Embeddings) -> (f64, f64) {
+    let mut scored: Vec<(f32, bool)> = Vec::new();
+    for (i, label) in labels.iter().enumerate() {
+        scored.extend((0..centres.len()).map(|c| (dot(embeddings.row(i), centres.row(c)), c == *label as usize)));
+    }
+    scored.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let genuine = labels.len() as f64;
+    let impostors = (scored.len() - labels.len()).max(1) as f64;
+    let (mut accepted, mut wrongly) = (0.0, 0.0);
+    for (similarity, own) in &scored {
+        if *own {
+            accepted += 1.0;
+        } else {
+            wrongly += 1.0;
+        }
+        if wrongly / impostors >= 1.0 - accepted / genuine {
+            return (wrongly / impostors, f64::from(*similarity));
+        }
+    }
+    (0.0, -1.0)
 }

@@ -1,7 +1,8 @@
-//! The evaluation report: plain data in, one self-contained HTML page and one versioned JSON object out.
+//! The evaluation report: plain data in, one self-contained HTML page and one versioned JSON object out. And the page of a training.
 
 mod plots;
 mod tables;
+pub mod training;
 mod verdict;
 
 pub use verdict::verdict;
@@ -86,6 +87,7 @@ struct Page {
     curves: String,
     rows: Vec<Picture>,
     row_real: usize,
+    chosen_by: String,
     quality_columns: Vec<&'static str>,
     quality: Vec<(&'static str, Vec<String>)>,
     outside: Vec<OutsideRow>,
@@ -122,6 +124,7 @@ impl Report<'_> {
             "arms": self.arms,
             "groups": by_group(self.runs, &self.material.test),
             "runs": self.runs,
+            "chosen_by": self.material.chosen_by,
             "quality": self.quality,
             "outside": self.outside,
             "alike": self.alike,
@@ -163,6 +166,7 @@ impl Report<'_> {
             curves: plots::lines(&first.iter().map(curve).collect::<Vec<_>>(), ("step", "loss, nats"), None),
             rows: self.rows()?,
             row_real: SHOWN_REAL,
+            chosen_by: m.chosen_by.clone(),
             quality_columns: columns(self.quality).iter().map(|c| c.0).collect(),
             quality: quality_rows(self.quality),
             outside: self.outside.map(outside_rows).unwrap_or_default(),

@@ -52,6 +52,7 @@ pub(super) fn outside_rows(q: &OutsideQuality) -> Vec<OutsideRow> {
     let kinds = [
         ("held-out real", q.held_out.as_ref()),
         ("real training images", Some(&q.training)),
+        ("reconstructions", q.reconstructed.as_ref()),
         ("synthetic", q.existing.as_ref()),
     ];
     let cell = |v: Option<f64>| v.map_or("–".to_owned(), |v| format!("{v:.3}"));
@@ -106,7 +107,12 @@ pub(super) fn gain_row(name: &'static str, g: &Gain) -> GainRow {
 
 /// The kinds of images that have figures.
 pub(super) fn columns(q: &Quality) -> Vec<(&'static str, &Figures)> {
-    let all = [("held-out real", &q.real), ("synthetic", &q.existing), ("new identities", &q.new)];
+    let all = [
+        ("held-out real", &q.real),
+        ("reconstructions", &q.reconstructed),
+        ("synthetic", &q.existing),
+        ("new identities", &q.new),
+    ];
     all.into_iter().filter_map(|(name, f)| Some((name, f.as_ref()?))).collect()
 }
 

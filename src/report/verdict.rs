@@ -6,9 +6,8 @@ use crate::evaluate::gain::{ArmResult, Gain};
 /// One sentence: the gain of the arm with synthetic images that stands best, and whether its interval allows to believe in it.
 /// Arms compare by the lower ends of their intervals.
 pub fn verdict(arms: &[ArmResult], pairs: usize) -> String {
-    let synthetic = |a: &&ArmResult| matches!(a.arm, Arm::Existing | Arm::New | Arm::Both | Arm::Pretrain);
     let gained: Vec<(&ArmResult, &Gain)> =
-        arms.iter().filter(synthetic).filter_map(|a| Some((a, a.gain.as_ref()?))).collect();
+        arms.iter().filter(|a| a.arm.is_synthetic()).filter_map(|a| Some((a, a.gain.as_ref()?))).collect();
     let interval = |g: &Gain| g.ci95.unwrap_or((f64::NEG_INFINITY, f64::INFINITY));
     let best = gained.iter().max_by(|a, b| interval(a.1).0.total_cmp(&interval(b.1).0));
     let Some((best, gain)) = best else {
@@ -29,14 +28,26 @@ pub fn verdict(arms: &[ArmResult], pairs: usize) -> String {
     if seeds == 1 {
         format!("One seed alone cannot show a gain: the best arm ({what}) stands at {points:+.2} points ({basis}).")
     } else if low > 0.0 {
+        let control = best.over_control.as_ref().filter(|(arm, _)| *arm != Arm::Real);
         format!(
-            "Yes: {what} gain {points:+.2} points of accuracy over real images with the usual augmentation ({basis})."
+            "Yes: {what} gain {points:+.2} points of accuracy over real images with the usual augmentation ({basis}).{}",
+            control.map_or(String::new(), |(arm, gain)| beside(*arm, gain))
         )
     } else if high < 0.0 {
         format!("No: even the best arm ({what}) loses accuracy, {points:+.2} points ({basis}).")
     } else {
         format!("Not shown: the best arm ({what}) stands at {points:+.2} points, which may be chance ({basis}).")
     }
+}
+
+/// A sentence on the strongest control, where that is better than the baseline.
+fn beside(control: Arm, gain: &Gain) -> String {
+    let (low, high) = gain.ci95.unwrap_or((f64::NEG_INFINITY, f64::INFINITY));
+    let numbers = format!("{:+.2} points ({:+.2} to {:+.2})", 100.0 * gain.accuracy_gain, 100.0 * low, 100.0 * high);
+    let name = control.description().trim_start_matches("baseline + ").trim_end_matches(" (control)");
+    let shown =
+        if low > 0.0 { "That is more than" } else { "That it is more than what needs no generator is not shown:" };
+    format!(" {shown} {name}, the strongest control, give: {numbers}.")
 }
 
 #[cfg(test)]
@@ -54,6 +65,7 @@ mod tests {
             accuracy: summary(&[0.8, 0.81]),
             figures: std::collections::BTreeMap::new(),
             gain,
+            over_control: None,
             seconds: 1.0,
         }
     }
@@ -67,5 +79,17 @@ mod tests {
         assert!(of(&[-0.03, -0.031, -0.032]).starts_with("No:"));
         assert!(of(&[0.05]).starts_with("One seed alone"));
         assert!(verdict(&[arm(Arm::Real, &[])], 100).starts_with("No arm with synthetic"));
+        // A gain that a control has, too, is no merit of the generator.
+        let beside = |margin: f64| {
+            let mut new = arm(Arm::New, &[0.02, 0.021, 0.022]);
+            new.over_control = arm(Arm::New, &[margin, margin + 0.001, margin]).gain.map(|g| (Arm::Composite, g));
+            verdict(&[arm(Arm::Real, &[]), new], 100)
+        };
+        assert!(
+            beside(0.02).contains(". That is more than pasted photographs of two persons as new identities, the"),
+            "{}",
+            beside(0.02)
+        );
+        assert!(beside(-0.01).contains("what needs no generator is not shown: pasted"), "{}", beside(-0.01));
     }
 }

@@ -25,19 +25,25 @@ pub const CONFIG: &str = "config.toml";
 pub const SUMMARY_VERSION: u32 = 2;
 
 /// What a filter rejected, and whom it could not satisfy.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Screening {
     /// Images that were judged.
     pub candidates: usize,
-    /// Images that were rejected.
+    /// Images that do not show their identity well enough.
     pub rejected: usize,
-    /// Accepted images that were left out because they are copies of training images.
+    /// Images that are copies of training images.
     pub copies: usize,
-    /// Identities with fewer images than were asked for.
+    /// Similarity to a training image above which an image counts as a copy; none where nobody looked.
+    #[serde(default)]
+    pub copy_limit: Option<f64>,
+    /// Rejected images that were kept nonetheless, because too few others were accepted.
+    #[serde(default)]
+    pub filled: usize,
+    /// Identities that too few candidates were accepted of.
     pub short: Vec<Short>,
 }
 
-/// An identity that too few candidates were accepted of.
+/// An identity that fewer candidates were accepted of than were asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Short {
     /// Its key.

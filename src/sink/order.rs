@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 /// Version of an [`Order`].
-pub const ORDER_VERSION: u32 = 4;
+pub const ORDER_VERSION: u32 = 5;
 
 /// What was ordered: all that decides the bytes of a dataset. Equal orders give equal bytes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -50,7 +50,7 @@ pub struct Order {
     pub mix: usize,
     /// Who decides which candidates are kept.
     pub judge: Option<OrderedJudge>,
-    /// Similarity to a training image above which an image is left out.
+    /// Similarity to a training image above which an image is left out; none for the natural level of the training images.
     pub max_copy_similarity: Option<f64>,
     /// Whether real images are merged in.
     pub include_real: bool,
@@ -74,13 +74,16 @@ pub struct OrderedModel {
     pub hash: String,
     /// Hash of the real images of the set.
     pub images: String,
+    /// Hash of the judge that stands beside it, if that chooses.
+    #[serde(default)]
+    pub judge: Option<String>,
 }
 
 /// A judge of an order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OrderedJudge {
-    /// Hash of its file.
-    pub hash: String,
+    /// Hash of its file; none for those that stand beside the models.
+    pub hash: Option<String>,
     /// Similarity that counts instead of its threshold.
     pub min_similarity: Option<f64>,
     /// Candidates that it looks at, in multiples of the images asked for.

@@ -67,30 +67,45 @@ pub const BATCH: usize = 64;
 /// # Errors
 /// The generator makes values that are not finite.
 pub fn render(model: &TrainedModel, sampling: &Sampling, items: &[Item]) -> Result<Vec<Vec<u8>>> {
-    let config = &model.header.config;
-    let (z_dim, image) = (config.model.latent_dim, config.image_size * config.image_size * 3);
-    let width = items.iter().map(|i| i.mix.len()).max().unwrap_or(1);
     let mut out = Vec::with_capacity(items.len());
-    let device = &model.device;
     for part in items.chunks(BATCH) {
-        let rows = if device.is_cpu() { part.len() } else { BATCH };
-        let mut latents = Vec::with_capacity(rows * z_dim);
-        for item in part {
-            latents.extend(draw_latent(model, sampling, item));
-        }
-        latents.resize(rows * z_dim, 0.0);
-        let mut mixes: Vec<Vec<(u32, f32)>> = part.iter().map(|i| i.mix.clone()).collect();
-        mixes.resize(rows, vec![(0, 1.0)]);
-        mixes.iter_mut().for_each(|m| m.resize(width, (0, 0.0)));
-        let z = candle_core::Tensor::from_vec(latents, (rows, z_dim), device)?;
-        let images = model.generator.net.forward(&(&z).into(), &Labels::mixed(&mixes, device)?, Mode::Eval)?;
-        let values = images.flatten_all()?.to_vec1::<f32>()?;
-        if values.iter().any(|v| !v.is_finite()) {
-            return Err(Error::Model("the generator made values that are not finite; train it again".into()));
-        }
-        out.extend(values.chunks_exact(image).take(part.len()).map(|i| i.iter().map(|v| to_byte(*v)).collect()));
+        let latents = part.iter().flat_map(|item| draw_latent(model, sampling, item)).collect();
+        out.extend(generate(model, latents, part.iter().map(|i| i.mix.clone()).collect())?);
     }
     Ok(out)
+}
+
+/// What G makes of the posterior means of training images with their own labels: the label of each image and its pixels.
+///
+/// # Errors
+/// As [`render`].
+pub fn reconstruct(model: &TrainedModel) -> Result<Vec<(u32, Vec<u8>)>> {
+    let all: Vec<(u32, &[f32])> = model.latents.reconstructions().collect();
+    let mut out = Vec::with_capacity(all.len());
+    for part in all.chunks(BATCH) {
+        let latents = part.iter().flat_map(|(_, z)| z.iter().copied()).collect();
+        let images = generate(model, latents, part.iter().map(|(label, _)| vec![(*label, 1.0)]).collect())?;
+        out.extend(part.iter().map(|(label, _)| *label).zip(images));
+    }
+    Ok(out)
+}
+
+/// Pixels of at most [`BATCH`] images from `latents`, `[B, Z]`, and the weights of their labels.
+fn generate(model: &TrainedModel, mut latents: Vec<f32>, mut mixes: Vec<Vec<(u32, f32)>>) -> Result<Vec<Vec<u8>>> {
+    let (config, device, count) = (&model.header.config, &model.device, mixes.len());
+    let (z_dim, image) = (config.model.latent_dim, config.image_size * config.image_size * 3);
+    let width = mixes.iter().map(Vec::len).max().unwrap_or(1);
+    let rows = if device.is_cpu() { count } else { BATCH };
+    latents.resize(rows * z_dim, 0.0);
+    mixes.resize(rows, vec![(0, 1.0)]);
+    mixes.iter_mut().for_each(|m| m.resize(width, (0, 0.0)));
+    let z = candle_core::Tensor::from_vec(latents, (rows, z_dim), device)?;
+    let images = model.generator.net.forward(&(&z).into(), &Labels::mixed(&mixes, device)?, Mode::Eval)?;
+    let values = images.flatten_all()?.to_vec1::<f32>()?;
+    if values.iter().any(|v| !v.is_finite()) {
+        return Err(Error::Model("the generator made values that are not finite; train it again".into()));
+    }
+    Ok(values.chunks_exact(image).take(count).map(|i| i.iter().map(|v| to_byte(*v)).collect()).collect())
 }
 
 /// Where the images of one model go and what their rows say.

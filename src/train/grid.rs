@@ -5,13 +5,13 @@ use super::latent::{self, Latents};
 use crate::config::RunConfig;
 use crate::dataset::encode::{Origin, encode};
 use crate::dataset::{IdentityDataset, to_byte};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::encoder::Encoder;
 use crate::model::generator::Generator;
 use crate::nn::{Labels, Mode};
 use crate::seeds::{Seeds, normal_vec};
 use candle_core::{Device, Tensor};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const ROWS: usize = 8;
 const REAL: usize = 3;
@@ -23,6 +23,22 @@ const GAP: usize = 4;
 /// Name of the grid after `kimg` thousand images.
 pub fn grid_file(kimg: u64) -> String {
     format!("grid-{kimg:06}kimg.png")
+}
+
+/// The grids in `dir`, each after how many thousand images, in their order.
+///
+/// # Errors
+/// The folder cannot be read.
+pub fn grids(dir: &Path) -> Result<Vec<(u64, PathBuf)>> {
+    let entries = std::fs::read_dir(dir).map_err(|e| Error::io(dir, e))?;
+    let kimg = |path: &Path| {
+        let name = path.file_name()?.to_str()?;
+        name.strip_prefix("grid-")?.strip_suffix("kimg.png")?.parse().ok()
+    };
+    let paths = entries.map(|e| e.map(|e| e.path()).map_err(|e| Error::io(dir, e))).collect::<Result<Vec<_>>>()?;
+    let mut grids: Vec<(u64, PathBuf)> = paths.into_iter().filter_map(|p| Some((kimg(&p)?, p))).collect();
+    grids.sort();
+    Ok(grids)
 }
 
 /// True for the file of a grid, or one that was not completed.

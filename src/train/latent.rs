@@ -74,6 +74,11 @@ impl Latents {
         from.iter().zip(to).map(|(a, b)| a + share * (b - a)).collect()
     }
 
+    /// The means of all posteriors, each with the label of its image, `[Z]`.
+    pub fn reconstructions(&self) -> impl Iterator<Item = (u32, &[f32])> {
+        self.labels.iter().copied().zip(self.means.chunks_exact(self.mean.len()))
+    }
+
     /// Number of posteriors.
     pub(super) fn len(&self) -> usize {
         self.labels.len()

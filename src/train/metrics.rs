@@ -3,7 +3,9 @@
 use super::step::StepLosses;
 use crate::error::{Error, Result};
 use crate::store;
+use serde::Deserialize;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -11,6 +13,27 @@ use std::path::Path;
 
 /// Its name in the folder of a model.
 pub const METRICS_FILE: &str = "metrics.jsonl";
+
+/// A line of it.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Point {
+    /// Steps taken.
+    pub step: u64,
+    /// Images shown.
+    pub images: u64,
+    /// The losses of the step, by name.
+    pub losses: BTreeMap<String, f64>,
+}
+
+/// The metrics of the training in `dir`; lines that are not whole are left out.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn read(dir: &Path) -> Result<Vec<Point>> {
+    let path = dir.join(METRICS_FILE);
+    let text = std::fs::read_to_string(&path).map_err(|e| Error::io(&path, e))?;
+    Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
+}
 
 /// The file, open at its end.
 pub struct Metrics(File);

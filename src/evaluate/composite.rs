@@ -1,0 +1,100 @@
+//! A control that needs no generator: new identities pasted together from the photographs of two persons, whose bands of eyes, nose and
+//! mouth they exchange (after Hu et al. 2017, "Frankenstein"). What a generator makes must be worth more than this.
+
+use crate::dataset::IdentityDataset;
+use crate::error::{Error, Result};
+use crate::seeds::Seeds;
+use rand::RngExt;
+use rand::seq::SliceRandom;
+
+/// Upper and lower end of the bands of aligned faces, as shares of the side: eyes, nose, mouth.
+const BANDS: [(f32, f32); 3] = [(0.22, 0.48), (0.48, 0.68), (0.68, 0.92)];
+/// Height over which one photograph passes into the other, as a share of the side.
+const SEAM: f32 = 0.06;
+
+/// `identities` identities of `per_identity` images each, from pairs of persons of `real`. A band of the second photograph gets the mean
+/// colour of the first one's.
+///
+/// # Errors
+/// Fewer than two persons.
+pub fn composites(real: &IdentityDataset, identities: usize, per_identity: usize) -> Result<IdentityDataset> {
+    let persons: Vec<u32> = super::figures::present(real).collect();
+    if persons.len() < 2 {
+        return Err(Error::Manifest("composites need two persons or more".into()));
+    }
+    let seeds = Seeds::keyed(&[b"composite"]);
+    let (mut pixels, mut labels, mut names) = (Vec::new(), Vec::new(), Vec::new());
+    for n in 0..identities {
+        let mut rng = seeds.stream("identity", &[n as u64]);
+        let mut order = persons.clone();
+        let (two, _) = order.partial_shuffle(&mut rng, 2);
+        // One or two of the three bands are the second person's.
+        let pattern: u8 = rng.random_range(1..7);
+        let taken = [1, 2, 4].map(|bit| pattern & bit != 0);
+        let own = [two[0], two[1]].map(|label| real.images_of(label));
+        for _ in 0..per_identity {
+            let [a, b] = own.map(|own| real.image(own[rng.random_range(0..own.len())]));
+            pixels.extend(paste(a, b, real.image_size(), taken));
+            labels.push(n as u32);
+        }
+        names.push(format!("composite-{n:06}"));
+    }
+    IdentityDataset::new(real.image_size(), pixels, labels, names)
+}
+
+/// `a` with the bands `taken` of `b`.
+fn paste(a: &[u8], b: &[u8], size: usize, taken: [bool; 3]) -> Vec<u8> {
+    let mut out = a.to_vec();
+    for ((from, to), _) in BANDS.into_iter().zip(taken).filter(|(_, taken)| *taken) {
+        let weight = |y: usize| {
+            let y = (y as f32 + 0.5) / size as f32;
+            ((y - from).min(to - y) / SEAM + 0.5).clamp(0.0, 1.0)
+        };
+        let rows: Vec<(usize, f32)> = (0..size).map(|y| (y, weight(y))).filter(|(_, w)| *w > 0.0).collect();
+        let width = 3 * size;
+        let mean = |image: &[u8], c: usize| {
+            let sum: f32 = rows
+                .iter()
+                .flat_map(|(y, _)| image[y * width..][..width].iter().skip(c).step_by(3))
+                .map(|v| f32::from(*v))
+                .sum();
+            sum / (rows.len() * size) as f32
+        };
+        let shift: [f32; 3] = [0, 1, 2].map(|c| mean(a, c) - mean(b, c));
+        for (y, w) in &rows {
+            for i in y * width..(y + 1) * width {
+                let other = f32::from(b[i]) + shift[i % 3];
+                out[i] = (f32::from(out[i]) * (1.0 - w) + other * w).round().clamp(0.0, 255.0) as u8;
+            }
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn composites_take_bands_of_two_persons() {
+        // Rows of each person's image alternate by two levels about the person's mean.
+        let size = 50;
+        let image = |mean: u8, step: u8| {
+            (0..size * size * 3)
+                .map(|i| if (i / (3 * size)) % 2 == 0 { mean - step } else { mean + step })
+                .collect::<Vec<u8>>()
+        };
+        let (a, b) = (image(100, 4), image(180, 20));
+        let eyes = paste(&a, &b, size, [true, false, false]);
+        let row = |y: usize| i32::from(eyes[y * 3 * size]);
+        // Inside the band the second person's contrast, about the first one's mean; outside the first person.
+        assert_eq!(((row(17) - 100).abs(), (row(18) - 100).abs()), (20, 20));
+        assert_eq!((row(2), row(3), row(30), row(31)), (96, 104, 96, 104));
+        let real = IdentityDataset::new(size, [a, b].concat(), vec![0, 1], ["a", "b"].map(Into::into).into()).unwrap();
+        let made = composites(&real, 4, 3).unwrap();
+        assert_eq!((made.len(), made.identities().len(), made.images_of(3).len()), (12, 4, 3));
+        assert!((0..12).all(|i| (0..2).all(|r| made.image(i) != real.image(r))));
+        assert_eq!(made.hash(), composites(&real, 4, 3).unwrap().hash());
+        assert!(composites(&real.subset(&[0]).unwrap(), 4, 3).is_err());
+    }
+}

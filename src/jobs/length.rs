@@ -1,0 +1,131 @@
+//! How long trainings are: by the number of images, and within a budget of time, by the measured time of a step.
+
+use super::Context;
+use super::input::Source;
+use crate::config::{RunConfig, Settings};
+use crate::dataset::IdentityDataset;
+use crate::error::{Error, Result};
+use crate::progress::Progress;
+use crate::store;
+use crate::train::{State, total_steps};
+use candle_core::Device;
+use serde_json::json;
+use std::time::Duration;
+
+/// Steps that are timed, after one that is not.
+const TIMED: u64 = 2;
+
+/// The configuration that `settings` mean for the images of `source`. A length that a budget has decided once is kept in the cache, so that the
+/// same run again finds its model.
+///
+/// # Errors
+/// A setting that is unknown or out of its range; too little time for anything.
+pub(super) fn resolve(
+    settings: &Settings,
+    source: &Source,
+    context: &Context,
+    progress: &mut dyn Progress,
+) -> Result<RunConfig> {
+    let sets = source.sets();
+    let images = sets.iter().map(|set| source.count(set).1).max();
+    let mut config = settings.resolve(source.typical_side()?, images)?;
+    let Some(budget) = settings.budget else { return Ok(config) };
+    let key = (config.training_only().hash()?, source.manifest.hash(), &source.split, sets.len(), budget);
+    let folder = context.cache.join("lengths");
+    let path = folder.join(format!("{}.json", &crate::config::hash(&key)?[..32]));
+    // A damaged file is written again.
+    let stored = store::read_sealed(&path).ok().flatten().and_then(|v| v["kimg"].as_f64());
+    let kimg = match stored {
+        Some(kimg) => kimg,
+        None => {
+            let classes = sets.iter().map(|set| source.count(set).0).max().unwrap_or(1);
+            let Some(seconds) = seconds(&config, classes, &context.device, progress)? else {
+                return Err(Error::Usage(
+                    "option `budget` needs a clock: name a length with option `duration_kimg`".into(),
+                ));
+            };
+            let kimg = within(config.train.duration_kimg, seconds * sets.len() as f64, budget)?;
+            store::create_dir(&folder)
+                .and_then(|()| store::write_sealed(&path, &json!({ "kimg": kimg })))
+                .map_err(|e| context.of_cache(e))?;
+            kimg
+        }
+    };
+    if kimg < config.train.duration_kimg {
+        progress.note(&format!(
+            "training is cut down from {} to {kimg} thousand images, to take no longer than {} min",
+            config.train.duration_kimg,
+            budget.as_secs().div_ceil(60)
+        ));
+        config.train.duration_kimg = kimg;
+    }
+    Ok(config)
+}
+
+/// As much of `kimg`, which take `seconds`, as fits into `budget`, to two digits.
+fn within(kimg: f64, seconds: f64, budget: Duration) -> Result<f64> {
+    let fits = kimg * budget.as_secs_f64() / seconds;
+    if fits >= kimg {
+        return Ok(kimg);
+    }
+    let digit = 10f64.powf(fits.log10().floor() - 1.0);
+    // A whole number may have come out a little smaller.
+    let fits = (fits / digit + 1e-6).floor() * digit;
+    if fits < 0.1 {
+        return Err(Error::Usage(format!(
+            "option `budget`: a training takes {:.0} min or more here; allow it a few at least",
+            seconds / 60.0
+        )));
+    }
+    // Free of the rounding errors of the product.
+    Ok((fits * 1e4).round() / 1e4)
+}
+
+/// Time of one training of `config` on `classes` identities, by the time of a few steps on grey images; none where nobody has a clock.
+pub(super) fn seconds(
+    config: &RunConfig,
+    classes: usize,
+    device: &Device,
+    progress: &mut dyn Progress,
+) -> Result<Option<f64>> {
+    let (size, batch) = (config.image_size, config.train.batch_size);
+    let labels = (0..batch as u32).map(|i| i % classes as u32).collect();
+    let names = (0..classes).map(|i| format!("{i:09}")).collect();
+    let images = IdentityDataset::new(size, vec![127; batch * size * size * 3], labels, names)?;
+    // Not all of the identities have an image here, so that none can be drawn evenly; time does not depend on it.
+    let mut config = config.clone();
+    config.train.balanced = false;
+    config.train.precision.check(device)?;
+    let mut state = State::new(&config, classes, device)?;
+    state.advance(&images, &config, device)?;
+    let began = progress.elapsed();
+    for _ in 0..TIMED {
+        state.advance(&images, &config, device)?;
+    }
+    let step = progress.elapsed().saturating_sub(began).as_secs_f64() / TIMED as f64;
+    Ok((step > 0.0).then_some(step * total_steps(&config.train) as f64))
+}
+
+/// A time for people.
+pub fn in_words(seconds: f64) -> String {
+    match seconds {
+        s if s < 120.0 => format!("{s:.0} s"),
+        s if s < 7200.0 => format!("{:.0} min", s / 60.0),
+        s => format!("{:.1} h", s / 3600.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_budget_cuts_a_training_down_to_two_digits() {
+        let hours = |h: f64| Duration::from_secs_f64(h * 3600.0);
+        assert_eq!(within(100.0, 3600.0, hours(2.0)).unwrap(), 100.0);
+        assert_eq!(within(100.0, 3600.0, hours(0.5)).unwrap(), 50.0);
+        assert_eq!(within(400.0, 36_000.0, hours(3.3)).unwrap(), 130.0);
+        assert_eq!(within(40.0, 36_000.0, hours(0.3)).unwrap(), 1.2);
+        assert!(within(40.0, 36_000.0, hours(0.001)).is_err());
+    }
+}

@@ -1,0 +1,69 @@
+//! Which splits of a manifest an evaluation uses, where nobody names them: a split of other persons is its test, one of the training persons
+//! its held-out images.
+
+use super::input::Source;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Names that splits for testing have, the one that is to be looked at first before the others.
+const USUAL: [&str; 5] = ["dev", "val", "validation", "valid", "test"];
+
+/// The splits of an identity set that serve an evaluation.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Splits {
+    /// Shows other persons than the training images, two or more, one of them twice.
+    pub of_others: Option<String>,
+    /// Shows training persons only.
+    pub of_known: Option<String>,
+}
+
+impl Splits {
+    /// Those of `set` in `source`.
+    pub fn of(source: &Source, set: &str) -> Self {
+        let Some(training) = &source.split else { return Self::default() };
+        let mut splits: BTreeMap<&str, BTreeMap<&str, usize>> = BTreeMap::new();
+        for ((_, split, identity), n) in source.census.images.iter().filter(|((s, _, _), _)| s == set) {
+            *splits.entry(split).or_default().entry(identity).or_default() += n;
+        }
+        Self::among(&splits, training)
+    }
+
+    /// Those among `splits`, by the number of images of each person, where `training` is trained on.
+    fn among(splits: &BTreeMap<&str, BTreeMap<&str, usize>>, training: &str) -> Self {
+        let known: BTreeSet<&str> = splits.get(training).into_iter().flatten().map(|(person, _)| *person).collect();
+        let first = |serves: &dyn Fn(&BTreeMap<&str, usize>) -> bool| {
+            let serving =
+                splits.iter().filter(|(name, persons)| **name != training && !name.is_empty() && serves(persons));
+            let rank = |name: &str| USUAL.iter().position(|usual| *usual == name).unwrap_or(USUAL.len());
+            serving.map(|(name, _)| *name).min_by_key(|name| (rank(name), *name)).map(str::to_owned)
+        };
+        Self {
+            of_others: first(&|persons| {
+                persons.keys().all(|p| !known.contains(p)) && persons.len() >= 2 && persons.values().any(|n| *n >= 2)
+            }),
+            of_known: first(&|persons| persons.keys().all(|p| known.contains(p))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn splits_serve_by_whom_they_show() {
+        let persons = |names: &[&'static str]| names.iter().map(|n| (*n, 2)).collect::<BTreeMap<_, _>>();
+        let splits = BTreeMap::from([
+            ("", persons(&["x", "y"])),
+            ("dev", persons(&["c", "d"])),
+            ("mixed", persons(&["a", "e"])),
+            ("one", persons(&["f"])),
+            ("other", persons(&["g", "h"])),
+            ("test", persons(&["a"])),
+            ("train", persons(&["a", "b"])),
+            ("val", persons(&["a", "b"])),
+        ]);
+        let found = |training: &str| Splits::among(&splits, training);
+        assert_eq!(found("train"), Splits { of_others: Some("dev".into()), of_known: Some("val".into()) });
+        assert_eq!(found("one"), Splits { of_others: Some("dev".into()), of_known: None });
+    }
+}
