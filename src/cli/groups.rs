@@ -1,7 +1,7 @@
 //! Groups of arguments that several subcommands share, and the requests that they ask for.
 
 use ::augment::config::{EvaluationSettings, LatentSource, Preset, RecogniserPreset, Settings};
-use ::augment::jobs::wanted::{Chooser, Destination, Encoding, Synthesis};
+use ::augment::jobs::wanted::{Chooser, Destination, Encoding, MIX_SUM, Synthesis};
 use ::augment::jobs::{Columns, FORMATS, Input, NaiveDate};
 use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser};
@@ -159,8 +159,11 @@ pub struct SynthesisArgs {
     #[arg(long, value_name = "M", default_value_t = 0, help_heading = "Synthesis")]
     pub new_identities: usize,
     /// Identities mixed into each new one.
-    #[arg(long, value_name = "N", default_value_t = 3, help_heading = "Synthesis")]
+    #[arg(long, value_name = "N", default_value_t = 2, help_heading = "Synthesis")]
     pub mix: usize,
+    /// Sum of their weights: above 1 new identities lie farther out, where persons differ more.
+    #[arg(long, value_name = "W", default_value_t = MIX_SUM, help_heading = "Synthesis")]
+    pub mix_sum: f64,
     /// Root of the synthesis' random streams; another one makes other images from the same model [default: the configuration's, 0].
     #[arg(long, env = "AUGMENT_SAMPLING_SEED", value_name = "N", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64), help_heading = "Synthesis")]
     pub sampling_seed: Option<u64>,
@@ -198,6 +201,7 @@ impl SynthesisArgs {
             balance_to: self.balance_to,
             new_identities: self.new_identities,
             mix: self.mix,
+            mix_sum: self.mix_sum,
             seed: self.sampling_seed,
             latent: self.latent,
             truncation: self.truncation,

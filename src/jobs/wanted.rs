@@ -9,6 +9,9 @@ use candle_core::Device;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
+/// [`Synthesis::mix_sum`] where nothing else is asked for (docs/experiments.md).
+pub const MIX_SUM: f64 = 1.3;
+
 /// Who decides which candidates are kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Chooser {
@@ -33,6 +36,8 @@ pub struct Synthesis {
     pub new_identities: usize,
     /// Identities mixed into each new one.
     pub mix: usize,
+    /// Sum of their weights: above 1 new identities lie farther out, where persons differ more.
+    pub mix_sum: f64,
     /// Root of the random streams; without one the configuration's.
     pub seed: Option<u64>,
     /// Distribution of z; without one the configuration's.
@@ -56,7 +61,8 @@ impl Default for Synthesis {
             per_id: 50,
             balance_to: None,
             new_identities: 0,
-            mix: 3,
+            mix: 2,
+            mix_sum: MIX_SUM,
             seed: None,
             latent: None,
             truncation: None,

@@ -131,6 +131,7 @@ impl Assembly<'_> {
         let new = NewIdentities {
             count: self.synthesis.new_identities,
             mix: self.synthesis.mix,
+            sum: self.synthesis.mix_sum as f32,
             per_id: self.synthesis.balance_to.unwrap_or(self.synthesis.per_id),
         };
         let named = |set: &str, identity: &str| class_name(self.models.len(), set, identity);
@@ -158,6 +159,9 @@ impl Assembly<'_> {
                 "option `mix` {} must lie between 2 and the {fewest} identities of the smallest set",
                 s.mix
             )));
+        }
+        if !(0.1..=3.0).contains(&s.mix_sum) {
+            return Err(Error::Usage(format!("option `mix_sum` {} must lie between 0.1 and 3", s.mix_sum)));
         }
         self.refuse_strangers(sets)?;
         let asked = self.asked(sets)?;
@@ -260,6 +264,7 @@ impl Assembly<'_> {
             balance_to: synthesis.balance_to,
             new_identities: synthesis.new_identities,
             mix: synthesis.mix,
+            mix_sum: synthesis.mix_sum,
             judge: chosen.then(|| OrderedJudge {
                 hash: self.judge.as_ref().map(|j| j.hash.clone()),
                 min_similarity: synthesis.min_similarity,

@@ -48,6 +48,8 @@ pub struct Order {
     pub new_identities: usize,
     /// Identities mixed into each.
     pub mix: usize,
+    /// Sum of their weights.
+    pub mix_sum: f64,
     /// Who decides which candidates are kept.
     pub judge: Option<OrderedJudge>,
     /// Similarity to a training image above which an image is left out; none for the natural level of the training images.
@@ -111,6 +113,7 @@ impl Order {
             balance_to: None,
             new_identities: 0,
             mix: 0,
+            mix_sum: 1.0,
             judge: None,
             max_copy_similarity: None,
             include_real: false,
@@ -147,6 +150,7 @@ impl Order {
                 | "balance_to"
                 | "new_identities"
                 | "mix"
+                | "mix_sum"
                 | "latent"
                 | "truncation"
                 | "split"

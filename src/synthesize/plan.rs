@@ -19,12 +19,14 @@ pub enum Amount {
 }
 
 /// New identities.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct NewIdentities {
     /// Number of new identities.
     pub count: usize,
     /// Existing identities mixed into each.
     pub mix: usize,
+    /// Sum of their weights: above 1 the mix lies farther out, where persons differ more.
+    pub sum: f32,
     /// Images of each.
     pub per_id: usize,
 }
@@ -36,7 +38,7 @@ pub struct Target {
     pub identity: String,
     /// Class number in the output.
     pub label: i64,
-    /// Labels of the model and their weights, which sum to 1.
+    /// Labels of the model and their weights, which sum to 1 for an existing identity.
     pub mix: Vec<(u32, f32)>,
     /// Numbers of the images to make.
     pub indices: Vec<u64>,
@@ -82,7 +84,7 @@ impl Plan {
     }
 
     /// Adds new identities, numbered from `first_label`: labels of distinct identities mixed with weights drawn evenly
-    /// from the simplex, none above [`LARGEST_WEIGHT`].
+    /// from the simplex, none above [`LARGEST_WEIGHT`], times `new.sum`.
     ///
     /// # Errors
     /// More identities are to be mixed than there are.
@@ -109,7 +111,7 @@ impl Plan {
                     break weights;
                 }
             };
-            let mix: Vec<(u32, f32)> = chosen.iter().copied().zip(weights).collect();
+            let mix: Vec<(u32, f32)> = chosen.iter().copied().zip(weights.into_iter().map(|w| w * new.sum)).collect();
             // The sources are part of the key: another mix is another person.
             let sources = blake3::hash(format!("{identities:?} {mix:?}").as_bytes()).to_hex();
             let mut identity = format!("new-{i:06}-{}", &sources[..8]);
@@ -155,17 +157,17 @@ mod tests {
     fn new_identities_mix_distinct_labels_and_never_clash() {
         let mut p = plan(Amount::PerIdentity(1));
         let names = ["a", "b", "c"].map(str::to_owned);
-        p.add_new(&names, NewIdentities { count: 20, mix: 3, per_id: 2 }, 8).unwrap();
+        p.add_new(&names, NewIdentities { count: 20, mix: 3, sum: 1.3, per_id: 2 }, 8).unwrap();
         let labels: Vec<i64> = p.targets.iter().map(|t| t.label).collect();
         assert_eq!(labels, (5..28).collect::<Vec<_>>());
         for t in &p.targets[3..] {
             let mut ids: Vec<u32> = t.mix.iter().map(|m| m.0).collect();
             ids.sort_unstable();
             assert_eq!(ids, [0, 1, 2]);
-            assert!((t.mix.iter().map(|m| m.1).sum::<f32>() - 1.0).abs() < 1e-5);
-            assert!(t.mix.iter().all(|m| m.1 <= LARGEST_WEIGHT));
+            assert!((t.mix.iter().map(|m| m.1).sum::<f32>() - 1.3).abs() < 1e-5);
+            assert!(t.mix.iter().all(|m| m.1 <= 1.3 * LARGEST_WEIGHT));
             assert!(!names.contains(&t.identity));
         }
-        assert!(p.add_new(&names, NewIdentities { count: 1, mix: 4, per_id: 1 }, 28).is_err());
+        assert!(p.add_new(&names, NewIdentities { count: 1, mix: 4, sum: 1.3, per_id: 1 }, 28).is_err());
     }
 }
