@@ -1,28 +1,25 @@
 //! What synthesized images gain, measured by training recognisers with and without them.
 
-use super::input::{Input, Source, at, rejects_path};
+use super::input::{Input, Source, rejects_path};
+use super::material::{Reading, material};
 use super::seen::Seen;
 use super::splits::Splits;
-use super::{Context, Rejected, boundary, place};
+use super::{Context, Rejected, place};
 use crate::config::{EvaluationConfig, EvaluationSettings};
-use crate::dataset::{IdentityDataset, Selection, View, load_sets};
+use crate::dataset::View;
 use crate::error::{Error, Result};
-use crate::evaluate::Synthetic;
 use crate::evaluate::comparison::{Arm, Comparison, Material};
 use crate::evaluate::contamination;
 use crate::evaluate::gain::{ArmResult, summarise};
 use crate::evaluate::{outside, quality};
 use crate::formats::Reader;
-use crate::formats::pairs::PairSet;
 use crate::progress::Progress;
 use crate::recogniser::judge::{JUDGE_FILE, Judge};
 use crate::recogniser::outside::Outside;
 pub use crate::recogniser::outside::Placement;
 use crate::report::{self, Report};
-use crate::sink::ledger::{self, Entry};
-use crate::sink::order::OrderedJudge;
-use crate::train::{TrainedModel, trained::MODEL_FILE};
-use crate::{remote, store, synthesize};
+use crate::sink::ledger::Entry;
+use crate::store;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -34,9 +31,6 @@ pub const REPORT_JSON: &str = "report.json";
 pub(super) const RUNS: &str = "runs";
 /// Key of [`REPORT_JSON`] that describes [`REPORT_HTML`].
 pub(super) const PAGE: &str = "page";
-
-/// Pairs of each kind that are drawn, at most.
-const DRAWN_PAIRS: usize = 3000;
 
 /// What recognisers are tested on.
 #[derive(Clone, Debug)]
@@ -297,112 +291,6 @@ fn check(request: &Request, source: &Source, set: &str, held_out: Option<&String
 /// No gain is measured on a contaminated test.
 fn refuse(found: &[String]) -> Result<()> {
     if found.is_empty() { Ok(()) } else { Err(Error::Contaminated(found.join("; "))) }
-}
-
-/// Where images are read from, and how.
-struct Reading<'a> {
-    source: &'a Source,
-    set: &'a str,
-    view: View,
-    context: &'a Context,
-}
-
-/// Reads all images but the training images.
-fn material(
-    request: &Request,
-    reading: &Reading,
-    real: IdentityDataset,
-    held_out: Option<&str>,
-    test: &Test,
-    progress: &mut dyn Progress,
-) -> Result<Material> {
-    let Reading { source, set, view, context } = *reading;
-    let mut split = |name: &str| -> Result<IdentityDataset> {
-        let sets = [set.to_owned()];
-        let places = Some(source.census.places(&sets, false));
-        let selection = Selection { split: Some(name.into()), sets: Some(sets.to_vec()), unlabelled: false, places };
-        let (mut images, rejects) = load_sets(&source.manifest, &selection, &sets, view, at(progress))?;
-        if let Some(first) = rejects.first() {
-            progress.note(&format!("{} rows of split {name} left out; first: {first}", rejects.len()));
-        }
-        match images.pop().filter(|i| !i.is_empty()) {
-            Some(images) => Ok(images),
-            None => Err(Error::Manifest(format!("{}: no usable row has split `{name}`", source.spec))),
-        }
-    };
-    let held_out = match held_out {
-        Some(name) => Some(of_known(&split(name)?, &real, name)?),
-        None => None,
-    };
-    let test = match test {
-        Test::List { pairs, images } => {
-            if let (Some(images), true) = (images, pairs.extension().is_some_and(|e| e == "parquet")) {
-                boundary::try_manifest(images, &source.columns, context)?;
-            }
-            PairSet::read(pairs, images.as_deref(), &source.columns, source.policy.as_ref(), view)?
-        }
-        Test::Split(name) => PairSet::draw(&format!("drawn from split {name}"), split(name)?, DRAWN_PAIRS)?,
-    };
-    let synthetic = match &request.synthetic {
-        Some(dataset) => Synthetic::read(dataset, &real)?,
-        None => Synthetic::default(),
-    };
-    if !synthetic.foreign.is_empty() {
-        let n = synthetic.foreign.len();
-        progress
-            .note(&format!("synthetic images of {n} identities that are not among the training images are left out"));
-    }
-    let reconstructed = match &request.model {
-        Some(spec) => Some(reconstructions(spec, &real, context)?),
-        None => None,
-    };
-    let chosen_by = chosen_by(request.synthetic.as_deref());
-    let Synthetic { existing, new, foreign } = synthetic;
-    Ok(Material { real, existing, new, held_out, foreign, reconstructed, chosen_by, test })
-}
-
-/// What the model of `spec` makes of training images of `real`, as `real` shows images.
-fn reconstructions(spec: &str, real: &IdentityDataset, context: &Context) -> Result<IdentityDataset> {
-    let path = remote::localize_model(spec, MODEL_FILE, &context.cache, &context.access)?;
-    let model = TrainedModel::load(&path, &context.device)?;
-    let size = model.header.config.image_size;
-    let (mut pixels, mut labels) = (Vec::new(), Vec::new());
-    for (label, image) in synthesize::reconstruct(&model)? {
-        let Ok(label) = real.identities().binary_search(&model.header.identities[label as usize]) else { continue };
-        pixels.extend(View::new(real.image_size()).pixels(image, size).map_err(Error::Model)?);
-        labels.push(label as u32);
-    }
-    if labels.is_empty() {
-        return Err(Error::Model(format!("{}: knows none of the manifest's identities", path.display())));
-    }
-    IdentityDataset::new(real.image_size(), pixels, labels, real.identities().to_vec())
-}
-
-/// Who chose the images of `dataset`, in words.
-fn chosen_by(dataset: Option<&Path>) -> String {
-    let Some(dataset) = dataset else { return "there are no synthetic images".into() };
-    let Some(order) = ledger::order(dataset).ok().flatten() else { return "the dataset does not say who chose".into() };
-    match order.judge {
-        None => "nobody chose among them".into(),
-        Some(OrderedJudge { hash: Some(hash), .. }) => format!("chosen by judge {}", &hash[..hash.len().min(12)]),
-        Some(OrderedJudge { hash: None, .. }) => "chosen by the judge that was trained with the generator".into(),
-    }
-}
-
-/// Those of `images` that show identities of `real`, with its labels.
-fn of_known(images: &IdentityDataset, real: &IdentityDataset, split: &str) -> Result<IdentityDataset> {
-    let (mut pixels, mut labels) = (Vec::new(), Vec::new());
-    for i in 0..images.len() {
-        let name = &images.identities()[images.labels()[i] as usize];
-        if let Ok(label) = real.identities().binary_search(name) {
-            pixels.extend_from_slice(images.image(i));
-            labels.push(label as u32);
-        }
-    }
-    if labels.is_empty() {
-        return Err(Error::Manifest(format!("no row of split `{split}` shows an identity of the training rows")));
-    }
-    IdentityDataset::new(real.image_size(), pixels, labels, real.identities().to_vec())
 }
 
 /// The arms to train: the baseline is always one of them.

@@ -44,7 +44,7 @@ pub(super) fn find_or_train(
         return Ok(None);
     }
     let folder = folder(path);
-    let config = EvaluationSettings::default().resolve(Some(config.image_size), Some(dataset.len()))?;
+    let config = EvaluationSettings::default().resolve(Some(config.image_size), Some(dataset.len() / 2))?;
     let images = dataset.seen_as(View::new(config.image_size))?;
     let path = folder.join(JUDGE_FILE);
     let _lock = store::lock(folder)?;

@@ -14,6 +14,7 @@ pub mod input;
 pub mod inspect;
 mod judges;
 pub mod length;
+mod material;
 pub mod models;
 mod place;
 pub mod preview;

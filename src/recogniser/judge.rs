@@ -56,12 +56,14 @@ impl Judge {
         Self { recogniser, config, images, identities, means, threshold: THRESHOLD, hash: String::new() }
     }
 
-    /// Takes the similarity of equal error of `images`, which it was not trained on, for its threshold.
+    /// Takes the similarity of equal error of `images`, which it was not trained on, for its threshold; of none, it stays.
     ///
     /// # Errors
     /// Shapes that do not fit together, or too little memory.
     pub fn calibrate(&mut self, images: &IdentityDataset) -> Result<()> {
-        self.threshold = equal_error(&self.recogniser.embed(images)?, images.labels(), &self.means).1;
+        if !images.is_empty() {
+            self.threshold = equal_error(&self.recogniser.embed(images)?, images.labels(), &self.means).1;
+        }
         Ok(())
     }
 
