@@ -2,12 +2,22 @@
 
 use super::Outcome;
 use super::args::ConfigCommandArgs;
-use ::augment::config::to_toml;
+use ::augment::config::{RunConfig, to_toml};
 use ::augment::error::Result;
 use serde_json::json;
 
 /// Prints the configuration that the arguments resolve to.
 pub fn run(args: &ConfigCommandArgs) -> Result<Outcome> {
-    let config = args.config.request().resolve(None, None)?;
-    Ok(Outcome::new(to_toml(&config)?, json!({ "version": 1, "config": config })))
+    let request = args.config.request();
+    let config = request.resolve(None, None)?;
+    let mut text = to_toml(&config)?;
+    // A number here would stand, however many images there are.
+    let by_images = RunConfig::fitted(config.preset, Some(1)).train.duration_kimg != config.train.duration_kimg;
+    if by_images
+        && request.duration_kimg.is_none()
+        && config.train.duration_kimg == RunConfig::preset(config.preset).train.duration_kimg
+    {
+        text = text.replace("\nduration_kimg = ", "\n# By the number of images, at most:\n# duration_kimg = ");
+    }
+    Ok(Outcome::new(text, json!({ "version": 1, "config": config })))
 }

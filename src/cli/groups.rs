@@ -78,10 +78,10 @@ pub struct ConfigArgs {
     #[arg(long, env = "AUGMENT_IMAGE_SIZE", value_name = "PX", help_heading = "Configuration")]
     pub image_size: Option<usize>,
     /// Length of the training, in thousands of images shown [default: the preset's; `base`
-    /// shows every image 33 times, within 60 and 400].
+    /// shows every image of the largest identity set 33 times, within 60 and 400].
     #[arg(long, env = "AUGMENT_DURATION_KIMG", value_name = "KIMG", help_heading = "Configuration")]
     pub duration_kimg: Option<f64>,
-    /// Time that training may take, as in `2h`, `90m` or `1h30m`: its length is cut down to what is likely to fit.
+    /// Time that the generator's training may take (a judge's and the synthesis come on top), as in `2h`, `90m` or `1h30m`: its length is cut down to what is likely to fit.
     #[arg(long, env = "AUGMENT_BUDGET", value_name = "TIME", value_parser = time, conflicts_with = "duration_kimg", help_heading = "Configuration")]
     pub budget: Option<Duration>,
     /// Root of the training's random streams; another one trains another model [default: 0].
@@ -181,7 +181,8 @@ pub struct SynthesisArgs {
     /// Let nobody judge the images.
     #[arg(long, conflicts_with = "judge", help_heading = "Synthesis")]
     pub no_judge: bool,
-    /// Cosine similarity to the identity that the judge demands [default: the judge's threshold, and no other identity nearer].
+    /// Cosine similarity to the identity that the judge demands; nothing below it fills up [default: the judge's threshold, and no other
+    /// identity nearer].
     #[arg(long, value_name = "S", conflicts_with = "no_judge", help_heading = "Synthesis")]
     pub min_similarity: Option<f64>,
     /// Candidates that are looked at for an identity, in multiples of the images asked for.

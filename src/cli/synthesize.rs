@@ -34,7 +34,7 @@ pub fn run(args: &SynthesizeArgs, global: &GlobalArgs, terminal: &mut Terminal) 
         destination: args.output.request(PathBuf::from("synthesized")),
     };
     if global.dry_run {
-        let (config, output) = synthesize::preview(&request, &context)?;
+        let (config, output) = synthesize::preview(&request, &context, terminal)?;
         let json = json!({ "version": 1, "dry_run": true, "output": output_json(&output), "config": config });
         return Ok(Outcome::new(format!("{}\n{}", would_write(&output), to_toml(&config)?), json));
     }

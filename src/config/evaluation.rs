@@ -129,6 +129,8 @@ pub struct ComparisonConfig {
     pub synthetic_share: f64,
     /// Share of new identities among the synthetic images of the arms that have both kinds.
     pub new_share: f64,
+    /// Share of the steps, the last ones, that the arms that mix spend on real images alone.
+    pub real_last: f64,
     /// Share of the steps that the arm `pretrain` spends on synthetic images alone.
     pub pretrain_share: f64,
     /// Synthetic images of an existing identity are a class of their own instead of sharing its label.
@@ -165,6 +167,7 @@ impl EvaluationConfig {
             comparison: ComparisonConfig {
                 synthetic_share: 0.25,
                 new_share: 0.5,
+                real_last: 0.0,
                 pretrain_share: 0.3,
                 own_labels: false,
             },
@@ -206,7 +209,7 @@ impl EvaluationConfig {
         let share = |v: f64| (0.0..=1.0).contains(&v);
         let positive = |v: f64| v > 0.0 && v.is_finite();
         let divides = self.image_size.checked_rem(1 << n.channels.len().min(16)) == Some(0);
-        let checks: [(bool, &str); 12] = [
+        let checks: [(bool, &str); 13] = [
             ((16..=512).contains(&self.image_size), "image_size must lie in 16..=512"),
             (
                 !n.channels.is_empty() && n.channels.len() <= 8 && divides,
@@ -237,6 +240,7 @@ impl EvaluationConfig {
                 [c.synthetic_share, c.new_share, c.pretrain_share].iter().all(|v| *v > 0.0 && *v < 1.0),
                 "comparison: synthetic_share, new_share and pretrain_share must lie between 0 and 1",
             ),
+            ((0.0..1.0).contains(&c.real_last), "comparison.real_last must lie in [0, 1)"),
         ];
         match checks.iter().find(|(ok, _)| !ok) {
             Some((_, message)) => Err(Error::Config((*message).to_owned())),

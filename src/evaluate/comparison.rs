@@ -184,16 +184,16 @@ impl Comparison<'_> {
     /// # Errors
     /// `Interrupted`, `Diverged`; a folder that cannot be written.
     pub fn run(&self, arms: &[Arm], seeds: u64, progress: &mut dyn Progress) -> Result<Vec<Run>> {
-        let control = |arm: Arm| match arm {
-            Arm::Repeats => self.material.repeats().map(Some),
-            Arm::Composite => self.material.composites().map(Some),
-            _ => Ok(None),
-        };
-        let controls = arms.iter().map(|arm| control(*arm)).collect::<Result<Vec<_>>>()?;
         let mut runs = Vec::new();
-        for seed in (0..seeds).map(|s| self.config.seed + s) {
-            for (arm, control) in arms.iter().zip(&controls) {
-                let curriculum = self.curriculum(*arm, control.as_ref())?;
+        for arm in arms {
+            // One control at a time is in memory.
+            let control = match arm {
+                Arm::Repeats => Some(self.material.repeats()?),
+                Arm::Composite => Some(self.material.composites()?),
+                _ => None,
+            };
+            let curriculum = self.curriculum(*arm, control.as_ref())?;
+            for seed in (0..seeds).map(|s| self.config.seed + s) {
                 runs.push(self.one(*arm, seed, &curriculum, progress)?);
             }
         }
@@ -228,7 +228,10 @@ impl Comparison<'_> {
         };
         let mixed = |others: Vec<Ingredient<'b>>| {
             let share = 1.0 - others.iter().map(|o| o.share).sum::<f64>();
-            vec![Phase { steps, sources: std::iter::once(real(share)).chain(others).collect() }]
+            let last = if others.is_empty() { 0 } else { (steps as f64 * c.real_last).round() as u64 };
+            let first = Phase { steps: steps - last, sources: std::iter::once(real(share)).chain(others).collect() };
+            let phases = [first, Phase { steps: last, sources: vec![real(1.0)] }];
+            phases.into_iter().filter(|p| p.steps > 0).collect()
         };
         let (s, of_new) = (c.synthetic_share, c.new_share);
         let phases = match arm {

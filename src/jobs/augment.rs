@@ -76,7 +76,7 @@ struct Prepared<'a> {
 pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) -> Result<Augmented> {
     let request = &request.placed()?;
     let source = open(request, context)?;
-    let Prepared { mut assembly, given, complete, .. } = prepare(request, &source, context, progress)?;
+    let Prepared { mut assembly, given, complete, .. } = prepare(request, &source, true, context, progress)?;
     let list = rejects_path(&request.destination.out)?;
     // What is there already needs no training; unless another model is given, or images may have changed beside the manifest.
     if let Some(written) = complete.filter(|_| given.is_none())
@@ -100,11 +100,14 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
             m.judge = if trained {
                 judges::find_or_train(&m.path, &dataset, &config, context, progress)?
             } else {
-                judges::find(&m.path, &context.device)?
+                judges::find(&m.path, &m.identities, &context.device, progress)?
             };
         }
-        held += dataset.len() * view.size() * view.size() * 3;
-        m.training = (held <= KEPT_PIXELS).then_some(dataset);
+        let size = dataset.len() * view.size() * view.size() * 3;
+        if held + size <= KEPT_PIXELS {
+            held += size;
+            m.training = Some(dataset);
+        }
         found.push(m);
         Ok(())
     })?;
@@ -121,7 +124,7 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
 pub fn preview(request: &Request, context: &Context, progress: &mut dyn Progress) -> Result<Preview> {
     let request = &request.placed()?;
     let source = open(request, context)?;
-    let prepared = prepare(request, &source, context, progress)?;
+    let prepared = prepare(request, &source, false, context, progress)?;
     let (config, trained) = (&prepared.assembly.config, prepared.given.is_none() && prepared.complete.is_none());
     Preview::new(&source, config, trained, Some(prepared.output), context, progress)
 }
@@ -136,6 +139,7 @@ fn open(request: &Request, context: &Context) -> Result<Source> {
 fn prepare<'a>(
     request: &'a Request,
     source: &'a Source,
+    keep: bool,
     context: &Context,
     progress: &mut dyn Progress,
 ) -> Result<Prepared<'a>> {
@@ -159,7 +163,7 @@ fn prepare<'a>(
     let config = match &given {
         // The model decides its own configuration; only the synthesis is the run's.
         Some((_, model)) => model.header.config.clone(),
-        None => length::resolve(&request.settings, source, context, progress)?,
+        None => length::resolve(&request.settings, source, keep, context, progress)?,
     };
     let assembly = Assembly {
         models: Vec::new(),

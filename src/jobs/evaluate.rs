@@ -19,7 +19,8 @@ use crate::recogniser::outside::Outside;
 pub use crate::recogniser::outside::Placement;
 use crate::report::{self, Report};
 use crate::sink::ledger::Entry;
-use crate::store;
+use crate::train::{TrainedModel, trained::MODEL_FILE};
+use crate::{remote, store};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -116,7 +117,7 @@ pub struct Evaluated {
 /// `Contaminated` where the test shows training persons or images: nothing is measured then. Else see [`Error`].
 pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) -> Result<Evaluated> {
     let request = &Request { out: place::usable(&request.out)?, ..request.clone() };
-    let Prepared { source, set, config, held_out, test } = prepare(request, context)?;
+    let Prepared { source, set, config, held_out, test, model } = prepare(request, context)?;
     let out = &request.out;
     let outside = outside_judge(request)?;
     let lock = store::lock(out)?;
@@ -149,7 +150,7 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
         ))
     ));
     let reading = Reading { source: &source, set: &set, view, context };
-    let material = material(request, &reading, real, held_out.as_deref(), &test, progress)?;
+    let material = material(request, &reading, real, held_out.as_deref(), &test, model.as_ref(), progress)?;
     let arms = chosen_arms(request, &material)?;
     Seen::add(out, &material)?;
     refuse(&contamination::find(&material, progress)?)?;
@@ -225,6 +226,7 @@ struct Prepared {
     config: EvaluationConfig,
     held_out: Option<String>,
     test: Test,
+    model: Option<TrainedModel>,
 }
 
 fn prepare(request: &Request, context: &Context) -> Result<Prepared> {
@@ -245,7 +247,14 @@ fn prepare(request: &Request, context: &Context) -> Result<Prepared> {
         ))
     })?;
     check(request, &source, &set, held_out.as_ref(), &test)?;
-    Ok(Prepared { source, set, config, held_out, test })
+    let model = match &request.model {
+        Some(spec) => {
+            let path = remote::localize_model(spec, MODEL_FILE, &context.cache, &context.access)?;
+            Some(TrainedModel::load(&path, &context.device)?)
+        }
+        None => None,
+    };
+    Ok(Prepared { source, set, config, held_out, test, model })
 }
 
 /// The network from outside, if one is named.

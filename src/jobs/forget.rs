@@ -3,6 +3,7 @@
 
 use super::Context;
 use super::evaluate::{RUNS, is_own};
+use super::judges::TRAINING_FILE;
 use super::seen::Seen;
 use super::verify::Kind;
 use crate::error::{Error, Result};
@@ -280,10 +281,12 @@ fn mark(dir: &Path, all: &[PathBuf], identity: &str) -> Result<(&'static str, us
         return Ok((UNKNOWN, 0));
     }
     let _lock = store::lock(dir)?;
-    // Grids show photographs: they go first, as nothing tells of them once all weights are marked.
-    let pictures = all
-        .iter()
-        .filter(|p| is_grid(p) || has_extension(p, PARTIAL) && has_extension(&p.with_extension(""), "safetensors"));
+    // Grids show photographs, and an unfinished judge names nobody: they go first, as nothing tells of them once all weights are marked.
+    let pictures = all.iter().filter(|p| {
+        is_grid(p)
+            || p.ends_with(TRAINING_FILE)
+            || has_extension(p, PARTIAL) && has_extension(&p.with_extension(""), "safetensors")
+    });
     remove(dir, &pictures.cloned().collect::<Vec<_>>())?;
     if known.is_empty() {
         return Ok((BEFORE, 0));

@@ -3,7 +3,7 @@
 use super::Context;
 use crate::config::{EvaluationSettings, RunConfig};
 use crate::dataset::{IdentityDataset, View};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::evaluate::judges::{Role, possible, train_judge};
 use crate::progress::Progress;
 use crate::recogniser::judge::{JUDGE_FILE, Judge};
@@ -12,19 +12,32 @@ use candle_core::Device;
 use std::path::{Path, PathBuf};
 
 /// The state of a judge's training, beside the model.
-const TRAINING_FILE: &str = "judge-training.safetensors";
+pub(super) const TRAINING_FILE: &str = "judge-training.safetensors";
 
-/// File and hash of the judge in the folder of the model `path`, if there is one.
+/// File and hash of the judge in the folder of the model `path`, if there is one that knows all of its `identities`; else a note says that
+/// nobody judges.
 ///
 /// # Errors
 /// It is damaged, or knows a forgotten person.
-pub(super) fn find(path: &Path, device: &Device) -> Result<Option<(PathBuf, String)>> {
-    let path = folder(path).join(JUDGE_FILE);
-    if !path.exists() {
-        return Ok(None);
+pub(super) fn find(
+    path: &Path,
+    identities: &[String],
+    device: &Device,
+    progress: &mut dyn Progress,
+) -> Result<Option<(PathBuf, String)>> {
+    let judge = folder(path).join(JUDGE_FILE);
+    if judge.exists() {
+        match Judge::load(&judge, device) {
+            Ok(found) if identities.iter().all(|i| found.mean(i).is_some()) => return Ok(Some((judge, found.hash))),
+            Ok(_) | Err(Error::OtherVersion { .. }) => {}
+            Err(e) => return Err(e),
+        }
     }
-    let hash = Judge::load(&path, device)?.hash;
-    Ok(Some((path, hash)))
+    progress.note(&format!(
+        "no judge of these identities stands beside {}: nobody looks whether images show their identity",
+        path.display()
+    ));
+    Ok(None)
 }
 
 /// File and hash of the judge of `dataset` in the folder of the model `path`, trained if it is not there; none where there are too few
@@ -44,22 +57,34 @@ pub(super) fn find_or_train(
         return Ok(None);
     }
     let folder = folder(path);
+    // It sees half of the images.
     let config = EvaluationSettings::default().resolve(Some(config.image_size), Some(dataset.len() / 2))?;
     let images = dataset.seen_as(View::new(config.image_size))?;
+    let own = Role::Chooses.images(&images)?;
     let path = folder.join(JUDGE_FILE);
-    let _lock = store::lock(folder)?;
-    if path.exists() {
-        let judge = Judge::load(&path, &context.device)?;
-        if judge.config == config && judge.images == Role::Chooses.images(&images)?.hash() {
-            return Ok(Some((path, judge.hash)));
-        }
+    let there = || match Judge::load(&path, &context.device) {
+        Ok(judge) if judge.config == config && judge.images == own.hash() => Ok(Some(judge.hash)),
+        // Of other images, or of another version: it is trained again.
+        Ok(_) | Err(Error::OtherVersion { .. }) => Ok(None),
+        Err(_) if !path.exists() => Ok(None),
+        Err(e) => Err(e),
+    };
+    if let Some(hash) = there()? {
+        return Ok(Some((path, hash)));
     }
-    let training = folder.join(TRAINING_FILE);
-    progress.note(&format!("training a judge on half of the {} images, in {}", images.len(), folder.display()));
-    let judge = train_judge(Role::Chooses, &images, &config, &training, &context.device, progress);
-    judge.and_then(|judge| judge.save(&path)).map_err(|e| context.of_cache(e))?;
-    store::remove(&training)?;
-    let hash = Judge::load(&path, &context.device)?.hash;
+    let train = |progress: &mut dyn Progress| {
+        let _lock = store::lock(folder)?;
+        // Somebody else may have trained it meanwhile.
+        if let Some(hash) = there()? {
+            return Ok(hash);
+        }
+        let training = folder.join(TRAINING_FILE);
+        progress.note(&format!("training a judge on half of the {} images, in {}", images.len(), folder.display()));
+        train_judge(Role::Chooses, &images, &config, &training, &context.device, progress)?.save(&path)?;
+        store::remove(&training)?;
+        Ok(Judge::load(&path, &context.device)?.hash)
+    };
+    let hash = train(progress).map_err(|e| context.of_cache(e))?;
     Ok(Some((path, hash)))
 }
 

@@ -15,14 +15,15 @@ use std::time::Duration;
 /// Steps that are timed, after one that is not.
 const TIMED: u64 = 2;
 
-/// The configuration that `settings` mean for the images of `source`. A length that a budget has decided once is kept in the cache, so that the
-/// same run again finds its model.
+/// The configuration that `settings` mean for the images of `source`. A length that a budget decides is kept in the cache if `keep`, so that the
+/// same run again, on the same device with as many threads, finds its model.
 ///
 /// # Errors
 /// A setting that is unknown or out of its range; too little time for anything.
 pub(super) fn resolve(
     settings: &Settings,
     source: &Source,
+    keep: bool,
     context: &Context,
     progress: &mut dyn Progress,
 ) -> Result<RunConfig> {
@@ -30,7 +31,8 @@ pub(super) fn resolve(
     let images = sets.iter().map(|set| source.count(set).1).max();
     let mut config = settings.resolve(source.typical_side()?, images)?;
     let Some(budget) = settings.budget else { return Ok(config) };
-    let key = (config.training_only().hash()?, source.manifest.hash(), &source.split, sets.len(), budget);
+    let place = (format!("{:?}", context.device.location()), rayon::current_num_threads());
+    let key = (config.training_only().hash()?, source.manifest.hash(), &source.split, sets.len(), budget, place);
     let folder = context.cache.join("lengths");
     let path = folder.join(format!("{}.json", &crate::config::hash(&key)?[..32]));
     // A damaged file is written again.
@@ -45,9 +47,11 @@ pub(super) fn resolve(
                 ));
             };
             let kimg = within(config.train.duration_kimg, seconds * sets.len() as f64, budget)?;
-            store::create_dir(&folder)
-                .and_then(|()| store::write_sealed(&path, &json!({ "kimg": kimg })))
-                .map_err(|e| context.of_cache(e))?;
+            if keep {
+                let kept =
+                    store::create_dir(&folder).and_then(|()| store::write_sealed(&path, &json!({ "kimg": kimg })));
+                kept.map_err(|e| context.of_cache(e))?;
+            }
             kimg
         }
     };
@@ -73,7 +77,7 @@ fn within(kimg: f64, seconds: f64, budget: Duration) -> Result<f64> {
     let fits = (fits / digit + 1e-6).floor() * digit;
     if fits < 0.1 {
         return Err(Error::Usage(format!(
-            "option `budget`: a training takes {:.0} min or more here; allow it a few at least",
+            "option `budget` is too short: all {kimg} thousand images take {:.0} min here, and it allows less than 100",
             seconds / 60.0
         )));
     }

@@ -10,10 +10,9 @@ use crate::evaluate::comparison::Material;
 use crate::formats::pairs::PairSet;
 use crate::progress::Progress;
 use crate::sink::ledger;
-use crate::sink::order::OrderedJudge;
-use crate::train::{TrainedModel, trained::MODEL_FILE};
-use crate::{remote, synthesize};
-use std::path::Path;
+use crate::sink::order::{Order, OrderedJudge};
+use crate::synthesize;
+use crate::train::TrainedModel;
 
 /// Pairs of each kind that are drawn, at most.
 const DRAWN_PAIRS: usize = 3000;
@@ -36,6 +35,7 @@ pub(super) fn material(
     real: IdentityDataset,
     held_out: Option<&str>,
     test: &Test,
+    model: Option<&TrainedModel>,
     progress: &mut dyn Progress,
 ) -> Result<Material> {
     let Reading { source, set, view, context } = *reading;
@@ -74,40 +74,45 @@ pub(super) fn material(
         progress
             .note(&format!("synthetic images of {n} identities that are not among the training images are left out"));
     }
-    let reconstructed = match &request.model {
-        Some(spec) => Some(reconstructions(spec, &real, context)?),
+    let order = request.synthetic.as_ref().and_then(|dataset| ledger::order(dataset).ok().flatten());
+    let reconstructed = match model {
+        Some(model) => {
+            let of_it = |o: &Order| o.models.iter().flatten().any(|m| m.hash == model.hash);
+            if order.as_ref().is_some_and(|o| !of_it(o)) {
+                progress.note("option `model` names another model than the one that made the synthetic images");
+            }
+            Some(reconstructions(model, &real)?)
+        }
         None => None,
     };
-    let chosen_by = chosen_by(request.synthetic.as_deref());
+    let chosen_by = chosen_by(order.as_ref());
     let Synthetic { existing, new, foreign } = synthetic;
     Ok(Material { real, existing, new, held_out, foreign, reconstructed, chosen_by, test })
 }
 
-/// What the model of `spec` makes of training images of `real`, as `real` shows images.
-fn reconstructions(spec: &str, real: &IdentityDataset, context: &Context) -> Result<IdentityDataset> {
-    let path = remote::localize_model(spec, MODEL_FILE, &context.cache, &context.access)?;
-    let model = TrainedModel::load(&path, &context.device)?;
+/// What `model` makes of training images of `real`, as `real` shows images.
+fn reconstructions(model: &TrainedModel, real: &IdentityDataset) -> Result<IdentityDataset> {
     let size = model.header.config.image_size;
     let (mut pixels, mut labels) = (Vec::new(), Vec::new());
-    for (label, image) in synthesize::reconstruct(&model)? {
+    for (label, image) in synthesize::reconstruct(model)? {
         let Ok(label) = real.identities().binary_search(&model.header.identities[label as usize]) else { continue };
         pixels.extend(View::new(real.image_size()).pixels(image, size).map_err(Error::Model)?);
         labels.push(label as u32);
     }
     if labels.is_empty() {
-        return Err(Error::Model(format!("{}: knows none of the manifest's identities", path.display())));
+        return Err(Error::Model("option `model` knows none of the manifest's identities".into()));
     }
     IdentityDataset::new(real.image_size(), pixels, labels, real.identities().to_vec())
 }
 
-/// Who chose the images of `dataset`, in words.
-fn chosen_by(dataset: Option<&Path>) -> String {
-    let Some(dataset) = dataset else { return "there are no synthetic images".into() };
-    let Some(order) = ledger::order(dataset).ok().flatten() else { return "the dataset does not say who chose".into() };
-    match order.judge {
-        None => "nobody chose among them".into(),
+/// Who chose the images of a dataset that was made by `order`, in words.
+fn chosen_by(order: Option<&Order>) -> String {
+    let Some(order) = order else { return "nobody knows who chose".into() };
+    let beside = order.models.iter().flatten().any(|m| m.judge.is_some());
+    match &order.judge {
         Some(OrderedJudge { hash: Some(hash), .. }) => format!("chosen by judge {}", &hash[..hash.len().min(12)]),
-        Some(OrderedJudge { hash: None, .. }) => "chosen by the judge that was trained with the generator".into(),
+        Some(OrderedJudge { hash: None, .. }) if beside => "chosen by the judge beside the generator".into(),
+        Some(_) | None => "nobody chose among them".into(),
     }
 }
 

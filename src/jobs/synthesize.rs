@@ -35,20 +35,28 @@ impl Request {
 /// See [`Error`].
 pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) -> Result<Written> {
     let request = &request.placed()?;
-    prepare(request, context)?.0.write(progress)
+    prepare(request, context, progress)?.0.write(progress)
 }
 
 /// Checks what [`run`] checks before it begins, and returns the configuration that it would use and what it would write.
 ///
 /// # Errors
 /// Those of [`run`] that can be known before.
-pub fn preview(request: &Request, context: &Context) -> Result<(RunConfig, OutputPreview)> {
+pub fn preview(
+    request: &Request,
+    context: &Context,
+    progress: &mut dyn Progress,
+) -> Result<(RunConfig, OutputPreview)> {
     let request = &request.placed()?;
-    let (assembly, output) = prepare(request, context)?;
+    let (assembly, output) = prepare(request, context, progress)?;
     Ok((assembly.config, output))
 }
 
-fn prepare<'a>(request: &'a Request, context: &Context) -> Result<(Assembly<'a>, OutputPreview)> {
+fn prepare<'a>(
+    request: &'a Request,
+    context: &Context,
+    progress: &mut dyn Progress,
+) -> Result<(Assembly<'a>, OutputPreview)> {
     let needs =
         |name: &str, what: &str| Error::Usage(format!("option `{name}` needs {what}: give the manifest and the model"));
     if request.destination.include_real {
@@ -63,7 +71,7 @@ fn prepare<'a>(request: &'a Request, context: &Context) -> Result<(Assembly<'a>,
     let hash = model.header.dataset_hash.clone();
     let mut of_set = SetModel::new(0, DEFAULT_SET, path, model);
     if request.synthesis.chooser == Chooser::Own {
-        of_set.judge = judges::find(&of_set.path, &context.device)?;
+        of_set.judge = judges::find(&of_set.path, &of_set.identities, &context.device, progress)?;
     }
     let assembly = Assembly {
         // No manifest takes part: the training images stand for it.

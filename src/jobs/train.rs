@@ -65,7 +65,7 @@ impl Request {
 /// See [`Error`].
 pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) -> Result<Trained> {
     let request = &request.placed()?;
-    let (source, config) = prepare(request, context, progress)?;
+    let (source, config) = prepare(request, true, context, progress)?;
     let out = request.out.clone().unwrap_or_else(|| context.cache.join(folder_name(&source.spec, "models")));
     let list = rejects_path(&out)?;
     let mut models = Vec::new();
@@ -98,13 +98,18 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
 /// Those of [`run`] that can be known without training.
 pub fn preview(request: &Request, context: &Context, progress: &mut dyn Progress) -> Result<Preview> {
     let request = &request.placed()?;
-    let (source, config) = prepare(request, context, progress)?;
+    let (source, config) = prepare(request, false, context, progress)?;
     Preview::new(&source, &config, true, None, context, progress)
 }
 
-fn prepare(request: &Request, context: &Context, progress: &mut dyn Progress) -> Result<(Source, RunConfig)> {
+fn prepare(
+    request: &Request,
+    keep: bool,
+    context: &Context,
+    progress: &mut dyn Progress,
+) -> Result<(Source, RunConfig)> {
     let source = Source::open(&request.input, context)?;
-    let config = length::resolve(&request.settings, &source, context, progress)?;
+    let config = length::resolve(&request.settings, &source, keep, context, progress)?;
     let sets = source.sets();
     sets.iter().filter_map(|set| folder(request, &sets, set)).try_for_each(|dir| check_folder(&dir))?;
     Ok((source, config))

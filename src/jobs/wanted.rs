@@ -15,8 +15,8 @@ pub const MIX_SUM: f64 = 1.3;
 /// Who decides which candidates are kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Chooser {
-    /// A judge of the identity set's own, which stands beside its model and is trained on half of its images if it is not there yet. Every
-    /// identity gets as many images as were asked for: where too few are accepted, those most like it.
+    /// A judge of the identity set's own, which stands beside its model and is trained on half of its images if it is not there yet. Where
+    /// it accepts too few, those most like the identity fill up, unless a similarity is demanded.
     #[default]
     Own,
     /// Nobody.

@@ -268,8 +268,8 @@ impl Assembly<'_> {
             judge: chosen.then(|| OrderedJudge {
                 hash: self.judge.as_ref().map(|j| j.hash.clone()),
                 min_similarity: synthesis.min_similarity,
-                tries: synthesis.tries,
             }),
+            tries: synthesis.tries,
             max_copy_similarity: synthesis.max_copy_similarity,
             include_real: d.include_real,
             format: d.format.name().into(),

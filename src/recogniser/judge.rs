@@ -13,6 +13,8 @@ use std::path::Path;
 pub const JUDGE_FILE: &str = "judge.safetensors";
 /// Cosine similarity that counts as the same identity where no held-out images tell.
 pub const THRESHOLD: f64 = 0.5;
+/// Comparisons of an image with an identity that a threshold is taken from, at most.
+const CALIBRATED: usize = 10_000_000;
 const FORMAT: u32 = 1;
 
 #[derive(Serialize, Deserialize)]
@@ -61,9 +63,14 @@ impl Judge {
     /// # Errors
     /// Shapes that do not fit together, or too little memory.
     pub fn calibrate(&mut self, images: &IdentityDataset) -> Result<()> {
-        if !images.is_empty() {
-            self.threshold = equal_error(&self.recogniser.embed(images)?, images.labels(), &self.means).1;
+        if images.is_empty() {
+            return Ok(());
         }
+        // Every image is compared with every identity.
+        let most = (CALIBRATED / self.means.len().max(1)).max(1);
+        let step = images.len().div_ceil(most);
+        let images = images.subset(&(0..images.len()).step_by(step).collect::<Vec<_>>())?;
+        self.threshold = equal_error(&self.recogniser.embed(&images)?, images.labels(), &self.means).1;
         Ok(())
     }
 
@@ -88,14 +95,17 @@ impl Judge {
     /// Reads a judge: exact names, shapes and types, finite values.
     ///
     /// # Errors
-    /// `Model`: a file that is damaged, is no judge, or knows a forgotten person.
+    /// `Model`: a file that is damaged, is no judge, or knows a forgotten person; `OtherVersion`.
     pub fn load(path: &Path, device: &Device) -> Result<Self> {
         let path = if path.is_dir() { path.join(JUDGE_FILE) } else { path.to_owned() };
         let failed = |m: String| Error::Model(format!("{}: {m}", path.display()));
-        let (mut tensors, header, hash): (_, JudgeHeader, _) = sealed::read(&path, device)?;
-        if header.format != FORMAT {
-            return Err(failed("not a judge of this version of augment; evaluate again".into()));
+        let (mut tensors, header, hash): (_, serde_json::Value, _) = sealed::read(&path, device)?;
+        if header["format"] != FORMAT {
+            let found = header["format"].to_string();
+            return Err(Error::OtherVersion { path, found, known: FORMAT });
         }
+        let header: JudgeHeader =
+            serde_json::from_value(header).map_err(|e| failed(format!("damaged or not a judge: {e}")))?;
         header.config.validate()?;
         let (classes, size) = (header.identities.len(), header.config.recogniser.embedding_size);
         let means = tensors.remove("means").filter(|t| t.dims() == [classes, size]);

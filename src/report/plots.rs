@@ -3,7 +3,7 @@
 use plotters::prelude::*;
 
 /// Colours that can be told apart with any colour vision (Okabe and Ito).
-const COLOURS: [RGBColor; 7] = [
+const COLOURS: [RGBColor; 8] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
     RGBColor(0, 158, 115),
@@ -11,6 +11,7 @@ const COLOURS: [RGBColor; 7] = [
     RGBColor(230, 159, 0),
     RGBColor(86, 180, 233),
     RGBColor(128, 128, 128),
+    RGBColor(0, 0, 0),
 ];
 
 /// A named line.

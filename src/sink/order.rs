@@ -50,6 +50,8 @@ pub struct Order {
     pub mix: usize,
     /// Sum of their weights.
     pub mix_sum: f64,
+    /// Candidates that are looked at, in multiples of the images asked for.
+    pub tries: usize,
     /// Who decides which candidates are kept.
     pub judge: Option<OrderedJudge>,
     /// Similarity to a training image above which an image is left out; none for the natural level of the training images.
@@ -88,8 +90,6 @@ pub struct OrderedJudge {
     pub hash: Option<String>,
     /// Similarity that counts instead of its threshold.
     pub min_similarity: Option<f64>,
-    /// Candidates that it looks at, in multiples of the images asked for.
-    pub tries: usize,
 }
 
 impl Order {
@@ -114,6 +114,7 @@ impl Order {
             new_identities: 0,
             mix: 0,
             mix_sum: 1.0,
+            tries: 1,
             judge: None,
             max_copy_similarity: None,
             include_real: false,
@@ -151,6 +152,7 @@ impl Order {
                 | "new_identities"
                 | "mix"
                 | "mix_sum"
+                | "tries"
                 | "latent"
                 | "truncation"
                 | "split"
