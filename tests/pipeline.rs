@@ -245,7 +245,8 @@ fn a_given_model_is_used_as_it_is() {
 fn an_interrupted_run_says_so_and_goes_on() {
     let dir = tempfile::tempdir().unwrap();
     let args = |out: &Path| -> Vec<String> {
-        let args = ["train", "--manifest", DEMO, "--duration-kimg", "3.2", "-q", "--out", out.to_str().unwrap()];
+        let args =
+            ["train", "--manifest", DEMO, "--duration-kimg", "3.2", "--no-judge", "-q", "--out", out.to_str().unwrap()];
         let quick = ["--set", "train.batch_size=8", "--set", "train.checkpoint_kimg=1"];
         args.iter().chain(&quick).map(|a| (*a).to_owned()).collect()
     };
@@ -691,11 +692,11 @@ fn copies_are_left_out_of_a_dataset() {
     assert!(kept.len() < synthetic.len());
     let limit = limit.to_string();
     let (_dir, out, text) = made(&["--max-copy-similarity", &limit, "--tries", "1"]);
-    // Far below what a copy has, quick looks miss some alignments, and find no others.
+    // Far below what a copy has, a quick look may find another alignment than the whole search, or miss one.
     let left = records(&out);
-    assert!(kept.is_subset(&left.iter().map(|r| &r.sample_id).collect()));
-    let dropped = synthetic.len() - left.len();
-    assert!(10 * dropped >= 6 * (synthetic.len() - kept.len()), "{dropped} {} {}", synthetic.len(), kept.len());
+    let left: BTreeSet<&String> = left.iter().map(|r| &r.sample_id).collect();
+    let (dropped, otherwise) = (synthetic.len() - left.len(), left.symmetric_difference(&kept).count());
+    assert!(dropped > 0 && 4 * otherwise <= synthetic.len(), "{otherwise} of {} {dropped}", synthetic.len());
     assert!(text.contains(&format!("rejected 0 and {dropped} copies")), "{text}");
     // Others take their place.
     let (_dir, out, _) = made(&["--max-copy-similarity", &limit, "--tries", "9"]);
@@ -795,7 +796,17 @@ fn every_image_is_regenerated_from_its_row() {
     assert!(std::fs::read(single.join(format!("{}.png", wanted.sample_id))).unwrap() == wanted.image);
     // Another model is noticed.
     let other = tempfile::tempdir().unwrap();
-    ok(&["train", "--manifest", DEMO, "--duration-kimg", "0.1", "--out", other.path().to_str().unwrap(), "-q"]);
+    ok(&[
+        "train",
+        "--manifest",
+        DEMO,
+        "--duration-kimg",
+        "0.1",
+        "--no-judge",
+        "--out",
+        other.path().to_str().unwrap(),
+        "-q",
+    ]);
     let message =
         fails(2, &["synthesize", "--model", other.path().to_str().unwrap(), "--regenerate", out.to_str().unwrap()]);
     assert!(message.contains("102 by others"), "{message}");
@@ -839,8 +850,18 @@ fn image_folders_sort_by_label_and_tell_the_same() {
 fn kernels_train_as_the_reference_operations_do() {
     let losses = |variable: &str, value: &str| -> Vec<f64> {
         let dir = tempfile::tempdir().unwrap();
-        let args =
-            ["train", "--manifest", DEMO, "--duration-kimg", "0.08", "-q", "--set", "train.batch_size=8", "--out"];
+        let args = [
+            "train",
+            "--manifest",
+            DEMO,
+            "--duration-kimg",
+            "0.08",
+            "--no-judge",
+            "-q",
+            "--set",
+            "train.batch_size=8",
+            "--out",
+        ];
         // Adam's first steps have the same size for any gradient, so rounding decides those of tiny ones: small steps.
         let rate = ["--set", "train.learning_rate=2e-5"];
         let mut c = augment(&[&args[..], &[dir.path().to_str().unwrap()], &rate[..]].concat());

@@ -31,7 +31,7 @@ pub(super) fn resolve(
     let images = sets.iter().map(|set| source.count(set).1).max();
     let mut config = settings.resolve(source.typical_side()?, images)?;
     let Some(budget) = settings.budget else { return Ok(config) };
-    let place = (format!("{:?}", context.device.location()), rayon::current_num_threads());
+    let place = (context.device.is_cpu(), rayon::current_num_threads());
     let key = (config.training_only().hash()?, source.manifest.hash(), &source.split, sets.len(), budget, place);
     let folder = context.cache.join("lengths");
     let path = folder.join(format!("{}.json", &crate::config::hash(&key)?[..32]));
