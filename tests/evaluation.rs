@@ -281,6 +281,12 @@ fn new_identities_and_own_labels_are_classes_of_their_own() {
     let classes = |new: usize, arm: Arm, changes: &[&str]| trained(new, arm, changes).0;
     assert_eq!([Arm::Real, Arm::Existing, Arm::New, Arm::Both].map(|a| classes(5, a, &[])), [6, 6, 11, 11]);
     assert_eq!([Arm::Real, Arm::Existing, Arm::New, Arm::Both].map(|a| classes(5, a, &own)), [6, 12, 11, 17]);
+    // As many composites as there are synthetic persons, each a class of its own.
+    assert_eq!(classes(5, Arm::Composite, &[]), 17);
+    let last = ["comparison.real_last=0.5"];
+    for (arm, changes) in [(Arm::Real, false), (Arm::New, true), (Arm::Composite, true), (Arm::Pretrain, false)] {
+        assert_eq!(trained(5, arm, &[]).1 != trained(5, arm, &last).1, changes, "{arm:?}");
+    }
     for (arm, changes) in [(Arm::New, false), (Arm::Both, true), (Arm::Pretrain, true)] {
         assert_eq!(trained(5, arm, &[]).1 != trained(5, arm, &share).1, changes, "{arm:?}");
     }

@@ -81,7 +81,8 @@ pub struct ConfigArgs {
     /// shows every image of the largest identity set 33 times, within 60 and 400].
     #[arg(long, env = "AUGMENT_DURATION_KIMG", value_name = "KIMG", help_heading = "Configuration")]
     pub duration_kimg: Option<f64>,
-    /// Time that the generator's training may take (a judge's and the synthesis come on top), as in `2h`, `90m` or `1h30m`: its length is cut down to what is likely to fit.
+    /// Time that the generator's training may take (a judge's and the synthesis come on top), as in `2h`, `90m` or `1h30m`: its length is
+    /// cut down to what is likely to fit.
     #[arg(long, env = "AUGMENT_BUDGET", value_name = "TIME", value_parser = time, conflicts_with = "duration_kimg", help_heading = "Configuration")]
     pub budget: Option<Duration>,
     /// Root of the training's random streams; another one trains another model [default: 0].
@@ -116,24 +117,10 @@ fn day(text: &str) -> std::result::Result<NaiveDate, String> {
     text.parse().map_err(|_| "expected YYYY-MM-DD".to_owned())
 }
 
-/// A time in hours, minutes and seconds.
+/// A time above zero.
 fn time(text: &str) -> std::result::Result<Duration, String> {
-    let wrong = || "expected hours, minutes or seconds, as in 2h, 90m or 1h30m".to_owned();
-    let (mut seconds, mut rest) = (0.0, text.trim());
-    while let Some(at) = rest.find(['h', 'm', 's']) {
-        let number: f64 = rest[..at].trim().parse().map_err(|_| wrong())?;
-        seconds += number
-            * f64::from(if rest[at..].starts_with('h') {
-                3600
-            } else if rest[at..].starts_with('m') {
-                60
-            } else {
-                1
-            });
-        rest = &rest[at + 1..];
-    }
-    let time = Duration::try_from_secs_f64(seconds).map_err(|_| wrong())?;
-    if rest.trim().is_empty() && !time.is_zero() { Ok(time) } else { Err(wrong()) }
+    let time = humantime::parse_duration(text).ok().filter(|time| !time.is_zero());
+    time.ok_or_else(|| "expected hours, minutes or seconds, as in 2h, 90m or 1h30m".to_owned())
 }
 
 /// A whole number above zero.
@@ -291,5 +278,17 @@ impl EvaluationConfigArgs {
             seed: self.seed,
             set: self.set.clone(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn budgets_are_hours_minutes_and_seconds() {
+        let seconds = |text: &str| time(text).map(|t| t.as_secs()).ok();
+        assert_eq!(["2h", "90m", "1h30m", "45s"].map(seconds), [Some(7200), Some(5400), Some(5400), Some(45)]);
+        assert_eq!(["", "90", "0s", "-1h", "soon"].map(seconds), [None; 5]);
     }
 }
