@@ -1,7 +1,8 @@
 //! The demonstration set: faces drawn from numbers alone, with identities and nuisances, as a Parquet manifest.
 //!
-//! An identity fixes face shape, skin, eyes, brows, nose, mouth, hair, beard, glasses and earrings; pose, expression,
-//! light, clothes and background change from image to image. Nothing here is, or is derived from, a photograph.
+//! An identity fixes face shape, skin, eyes, brows, nose, mouth, hair, beard, glasses and earrings; pose, expression, light, clothes
+//! and background change from image to image, glasses come off, hats and scarves hide a part, and the camera is what it is: too dark, without
+//! colours, unsharp, noisy. Nothing here is, or is derived from, a photograph.
 
 mod face;
 
@@ -24,7 +25,7 @@ const OTHERS_EVERY: usize = 2;
 /// Numbers of other persons and of all images in a demonstration set of `identities` x `per_id` images.
 pub fn size(identities: usize, per_id: usize) -> (usize, usize) {
     let others = identities / OTHERS_EVERY;
-    (others, identities * per_id + others * (per_id / OTHERS_EVERY))
+    (others, (identities + others) * per_id)
 }
 
 /// Draws `identities` x `per_id` images of side `size` and writes them as a manifest with the splits train
@@ -40,7 +41,7 @@ pub fn write(path: &Path, identities: usize, per_id: usize, size: usize, seed: u
     let (mut names, mut images, mut paths, mut splits) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for number in 0..identities + self::size(identities, per_id).0 {
         let other = number >= identities;
-        for index in 0..if other { per_id / OTHERS_EVERY } else { per_id } {
+        for index in 0..per_id {
             let name = format!("person-{number:02}");
             images.push(encode(&face::draw(number, index, size, &seeds)?, size, size, "png", Origin::Real)?);
             paths.push(format!("{name}/{index:03}.png"));

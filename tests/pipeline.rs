@@ -109,7 +109,7 @@ fn demo_manifest_is_drawn_by_the_program() {
     assert!(std::fs::read(&path).unwrap() == std::fs::read(DEMO).unwrap(), "manifests/demo.parquet is out of date");
     let summary: serde_json::Value = serde_json::from_str(&ok(&["inspect", "--manifest", DEMO, "--json"])).unwrap();
     let train = summary["sets"].as_array().unwrap().iter().find(|s| s["split"] == "train").unwrap();
-    assert!(train["identities"].as_f64() >= Some(24.0) && train["min"].as_f64() >= Some(24.0), "{train}");
+    assert!(train["identities"].as_f64() >= Some(48.0) && train["min"].as_f64() >= Some(8.0), "{train}");
 }
 
 #[test]

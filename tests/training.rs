@@ -14,7 +14,8 @@ use augment::progress::{Progress, Silent};
 use augment::seeds::Seeds;
 use augment::synthesize::{Item, Sampling, render};
 use augment::train::step::{self, Batch, StepGradients, StepLosses};
-use augment::train::{State, TrainedModel, fit};
+use augment::train::watch::Figures;
+use augment::train::{State, TrainedModel, fit, metrics};
 use candle_core::{Device, Tensor};
 use common::{bits, small_config, small_dataset};
 use std::collections::BTreeMap;
@@ -158,12 +159,12 @@ fn resumed_equals_uninterrupted() {
     for balanced in [false, true] {
         config.train.balanced = balanced;
         let whole = tempfile::tempdir().unwrap();
-        let expected = fit(&dataset, &config, whole.path(), &CPU, &mut Silent).unwrap();
+        let expected = fit(&dataset, &config, whole.path(), &CPU, None, &mut Silent).unwrap();
         for stop in [1, 4, 9] {
             let dir = tempfile::tempdir().unwrap();
-            let interrupted = fit(&dataset, &config, dir.path(), &CPU, &mut StopAfter(stop));
+            let interrupted = fit(&dataset, &config, dir.path(), &CPU, None, &mut StopAfter(stop));
             assert!(matches!(interrupted, Err(Error::Interrupted { step }) if step == stop));
-            let resumed = fit(&dataset, &config, dir.path(), &CPU, &mut Silent).unwrap();
+            let resumed = fit(&dataset, &config, dir.path(), &CPU, None, &mut Silent).unwrap();
             assert_eq!(resumed.hash, expected.hash, "stopped after {stop} steps");
             let bytes = |d: &tempfile::TempDir, f: &str| std::fs::read(d.path().join(f)).unwrap();
             assert!(bytes(&dir, "checkpoint.safetensors") == bytes(&whole, "checkpoint.safetensors"));
@@ -181,14 +182,49 @@ fn resumed_equals_uninterrupted() {
 }
 
 #[test]
+fn a_training_ends_when_the_figures_have_settled() {
+    let (mut config, dataset) = (small_config(), small_dataset(3, 5));
+    (config.train.duration_kimg, config.train.patience_kimg) = (0.3, 0.03);
+    let batch = config.train.batch_size as u64;
+    let every = (10.0 / batch as f64).round() as u64;
+    // The third look is the last at which something gets better.
+    let distance = |look: usize| 1.0 / (1 + look.min(3)) as f64;
+    let run = |dir: &std::path::Path, stop: Option<u64>| {
+        let looks = std::cell::Cell::new(0);
+        let mut watch = |model: &TrainedModel| {
+            looks.set(looks.get() + 1);
+            Ok(Figures { frechet: distance((model.header.step / every) as usize), top1: 0.0 })
+        };
+        let trained = match stop {
+            Some(steps) => fit(&dataset, &config, dir, &CPU, Some(&mut watch), &mut StopAfter(steps)),
+            None => fit(&dataset, &config, dir, &CPU, Some(&mut watch), &mut Silent),
+        };
+        (trained, looks.get())
+    };
+    let whole = tempfile::tempdir().unwrap();
+    let (trained, looks) = run(whole.path(), None);
+    let trained = trained.unwrap();
+    assert_eq!((looks, trained.header.step), (6, 6 * every));
+    let figures: Vec<f64> =
+        metrics::read(whole.path()).unwrap().iter().filter_map(|p| p.figures.get("frechet").copied()).collect();
+    assert_eq!(figures, (1..=6).map(distance).collect::<Vec<_>>());
+    // What was seen before an interruption counts after it.
+    let parts = tempfile::tempdir().unwrap();
+    let (interrupted, looks) = run(parts.path(), Some(4 * every + 1));
+    assert!(matches!(interrupted, Err(Error::Interrupted { .. })) && looks == 4);
+    let (resumed, looks) = run(parts.path(), None);
+    assert_eq!((resumed.unwrap().hash, looks), (trained.hash, 2));
+}
+
+#[test]
 fn a_longer_run_goes_on_from_the_checkpoint_of_a_shorter_one() {
     let (mut config, dataset) = (small_config(), small_dataset(3, 5));
     let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     config.train.duration_kimg = 0.03;
-    fit(&dataset, &config, a.path(), &CPU, &mut Silent).unwrap();
+    fit(&dataset, &config, a.path(), &CPU, None, &mut Silent).unwrap();
     config.train.duration_kimg = 0.06;
-    let longer = fit(&dataset, &config, a.path(), &CPU, &mut Silent).unwrap();
-    assert_eq!(longer.hash, fit(&dataset, &config, b.path(), &CPU, &mut Silent).unwrap().hash);
+    let longer = fit(&dataset, &config, a.path(), &CPU, None, &mut Silent).unwrap();
+    assert_eq!(longer.hash, fit(&dataset, &config, b.path(), &CPU, None, &mut Silent).unwrap().hash);
 }
 
 #[test]
@@ -198,7 +234,7 @@ fn weights_do_not_depend_on_threads() {
     let run = |threads: usize| {
         let dir = tempfile::tempdir().unwrap();
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| fit(&dataset, &config, dir.path(), &CPU, &mut Silent).unwrap().hash)
+        pool.install(|| fit(&dataset, &config, dir.path(), &CPU, None, &mut Silent).unwrap().hash)
     };
     assert_eq!(run(1), run(2));
 }
@@ -208,9 +244,9 @@ fn checkpoints_of_other_trainings_are_refused() {
     let (mut config, dataset) = (small_config(), small_dataset(3, 5));
     config.train.duration_kimg = 0.012;
     let dir = tempfile::tempdir().unwrap();
-    fit(&dataset, &config, dir.path(), &CPU, &mut Silent).unwrap();
+    fit(&dataset, &config, dir.path(), &CPU, None, &mut Silent).unwrap();
     let refused = |config: &RunConfig, images: usize, why: &str| {
-        let e = fit(&small_dataset(3, images), config, dir.path(), &CPU, &mut Silent).err().unwrap();
+        let e = fit(&small_dataset(3, images), config, dir.path(), &CPU, None, &mut Silent).err().unwrap();
         assert!(e.to_string().contains(why), "{e}");
     };
     refused(&config, 6, "other images");
@@ -228,7 +264,7 @@ fn damaged_models_are_refused() {
     let (mut config, dataset) = (small_config(), small_dataset(3, 5));
     config.train.duration_kimg = 0.012;
     let dir = tempfile::tempdir().unwrap();
-    fit(&dataset, &config, dir.path(), &CPU, &mut Silent).unwrap();
+    fit(&dataset, &config, dir.path(), &CPU, None, &mut Silent).unwrap();
     let path = dir.path().join("model.safetensors");
     let good = std::fs::read(&path).unwrap();
     let mut bad = good.clone();
@@ -260,7 +296,7 @@ fn divergence_stops_the_run_and_keeps_the_last_good_state() {
     let (mut config, dataset) = (small_config(), small_dataset(3, 5));
     config.train.duration_kimg = 0.03;
     let dir = tempfile::tempdir().unwrap();
-    fit(&dataset, &config, dir.path(), &CPU, &mut Silent).unwrap();
+    fit(&dataset, &config, dir.path(), &CPU, None, &mut Silent).unwrap();
     let path = dir.path().join("checkpoint.safetensors");
     let good = std::fs::read(&path).unwrap();
     config.train.duration_kimg = 0.06;
@@ -292,7 +328,7 @@ fn divergence_stops_the_run_and_keeps_the_last_good_state() {
     // A step size that throws the weights out of range at once.
     config.train.learning_rate = 1e36;
     let fresh = tempfile::tempdir().unwrap();
-    let e = fit(&dataset, &config, fresh.path(), &CPU, &mut Silent).err().unwrap();
+    let e = fit(&dataset, &config, fresh.path(), &CPU, None, &mut Silent).err().unwrap();
     assert!(matches!(&e, Error::Diverged { step, .. } if *step < 4), "{e}");
     assert!(!fresh.path().join("model.safetensors").exists());
 }
@@ -309,7 +345,7 @@ fn bf16_follows_f32_and_is_refused_where_the_processor_lacks_it() {
     config.train.precision = Precision::Bf16;
     if !augment::ops::simd::has_bf16() {
         let dir = tempfile::tempdir().unwrap();
-        let e = fit(&dataset, &config, dir.path(), &CPU, &mut Silent).err().unwrap();
+        let e = fit(&dataset, &config, dir.path(), &CPU, None, &mut Silent).err().unwrap();
         assert!(matches!(&e, Error::Config(m) if m.contains("AVX512-BF16")), "{e}");
         return;
     }
@@ -325,9 +361,9 @@ fn a_checkpoint_beyond_the_asked_length_is_not_relabelled() {
     let (mut config, dataset) = (small_config(), small_dataset(3, 5));
     config.train.duration_kimg = 0.03;
     let dir = tempfile::tempdir().unwrap();
-    fit(&dataset, &config, dir.path(), &CPU, &mut Silent).unwrap();
+    fit(&dataset, &config, dir.path(), &CPU, None, &mut Silent).unwrap();
     config.train.duration_kimg = 0.012;
-    let e = fit(&dataset, &config, dir.path(), &CPU, &mut Silent).err().unwrap();
+    let e = fit(&dataset, &config, dir.path(), &CPU, None, &mut Silent).err().unwrap();
     assert!(e.to_string().contains("0.03 kimg already"), "{e}");
 }
 
@@ -336,7 +372,7 @@ fn an_image_does_not_depend_on_its_batch() {
     let (mut config, dataset) = (small_config(), small_dataset(3, 5));
     config.train.duration_kimg = 0.012;
     let dir = tempfile::tempdir().unwrap();
-    let model = fit(&dataset, &config, dir.path(), &CPU, &mut Silent).unwrap();
+    let model = fit(&dataset, &config, dir.path(), &CPU, None, &mut Silent).unwrap();
     for latent in LatentSource::ALL {
         let sampling = Sampling { seed: 4, latent, truncation: 0.9 };
         let items: Vec<Item> = (0..20)

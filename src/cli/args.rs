@@ -248,10 +248,10 @@ pub struct DemoArgs {
     #[arg(long, value_name = "FILE", default_value = "manifests/demo.parquet")]
     pub out: PathBuf,
     /// Number of identities.
-    #[arg(long, value_name = "N", default_value_t = 32)]
+    #[arg(long, value_name = "N", default_value_t = 48)]
     pub identities: usize,
     /// Images of each identity.
-    #[arg(long, value_name = "N", default_value_t = 30)]
+    #[arg(long, value_name = "N", default_value_t = 10)]
     pub per_id: usize,
     /// Side of the images, in pixels.
     #[arg(long, value_name = "PX", default_value_t = 48)]

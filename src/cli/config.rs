@@ -2,7 +2,7 @@
 
 use super::Outcome;
 use super::args::ConfigCommandArgs;
-use ::augment::config::{RunConfig, to_toml};
+use ::augment::config::to_toml;
 use ::augment::error::Result;
 use serde_json::json;
 
@@ -12,11 +12,7 @@ pub fn run(args: &ConfigCommandArgs) -> Result<Outcome> {
     let config = request.resolve(None, None)?;
     let mut text = to_toml(&config)?;
     // A number here would stand, however many images there are.
-    let by_images = RunConfig::fitted(config.preset, Some(1)).train.duration_kimg != config.train.duration_kimg;
-    if by_images
-        && request.duration_kimg.is_none()
-        && config.train.duration_kimg == RunConfig::preset(config.preset).train.duration_kimg
-    {
+    if request.resolve(None, Some(1))?.train.duration_kimg != config.train.duration_kimg {
         text = text.replace("\nduration_kimg = ", "\n# By the number of images, at most:\n# duration_kimg = ");
     }
     Ok(Outcome::new(text, json!({ "version": 1, "config": config })))

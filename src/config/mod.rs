@@ -119,6 +119,8 @@ pub struct GeneratorConfig {
 pub struct TrainConfig {
     /// Length, in thousands of real images shown.
     pub duration_kimg: f64,
+    /// The training ends earlier where a judge has seen nothing get better for so many thousand images; 0 to train to the end.
+    pub patience_kimg: f64,
     /// Real images a step.
     pub batch_size: usize,
     /// Adam's step size, all networks.

@@ -20,6 +20,7 @@ impl RunConfig {
         let strided = |channels: &[usize]| Trunk::Strided { channels: channels.to_vec() };
         let train = TrainConfig {
             duration_kimg: 400.0,
+            patience_kimg: 0.0,
             batch_size: 32,
             learning_rate: 2e-4,
             beta1: 0.5,
@@ -64,6 +65,7 @@ impl RunConfig {
                 },
                 TrainConfig {
                     duration_kimg: 40.0,
+                    patience_kimg: 30.0,
                     learning_rate: 8e-4,
                     pair_pixel: 3.0,
                     pair_d: 0.05,
@@ -96,6 +98,7 @@ impl RunConfig {
                     classifier_hidden: vec![512],
                 },
                 TrainConfig {
+                    patience_kimg: 30.0,
                     batch_size: 16,
                     learning_rate: 4e-4,
                     kl_weight: 6.0,

@@ -20,7 +20,7 @@ impl RunConfig {
             }
             Trunk::Alexnet | Trunk::Googlenet => self.image_size == 128,
         };
-        let checks: [(bool, &str); 21] = [
+        let checks: [(bool, &str); 22] = [
             ((8..=512).contains(&self.image_size), "image_size must lie in 8..=512"),
             (
                 side == self.image_size,
@@ -46,6 +46,7 @@ impl RunConfig {
             (strided_fits(&m.discriminator), "model.discriminator does not fit image_size"),
             (strided_fits(&m.classifier), "model.classifier does not fit image_size"),
             (positive(t.duration_kimg), "train.duration_kimg must be positive"),
+            (weight(t.patience_kimg), "train.patience_kimg must not be negative"),
             (
                 (2..=4096).contains(&t.batch_size),
                 "train.batch_size must lie in 2..=4096 (batch normalisation needs two)",

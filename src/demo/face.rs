@@ -2,9 +2,9 @@
 
 use crate::dataset::View;
 use crate::error::{Error, Result};
-use crate::seeds::Seeds;
-use image::RgbImage;
+use crate::seeds::{Seeds, normal_vec};
 use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
 use tiny_skia::{
     Color, FillRule, GradientStop, LineCap, LinearGradient, Paint, PathBuilder, Pixmap, Point, Rect, SpreadMode,
     Stroke, Transform,
@@ -22,6 +22,9 @@ const FRAMES: [u32; 4] = [0x33_32_3f, 0x2f_7f_7a, 0x3f_5f_86, 0x8c_3f_4d];
 const CLOTHES: [u32; 7] = [0x4f_7b_a6, 0xd9_8b_62, 0x63_9a_7d, 0x8f_74_ab, 0xe3_b7_57, 0xc4_65_6e, 0x44_54_6b];
 const BACKGROUNDS: [u32; 7] = [0xcf_e3_d4, 0xbf_d9_ec, 0xf3_e2_c2, 0xf1_cf_c4, 0xd6_cb_ea, 0x8f_b8_b5, 0x7f_8f_b3];
 const INK: u32 = 0x35_26_2a;
+/// Shares of images with a hat, and with a scarf over the mouth.
+const HATS: f32 = 0.25;
+const SCARVES: f32 = 0.15;
 
 /// Red, green, blue in [0, 1].
 type Rgb = [f32; 3];
@@ -57,6 +60,15 @@ struct Nuisance {
     light: (f32, f32, f32),
     tint: Rgb,
     colours: [Rgb; 2],
+    hat: Option<Rgb>,
+    scarf: Option<Rgb>,
+    /// Those who wear glasses have them on.
+    glasses: bool,
+    grey: bool,
+    /// Side of the sensor's picture, as a share of the asked one.
+    sharpness: f32,
+    /// Deviation of the sensor's noise, in levels of 255.
+    noise: f32,
 }
 
 fn mix(a: Rgb, b: Rgb, t: f32) -> Rgb {
@@ -109,20 +121,29 @@ impl Nuisance {
             mix(rgb(list[a]), rgb(list[b]), rng.random_range(0.0..0.3))
         };
         let colours = [calm(BACKGROUNDS), calm(CLOTHES)];
-        let (exposure, warmth) = (rng.random_range(0.82..1.08), rng.random_range(-0.06..0.06));
+        let (hat, scarf) = (calm(CLOTHES), calm(CLOTHES));
+        let mut worn = |share: f32, cloth: Rgb| (rng.random::<f32>() < share).then_some(cloth);
+        let (hat, scarf) = (worn(HATS, hat), worn(SCARVES, scarf));
+        let (exposure, warmth) = (rng.random_range(0.55..1.15), rng.random_range(-0.15..0.15));
         let (x, y) = (rng.random_range(-12.0..12.0), rng.random_range(3.0..19.0));
         let scale = rng.random_range(1.0..1.3);
         // Light comes from the left, from above or from the right.
         let light = rng.random_range(-3.3f32..0.16);
         Self {
             colours,
+            hat,
+            scarf,
+            glasses: rng.random::<f32>() < 0.7,
+            grey: rng.random::<f32>() < 0.1,
+            sharpness: rng.random_range(0.4..1.0),
+            noise: rng.random_range(0.0..10.0),
             tint: [1.0 + warmth, 1.0, 1.0 - warmth].map(|t| t * exposure),
             place: Transform::from_translate(MIDDLE + x, MIDDLE + y).pre_scale(scale, scale),
             turn: (rng.random_range(-0.5..0.5), rng.random_range(-0.3..0.3)),
             roll: rng.random_range(-13.0..13.0),
             mouth: (rng.random_range(-0.2..1.0), rng.random_range(-0.8f32..1.0).max(0.0)),
             eyes: (rng.random_range(0.55..1.0), rng.random_range(-1.0..1.0)),
-            light: (light.cos() * 100.0, light.sin() * 100.0, rng.random_range(0.1..0.85)),
+            light: (light.cos() * 100.0, light.sin() * 100.0, rng.random_range(0.1..1.0)),
         }
     }
 
@@ -197,9 +218,22 @@ pub(super) fn draw(number: usize, index: usize, size: usize, seeds: &Seeds) -> R
     canvas.pixels.fill(Color::from_rgba(r, g, b, 1.0).unwrap_or(Color::WHITE));
     person(&mut canvas, &id, &n);
     let bytes = canvas.pixels.data().chunks_exact(4).flat_map(|p| [p[0], p[1], p[2]]).collect();
-    let image = RgbImage::from_raw(CANVAS, CANVAS, bytes).ok_or_else(|| Error::Config("demo canvas".into()))?;
-    let small = View::new(size).square(&image).map_err(Error::Config)?;
-    Ok(small.iter().zip(n.tint.iter().cycle()).map(|(v, t)| (f32::from(*v) * t).round().min(255.0) as u8).collect())
+    photograph(bytes, &n, size, &mut seeds.stream("demo noise", &[number as u64, index as u64]))
+}
+
+/// What a camera makes of the drawing: light and colours, a sensor of fewer pixels, noise.
+fn photograph(drawing: Vec<u8>, n: &Nuisance, size: usize, rng: &mut ChaCha8Rng) -> Result<Vec<u8>> {
+    let sensor = (size as f32 * n.sharpness).round() as usize;
+    let small = View::new(sensor).pixels(drawing, CANVAS as usize).map_err(Error::Config)?;
+    let noise = normal_vec(rng, small.len());
+    let seen = small.chunks_exact(3).zip(noise.chunks_exact(3)).flat_map(|(pixel, noise)| {
+        let mut colour = [0, 1, 2].map(|c| f32::from(pixel[c]) * n.tint[c]);
+        if n.grey {
+            colour = [colour.iter().sum::<f32>() / 3.0; 3];
+        }
+        [0, 1, 2].map(|c| (colour[c] + n.noise * noise[c]).round().clamp(0.0, 255.0) as u8)
+    });
+    View::new(size).pixels(seen.collect(), sensor).map_err(Error::Config)
 }
 
 /// The person, from back to front.
@@ -277,6 +311,14 @@ fn person(canvas: &mut Canvas, id: &Identity, n: &Nuisance) {
     canvas.line(curves(&[left, (x, middle), (x, middle), right]), 3.0, mix(id.lips, rgb(0x5a_26_30), 0.6));
     canvas.fill(lens(left, (x, middle), right, (x, middle + low)), rgb(0x6e_2a_35), 1.0);
     canvas.fill(lens(left, (x, middle), right, (x, middle + low * 0.5)), rgb(0xf7_f1_ea), 1.0);
+    if let Some(scarf) = n.scarf {
+        let half = [(0.0, 0.36), (0.5, 0.4), (0.9, 0.38), (1.1, 0.28), (1.15, 1.0), (0.8, 1.4), (0.0, 1.4)];
+        canvas.fill(mirrored(&half, id.face, drift), scarf, 1.0);
+    }
+    if let Some(hat) = n.hat {
+        let half = [(0.0, -0.52), (0.6, -0.52), (1.15, -0.45), (1.22, -0.35), (1.25, -1.6), (0.8, -1.75), (0.0, -1.75)];
+        canvas.fill(mirrored(&half, id.face, drift), hat, 1.0);
+    }
 }
 
 /// An eye with its brow and glass, around the origin.
@@ -300,7 +342,7 @@ fn eye(canvas: &mut Canvas, id: &Identity, n: &Nuisance, side: f32, deep: Rgb) {
     let (x, y) = (side * rx, -ry - 9.0 - thick * 0.5 - n.mouth.0.max(0.0) * 3.0);
     let (bow, brow) = ((0.0, y - arch * 0.7), mix(id.hair, rgb(INK), 0.3));
     canvas.line(curves(&[(-x * 1.1, y + tilt), bow, bow, (x * 1.25, y - tilt * 0.4)]), thick, brow);
-    if let Some((frame, (rx, ry))) = id.glasses {
+    if let Some((frame, (rx, ry))) = id.glasses.filter(|_| n.glasses) {
         let (from, to) = ((-side * rx, 0.0), (-side * id.eyes.0, -3.0));
         canvas.line(oval((0.0, 2.0), (rx, ry)), 4.5, frame);
         canvas.line(curves(&[from, to, to, to]), 4.5, frame);

@@ -81,7 +81,7 @@ fn moments(e: &Embeddings) -> (DVector<f64>, DMatrix<f64>) {
 }
 
 /// `|m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2))`.
-pub(super) fn frechet(a: &Embeddings, b: &Embeddings) -> f64 {
+pub fn frechet(a: &Embeddings, b: &Embeddings) -> f64 {
     let ((m1, s1), (m2, s2)) = (moments(a), moments(b));
     // tr (S1 S2)^(1/2) = tr (R S2 R)^(1/2) with R = S1^(1/2), which is symmetric.
     let eigen = s1.clone().symmetric_eigen();

@@ -163,7 +163,10 @@ fn prepare<'a>(
     let config = match &given {
         // The model decides its own configuration; only the synthesis is the run's.
         Some((_, model)) => model.header.config.clone(),
-        None => length::resolve(&request.settings, source, keep, context, progress)?,
+        None => {
+            let judged = synthesis.chooser == Chooser::Own;
+            length::resolve(&request.settings, judged, source, keep, context, progress)?
+        }
     };
     let assembly = Assembly {
         models: Vec::new(),

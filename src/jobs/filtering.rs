@@ -61,13 +61,14 @@ fn screen_set(
     if judge.is_none() && copy_limit.is_none() {
         return Ok(None);
     }
+    let judged = judge.is_some();
     let judge = judge.map(|judge| Judging::new(judge, s.min_similarity));
     let copies = training.map(Index::new).zip(copy_limit);
     let mut filter = Filter { judge, copies, size: m.image_size };
     let mut accept = |target: &Target, pixels: &[Vec<u8>]| filter.judge(target, pixels);
     // Who names a judge, or a similarity, wants no image that falls short of it; else everybody gets as many images as were asked for.
     let demanded = matches!(s.chooser, Chooser::Judge(_)) || s.min_similarity.is_some();
-    let bounds = Bounds { tries: s.tries, fill: !demanded };
+    let bounds = Bounds { tries: s.tries, fill: !demanded, judged };
     let screening = m.with(&assembly.device, |model| select(model, plan, bounds, &mut accept, made, progress))?;
     Ok(Some(Screening { copy_limit, ..screening }))
 }

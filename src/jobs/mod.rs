@@ -26,6 +26,7 @@ pub mod synthesize;
 pub mod train;
 pub mod verify;
 pub mod wanted;
+mod watch;
 pub mod write;
 
 pub use crate::dataset::View;

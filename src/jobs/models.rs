@@ -1,14 +1,16 @@
 //! Trained models: the cache, by what decides their weights, and training under a lock.
 
-use super::{Context, length};
+use super::watch::Watching;
+use super::{Context, judges, length};
 use crate::config::RunConfig;
 use crate::dataset::IdentityDataset;
 use crate::error::{Error, Result};
 use crate::ops;
 use crate::progress::Progress;
+use crate::recogniser::judge::Judge;
 use crate::report;
 use crate::store;
-use crate::train::{self, TrainedModel, checkpoint::CHECKPOINT_FILE, grid, trained::MODEL_FILE};
+use crate::train::{self, TrainedModel, checkpoint::CHECKPOINT_FILE, grid, trained::MODEL_FILE, watch::Watch};
 use candle_core::Device;
 use std::path::{Path, PathBuf};
 
@@ -52,7 +54,7 @@ pub fn find_or_train(
             }
         }
     }
-    let train = |progress: &mut dyn Progress| train_in(&dir, dataset, config, &context.device, progress);
+    let train = |progress: &mut dyn Progress| train_in(&dir, dataset, config, context, progress);
     let model = match train(progress) {
         // A checkpoint of another version.
         Err(Error::OtherVersion { .. }) => {
@@ -79,7 +81,8 @@ fn retire(dir: &Path, device: &Device) -> Result<()> {
     Ok(())
 }
 
-/// Trains in `dir`, or goes on there, while nobody else works in it.
+/// Trains in `dir`, or goes on there, while nobody else works in it. Where the configuration has patience, the judge is trained first, and
+/// watches.
 ///
 /// # Errors
 /// `Busy`, and those of [`train::fit`].
@@ -87,9 +90,20 @@ pub fn train_in(
     dir: &Path,
     dataset: &IdentityDataset,
     config: &RunConfig,
-    device: &Device,
+    context: &Context,
     progress: &mut dyn Progress,
 ) -> Result<TrainedModel> {
+    let device = &context.device;
+    store::create_dir(dir)?;
+    let judge = if config.train.patience_kimg > 0.0 {
+        judges::find_or_train(dir, dataset, config, context, progress)?
+    } else {
+        None
+    };
+    let watching = match judge {
+        Some((path, _)) => Some(Watching::new(Judge::load(&path, device)?, dataset, config)?),
+        None => None,
+    };
     let lock = store::lock(dir)?;
     if let Some(note) = lock.note() {
         progress.note(&note);
@@ -108,7 +122,9 @@ pub fn train_in(
         takes.map_or(String::new(), |s| format!(", about {}", length::in_words(s))),
         dir.display()
     ));
-    let fitted = train::fit(dataset, config, dir, device, progress);
+    let mut look = watching.map(|w| move |model: &TrainedModel| w.look(model));
+    let watch = look.as_mut().map(|look| look as &mut Watch);
+    let fitted = train::fit(dataset, config, dir, device, watch, progress);
     if matches!(fitted, Ok(_) | Err(Error::Interrupted { .. } | Error::Diverged { .. })) {
         store::write_atomic(&dir.join(PAGE), report::training::page(dir)?.as_bytes())?;
     }

@@ -29,7 +29,12 @@ pub struct Labels {
     ids: Tensor,
     /// `[B, M, 1]`, absent for plain labels (M = 1)
     weights: Option<Tensor>,
+    /// What the weights lack to a sum of 1, `[B, 1]`: the weight of the mean of all labels. Absent where nothing is lacking.
+    rest: Option<Tensor>,
 }
+
+/// Sums of weights that differ by less are equal.
+const SAME_SUM: f32 = 1e-6;
 
 impl Labels {
     /// One label an image.
@@ -37,10 +42,11 @@ impl Labels {
     /// # Errors
     /// Shapes that do not fit together, or too little memory.
     pub fn plain(labels: &[u32], device: &Device) -> Result<Self> {
-        Ok(Self { ids: Tensor::from_slice(labels, labels.len(), device)?, weights: None })
+        Ok(Self { ids: Tensor::from_slice(labels, labels.len(), device)?, weights: None, rest: None })
     }
 
-    /// The same number M of (label, weight) pairs an image.
+    /// The same number M of (label, weight) pairs an image. The mean of all labels has the weight that is left to 1: weights of a sum above
+    /// 1 lie beyond the labels' own average as seen from it.
     ///
     /// # Errors
     /// Shapes that do not fit together, or too little memory.
@@ -51,9 +57,13 @@ impl Labels {
         }
         let ids: Vec<u32> = mixes.iter().flatten().map(|(id, _)| *id).collect();
         let weights: Vec<f32> = mixes.iter().flatten().map(|(_, w)| *w).collect();
+        let lacking = |mix: &Vec<(u32, f32)>| 1.0 - mix.iter().map(|(_, w)| w).sum::<f32>();
+        let rest: Vec<f32> = mixes.iter().map(lacking).map(|r| if r.abs() < SAME_SUM { 0.0 } else { r }).collect();
+        let whole = rest.iter().all(|r| *r == 0.0);
         Ok(Self {
             ids: Tensor::from_slice(&ids, ids.len(), device)?,
             weights: Some(Tensor::from_vec(weights, (mixes.len(), m, 1), device)?),
+            rest: if whole { None } else { Some(Tensor::from_vec(rest, (mixes.len(), 1), device)?) },
         })
     }
 
@@ -68,7 +78,13 @@ impl Labels {
         let Some(weights) = &self.weights else { return Ok(table.rows(&self.ids)?) };
         let (b, m, _) = weights.dims3()?;
         let rows = table.rows(&self.ids)?;
-        Ok(apply(&[&rows], |t| t[0].reshape((b, m, ()))?.broadcast_mul(weights)?.sum(1))?)
+        Ok(apply(&[&rows, table], |t| {
+            let mixed = t[0].reshape((b, m, ()))?.broadcast_mul(weights)?.sum(1)?;
+            match &self.rest {
+                Some(rest) => mixed + rest.matmul(&t[1].mean_keepdim(0)?)?,
+                None => Ok(mixed),
+            }
+        })?)
     }
 }
 

@@ -137,6 +137,13 @@ impl Judge {
         Some(self.means.row(class))
     }
 
+    /// The identity whose mean embedding is nearest to an embedding, if the judge knows anybody.
+    pub fn nearest(&self, embedding: &[f32]) -> Option<&str> {
+        let cosine = |c: &usize| dot(embedding, self.means.row(*c));
+        let nearest = (0..self.means.len()).max_by(|a, b| cosine(a).total_cmp(&cosine(b)))?;
+        Some(&self.identities[nearest])
+    }
+
     /// Embeddings of `n` images of side [`Self::image_size`].
     ///
     /// # Errors

@@ -1,11 +1,11 @@
-//! The page of a training: its losses over time and its sample grids, which stand beside it.
+//! The page of a training: its figures and losses over time and its sample grids, which stand beside it.
 
 use super::plots::{self, Line};
 use crate::error::{Error, Result};
 use crate::train::grid::grids;
 use crate::train::metrics::{self, Point};
 use askama::Template;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// Points of a curve, at most.
@@ -48,7 +48,10 @@ pub fn page(dir: &Path) -> Result<String> {
         })
         .collect();
     shown.reverse();
-    let names: BTreeSet<&String> = points.iter().flat_map(|p| p.losses.keys()).collect();
+    let names = |values: fn(&Point) -> &BTreeMap<String, f64>| -> BTreeSet<&String> {
+        points.iter().flat_map(|p| values(p).keys()).collect()
+    };
+    let names = names(|p| &p.figures).into_iter().chain(names(|p| &p.losses));
     let curve = |name: &String| Curve {
         name: name.clone(),
         plot: plots::lines(&[Line { name: name.clone(), points: means(&points, name) }], ("thousand images", ""), None),
@@ -58,16 +61,17 @@ pub fn page(dir: &Path) -> Result<String> {
         steps: last.map_or(0, |p| p.step),
         kimg: format!("{:.1}", last.map_or(0.0, |p| p.images as f64 / 1000.0)),
         grids: shown,
-        curves: names.into_iter().map(curve).collect(),
+        curves: names.map(curve).collect(),
     };
     page.render().map_err(|e| Error::Config(format!("page of the training: {e}")))
 }
 
-/// Means of loss `name` over parts of the training, by thousand images.
+/// Means of loss or figure `name` over parts of the training, by thousand images.
 fn means(points: &[Point], name: &str) -> Vec<(f64, f64)> {
     let points = &points[points.len() / 100..];
     let part = |part: &[Point]| {
-        let values: Vec<f64> = part.iter().filter_map(|p| p.losses.get(name).copied()).collect();
+        let values: Vec<f64> =
+            part.iter().filter_map(|p| p.losses.get(name).or(p.figures.get(name)).copied()).collect();
         let last = part.last().map_or(0, |p| p.images) as f64 / 1000.0;
         (!values.is_empty()).then(|| (last, values.iter().sum::<f64>() / values.len() as f64))
     };

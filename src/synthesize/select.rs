@@ -29,6 +29,8 @@ pub struct Bounds {
     pub tries: usize,
     /// Fill up with those that are most like their identity.
     pub fill: bool,
+    /// Somebody looks at identities, and knows a new one by a whole batch of its first candidates.
+    pub judged: bool,
 }
 
 /// Leaves in `plan` the first accepted candidates of each identity, and keeps their pixels in `made`.
@@ -79,8 +81,12 @@ fn choose(
     let limit = (wanted * bounds.tries) as u64;
     let (mut chosen, mut unlike, mut next) = (Vec::with_capacity(wanted), Vec::new(), 0);
     while chosen.len() < wanted && next < limit {
-        // A new person is known by a whole batch of candidates; else no more than are likely to be needed are made.
-        let some = if target.mix.len() > 1 { BATCH } else { ((wanted - chosen.len()) * 5 / 4 + 4).min(BATCH) };
+        // Where no whole batch is looked at, no more than are likely to be needed are made.
+        let some = if bounds.judged && target.mix.len() > 1 {
+            BATCH
+        } else {
+            ((wanted - chosen.len()) * 5 / 4 + 4).min(BATCH)
+        };
         let end = (next + some as u64).min(limit);
         let items: Vec<Item> = (next..end).map(|index| target.item(index)).collect();
         for (item, verdict) in items.iter().zip(judge(&items)?) {
@@ -120,7 +126,7 @@ mod tests {
         let run = |tries: usize, fill: bool, accept: fn(u64) -> Verdict| {
             let mut screening = Screening::default();
             let judge = |items: &[Item]| Ok(items.iter().map(|i| accept(i.index)).collect());
-            let chosen = choose(&target, Bounds { tries, fill }, &mut screening, judge).unwrap();
+            let chosen = choose(&target, Bounds { tries, fill, judged: true }, &mut screening, judge).unwrap();
             (chosen, screening)
         };
         let third = |i: u64| if i.is_multiple_of(3) { Verdict::Accepted } else { Verdict::Unlike(i as f64 / 1000.0) };

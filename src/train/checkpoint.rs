@@ -1,6 +1,7 @@
 //! Checkpoints: one safetensors file with all that a training needs to go on bit for bit.
 
 use super::State;
+use super::watch::Figures;
 use crate::config::RunConfig;
 use crate::dataset::IdentityDataset;
 use crate::error::{Error, Result};
@@ -23,9 +24,11 @@ struct CheckpointHeader {
     /// Identity keys in the order of their labels.
     #[serde(default)]
     identities: Vec<String>,
+    /// Of every look so far.
+    figures: Vec<Figures>,
 }
 
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// Hash of all settings that decide the weights at a given step.
 fn training_key(config: &RunConfig) -> Result<String> {
@@ -53,8 +56,14 @@ pub fn save(path: &Path, state: &State, config: &RunConfig, dataset: &IdentityDa
         }
     }
     let (training, identities) = (training_key(config)?, dataset.identities().to_vec());
-    let header =
-        CheckpointHeader { format: FORMAT, step: state.step, training, dataset: dataset.hash().into(), identities };
+    let header = CheckpointHeader {
+        format: FORMAT,
+        step: state.step,
+        training,
+        dataset: dataset.hash().into(),
+        identities,
+        figures: state.figures.clone(),
+    };
     sealed::write(path, &tensors, &header)
 }
 
@@ -106,7 +115,7 @@ pub fn load(
     if let Some(name) = tensors.keys().next() {
         return Err(Error::Model(format!("{}: unexpected tensor `{name}`", path.display())));
     }
-    state.step = header.step;
+    (state.step, state.figures) = (header.step, header.figures);
     Ok(())
 }
 

@@ -59,8 +59,11 @@ impl Latents {
         let mean = |label: u32| self.persons.get(&label).unwrap_or(&self.mean);
         let apart = self.posterior(at, noise).into_iter().zip(mean(self.labels[at])).map(|(z, m)| spread * (z - m));
         let mut z: Vec<f32> = apart.collect();
-        for (label, weight) in identities {
-            z.iter_mut().zip(mean(*label)).for_each(|(z, m)| *z += weight * m);
+        // As with the labels, the weight that is left to 1 is that of everybody's mean.
+        let rest = 1.0 - identities.iter().map(|(_, weight)| weight).sum::<f32>();
+        let all = identities.iter().map(|(label, weight)| (mean(*label), weight)).chain([(&self.mean, &rest)]);
+        for (mean, weight) in all {
+            z.iter_mut().zip(mean).for_each(|(z, m)| *z += weight * m);
         }
         z
     }

@@ -1,6 +1,7 @@
-//! `metrics.jsonl`: the losses of every step of a training, one JSON object a line.
+//! `metrics.jsonl`: the losses of every step of a training and the figures of every look at it, one JSON object a line.
 
 use super::step::StepLosses;
+use super::watch::Figures;
 use crate::error::{Error, Result};
 use crate::store;
 use serde::Deserialize;
@@ -22,7 +23,11 @@ pub struct Point {
     /// Images shown.
     pub images: u64,
     /// The losses of the step, by name.
+    #[serde(default)]
     pub losses: BTreeMap<String, f64>,
+    /// The figures of what the generator then made, by name.
+    #[serde(default)]
+    pub figures: BTreeMap<String, f64>,
 }
 
 /// The metrics of the training in `dir`; lines that are not whole are left out.
@@ -60,7 +65,15 @@ impl Metrics {
 
     /// Adds a step. `seconds` is the time since this run of the training began.
     pub fn add(&mut self, step: u64, images: u64, seconds: f64, losses: &StepLosses) {
-        let line = json!({ "step": step, "images": images, "seconds": seconds, "losses": losses });
+        self.write(&json!({ "step": step, "images": images, "seconds": seconds, "losses": losses }));
+    }
+
+    /// Adds a look after a step.
+    pub fn add_figures(&mut self, step: u64, images: u64, figures: &Figures) {
+        self.write(&json!({ "step": step, "images": images, "figures": figures }));
+    }
+
+    fn write(&mut self, line: &Value) {
         // Metrics are a convenience: a full disk shows itself at the next checkpoint.
         let _ = writeln!(self.0, "{line}");
     }

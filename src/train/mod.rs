@@ -7,6 +7,7 @@ pub mod latent;
 pub mod metrics;
 pub mod step;
 pub mod trained;
+pub mod watch;
 
 use crate::config::{RunConfig, TrainConfig};
 use crate::dataset::IdentityDataset;
@@ -24,6 +25,7 @@ use rand::RngExt;
 use std::path::Path;
 use step::{Batch, Optimizer};
 pub use trained::TrainedModel;
+use watch::{Figures, LOOKS, Watch, settled};
 
 /// Version of the training: a change of what the same configuration and images train must change it.
 pub const VERSION: u32 = 1;
@@ -43,6 +45,8 @@ pub struct State {
     pub centres: Centres,
     /// Completed steps.
     pub step: u64,
+    /// Figures of every look so far, if somebody watches.
+    pub figures: Vec<Figures>,
 }
 
 impl State {
@@ -57,7 +61,7 @@ impl State {
         let averaged = build_generator(config, classes, &mut Weights::Fresh(&seeds), device)?;
         let optimizer = Optimizer::new(&model, &config.train)?;
         let centres = Centres::new(classes, config.train.centre_decay);
-        Ok(Self { model, averaged, optimizer, centres, step: 0 })
+        Ok(Self { model, averaged, optimizer, centres, step: 0, figures: Vec::new() })
     }
 
     /// One update on the batch that `config` and the step name.
@@ -142,6 +146,9 @@ fn draw_batch(
 /// Goes on from `dir/checkpoint.safetensors` if it belongs to the same data and configuration; a training that was
 /// interrupted ends with the weights of one that was not.
 ///
+/// `watch` looks at the generator [`LOOKS`] times in `config.train.patience_kimg`; when so many looks have seen nothing get better, the
+/// training is at its end.
+///
 /// # Errors
 /// `Diverged` at the first step with a loss that is not finite (the last checkpoint stays), `Interrupted` after saving
 /// a checkpoint, `Model` if the checkpoint belongs to another training.
@@ -150,6 +157,7 @@ pub fn fit(
     config: &RunConfig,
     dir: &Path,
     device: &Device,
+    mut watch: Option<&mut Watch>,
     progress: &mut dyn Progress,
 ) -> Result<TrainedModel> {
     let classes = dataset.identities().len();
@@ -180,15 +188,21 @@ pub fn fit(
     let batch = config.train.batch_size as u64;
     let every = |kimg: f64| ((kimg * 1000.0 / batch as f64).round() as u64).max(1);
     let (save_every, grid_every) = (every(config.train.checkpoint_kimg), every(config.train.grid_kimg));
+    let patience = config.train.patience_kimg;
+    let look_every = every(patience / LOOKS as f64);
     let grid_path = |step: u64| dir.join(grid::grid_file(step * batch / 1000));
     let draw_grid = |state: &State| {
         let png = grid::render(&state.model.encoder.net, &state.averaged.net, dataset, config, device)?;
         store::write_atomic(&grid_path(state.step), &png)
     };
+    let unsaved = |state: &State| {
+        let latents = latent::fit_latents(&state.model.encoder.net, dataset, config, LATENT_IMAGES, device)?;
+        TrainedModel::from_training(state, &latents, config, dataset, device)
+    };
     let began = progress.elapsed();
     progress.start("train", total * batch, "images");
     progress.at(state.step * batch);
-    while state.step < total {
+    while state.step < total && !settled(&state.figures) {
         let losses = state.advance(dataset, config, device)?;
         if let Some(what) = losses.non_finite() {
             let advice = if checkpoint.exists() {
@@ -200,25 +214,38 @@ pub fn fit(
         }
         let step = state.step;
         progress.train_step(step, &losses.named());
-        metrics.add(step, step * batch, progress.elapsed().saturating_sub(began).as_secs_f64(), &losses);
+        let seconds = progress.elapsed().saturating_sub(began).as_secs_f64();
+        metrics.add(step, step * batch, seconds, &losses);
+        if let Some(watch) = watch.as_mut().filter(|_| patience > 0.0 && step.is_multiple_of(look_every)) {
+            let figures = watch(&unsaved(&state)?.in_memory()?)?;
+            metrics.add_figures(step, step * batch, &figures);
+            state.figures.push(figures);
+        }
+        let last = step == total || settled(&state.figures);
         progress.at(step * batch);
         let stop = progress.stop_requested();
-        if step.is_multiple_of(save_every) || step == total || stop {
+        if step.is_multiple_of(save_every) || last || stop {
             checkpoint::save(&checkpoint, &state, config, dataset)?;
         }
         if step.is_multiple_of(grid_every) {
             draw_grid(&state)?;
         }
-        if stop && step < total {
+        if stop && !last {
             return Err(Error::Interrupted { step });
         }
     }
-    if !grid_path(total).exists() {
+    if !grid_path(state.step).exists() {
         draw_grid(&state)?;
     }
     progress.finish();
-    let latents = latent::fit_latents(&state.model.encoder.net, dataset, config, LATENT_IMAGES, device)?;
-    TrainedModel::from_training(&state, &latents, config, dataset, device)?.save(dir)
+    if state.step < total {
+        progress.note(&format!(
+            "stopped after {} of {} thousand images: in the last {patience} thousand the judge saw nothing get better",
+            state.step * batch / 1000,
+            config.train.duration_kimg
+        ));
+    }
+    unsaved(&state)?.save(dir)
 }
 
 /// Posterior means and log-variances of images, `[n, Z]` each, row-major.

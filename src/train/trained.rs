@@ -17,7 +17,7 @@ use std::path::Path;
 /// Name of the weights file in a model folder.
 pub const MODEL_FILE: &str = "model.safetensors";
 
-const FORMAT: u32 = 5;
+const FORMAT: u32 = 6;
 
 /// What a model was trained on and how.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -130,6 +130,14 @@ impl TrainedModel {
 }
 
 impl Unsaved {
+    /// The model as it is, without a file and its hash.
+    ///
+    /// # Errors
+    /// Too little memory.
+    pub fn in_memory(self) -> Result<TrainedModel> {
+        TrainedModel::from_tensors(self.tensors, self.header, String::new(), &self.device)
+    }
+
     /// Writes the model into `dir` and loads it back, so that what is used is what was saved.
     ///
     /// # Errors
