@@ -58,6 +58,7 @@ pub mod remote;
 pub mod report;
 pub mod seeds;
 pub mod sink;
+pub mod sources;
 pub mod store;
 pub mod synthesize;
 pub mod tombstones;

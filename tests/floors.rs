@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 /// From the ground up. Rooms of one floor may not name each other, unless they are one room.
-const FLOORS: [&[&str]; 18] = [
+const FLOORS: [&[&str]; 19] = [
     &["error"],
     &["progress", "seeds", "store", "tombstones"],
     &["ops"],
@@ -14,6 +14,7 @@ const FLOORS: [&[&str]; 18] = [
     &["manifest"],
     &["dataset"],
     &["formats"],
+    &["sources"],
     &["sink"],
     &["nn"],
     &["model"],

@@ -194,7 +194,7 @@ fn models_come_from_a_hub() {
     let made = hub
         .augment(dir.path(), &["synthesize", "--model", &uri, "--per-id", "1", "--out", out.to_str().unwrap(), "-q"]);
     assert!(made.status.success(), "{}", text(&made));
-    assert!(text(&made).contains("32 images"), "{}", text(&made));
+    assert!(text(&made).contains("48 images"), "{}", text(&made));
 }
 
 #[test]

@@ -7,6 +7,9 @@
     reason = "a failed unwrap is a failed test; a skip must be seen, and the test runner swallows what a passing test prints"
 )]
 
+use augment::dataset::decode::decode_source;
+use augment::manifest::{Columns, Manifest, Policy};
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 use std::process::Command;
@@ -52,7 +55,7 @@ fn hugging_face_reads_shards_and_folders() {
     let dir = tempfile::tempdir().unwrap();
     let shards = dir.path().join("shards");
     write(dir.path(), &shards, &["--shard-rows", "30", "--new-identities", "1"]);
-    check("load_dataset.py", &[shards.to_str().unwrap(), "33", "66"]);
+    check("load_dataset.py", &[shards.to_str().unwrap(), "49", "98"]);
     // A reader's cache of a folder does not keep whom the folder has forgotten.
     let forget = ["forget", "--identity", "person-05", shards.to_str().unwrap(), "--cache", "none", "-q"];
     assert!(
@@ -60,11 +63,11 @@ fn hugging_face_reads_shards_and_folders() {
     );
     let done = std::fs::read(shards.join("_SUCCESS.json")).unwrap();
     let left = serde_json::from_slice::<serde_json::Value>(&done).unwrap()["rows"].to_string();
-    assert!(left == "64" || left == "62", "{left}");
-    check("load_dataset.py", &[shards.to_str().unwrap(), "33", &left]);
+    assert!(left == "96" || left == "94", "{left}");
+    check("load_dataset.py", &[shards.to_str().unwrap(), "49", &left]);
     let folder = dir.path().join("folder");
     write(dir.path(), &folder, &["--format", "imagefolder"]);
-    check("image_folder.py", &[folder.join("imagefolder").to_str().unwrap(), "64"]);
+    check("image_folder.py", &[folder.join("imagefolder").to_str().unwrap(), "96"]);
 }
 
 #[test]
@@ -78,8 +81,53 @@ fn a_recogniser_that_is_not_ours_trains_on_the_output() {
     let requirements = "pipelines/downstream/requirements.txt";
     if let Some(printed) = python("AUGMENT_TORCH_PYTHON", requirements, "pipelines/downstream/recognise.py", &args) {
         let result: serde_json::Value = serde_json::from_str(printed.lines().last().unwrap()).unwrap();
-        assert_eq!((&result["images"], &result["classes"]), (&serde_json::json!([768, 64, 2]), &33.into()));
+        assert_eq!((&result["images"], &result["classes"]), (&serde_json::json!([384, 96, 2]), &49.into()));
         assert!(result["loss"].as_f64().unwrap().is_finite() && result["accuracy"].as_f64().unwrap() > 0.4, "{result}");
         assert!((0.3..=1.0).contains(&result["auc"].as_f64().unwrap()), "{result}");
     }
+}
+
+/// Pixels of every image of a manifest by (identity, split), sorted, and the terms of its rows kept where it has such.
+fn census(spec: &Path) -> Result<BTreeMap<(String, String), Vec<blake3::Hash>>, String> {
+    let columns = Columns::default();
+    let mut manifest = Manifest::open(spec.to_str().unwrap(), &columns).map_err(|e| e.to_string())?;
+    if spec.file_name().unwrap().to_str().unwrap().starts_with("terms-") {
+        let policy = Policy::new("training", "2099-12-31".parse().unwrap()).unwrap();
+        manifest = manifest.restrict(&policy, None).map_err(|e| e.to_string())?;
+    }
+    let mut found: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    let read = manifest.read(true, |rows| {
+        for row in rows {
+            let pixels = decode_source(&row.image).unwrap_or_else(|e| panic!("{}: row {}: {e}", row.file, row.row));
+            let key = (row.identity.unwrap_or_default(), row.split.unwrap_or_default());
+            found.entry(key).or_default().push(blake3::hash(pixels.as_raw()));
+        }
+        Ok(())
+    });
+    read.map_err(|e| e.to_string())?;
+    found.values_mut().for_each(|hashes| hashes.sort_by_key(|h| *h.as_bytes()));
+    Ok(found)
+}
+
+#[test]
+fn a_manifest_is_the_same_in_every_form() {
+    let dir = tempfile::tempdir().unwrap();
+    let demo = format!("{ROOT}/manifests/demo.parquet");
+    let (script, folder) = ("tests/interop/forms.py", dir.path().to_str().unwrap());
+    let Some(forms) = python("AUGMENT_PYTHON", "tests/interop/requirements.txt", script, &[&demo, folder]) else {
+        return;
+    };
+    let expected = census(&dir.path().join("identity-int64.parquet")).unwrap();
+    assert!(expected.len() > 4 && expected.values().map(Vec::len).sum::<usize>() == 24, "{expected:?}");
+    let forms: Vec<&str> = forms.lines().collect();
+    assert!(forms.len() > 60, "{forms:?}");
+    let wrong: Vec<String> = forms
+        .iter()
+        .filter_map(|form| match census(&dir.path().join(form)) {
+            Err(e) => Some(format!("{form}: {e}")),
+            Ok(found) if found == expected => None,
+            Ok(found) => Some(format!("{form}: {:?}", found.keys().collect::<Vec<_>>())),
+        })
+        .collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }

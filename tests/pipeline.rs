@@ -1096,7 +1096,7 @@ fn paths_and_urls_outside_the_manifest_are_not_followed() {
     w.close().unwrap();
     let message =
         fails(2, &["train", "--manifest", path.to_str().unwrap(), "--out", root.join("o").to_str().unwrap(), "-q"]);
-    assert!(message.contains("5 of 6") && message.contains("leaves the manifest's folder"), "{message}");
+    assert!(message.contains("5 of 6") && message.contains("leads out of the manifest's folder"), "{message}");
     let listed = std::fs::File::open(dir.path().join("inside/o-rejects.parquet")).unwrap();
     let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(listed).unwrap();
     let batch = reader.build().unwrap().next().unwrap().unwrap();

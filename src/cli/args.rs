@@ -3,6 +3,7 @@
 use super::groups::{ConfigArgs, EvaluationConfigArgs, InputArgs, OutputArgs, SynthesisArgs, similarity};
 use ::augment::jobs::Arm;
 use ::augment::jobs::evaluate::Placement;
+use ::augment::jobs::manifest::Shares;
 use clap::{Args, Parser, Subcommand};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -34,6 +35,8 @@ pub enum Command {
     Synthesize(SynthesizeArgs),
     /// Measure what synthesized images gain: trains recognisers with and without them and compares.
     Evaluate(Box<EvaluateArgs>),
+    /// Make a manifest of a folder of persons, a list, RecordIO, tars or Parquet.
+    Manifest(ManifestArgs),
     /// Show what a manifest or a written dataset holds.
     Inspect(InspectArgs),
     /// Read every file of a written dataset, model or evaluation and compare it with its hash; exit code 2 if one is damaged.
@@ -63,6 +66,7 @@ impl Command {
     pub fn only_looks(&self) -> bool {
         match self {
             Self::Train(_) | Self::Synthesize(_) | Self::Evaluate(_) | Self::Forget(_) | Self::Demo(_) => false,
+            Self::Manifest(_) => true,
             Self::Inspect(_)
             | Self::Verify(_)
             | Self::Status(_)
@@ -239,6 +243,38 @@ pub struct ForgetArgs {
     /// Folders of datasets, models and evaluations; models of the cache are always searched.
     #[arg(value_name = "DIR")]
     pub dirs: Vec<PathBuf>,
+}
+
+/// `augment manifest`
+#[derive(Args)]
+pub struct ManifestArgs {
+    /// Folder with a folder of pictures for each person, list (.csv, .tsv, .jsonl), RecordIO (.rec), .tar, Parquet, or a quoted glob.
+    #[arg(value_name = "SOURCE")]
+    pub source: String,
+    /// Manifest to write.
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Name the pictures by their paths instead of embedding them: they must lie below the manifest's folder, and stay there.
+    #[arg(long)]
+    pub link: bool,
+    /// Divide the images: `train=0.8,val=0.1,dev=0.1@persons` gives `val` other images of the training persons, and `dev` other persons.
+    #[arg(long, value_name = "SHARES")]
+    pub split: Option<Shares>,
+    /// Root of the random stream that divides them.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// Decode every image: finds what is damaged inside, and equal pixels in different files.
+    #[arg(long)]
+    pub check: bool,
+    /// Name of the identity column, in lists and tables.
+    #[arg(long, value_name = "NAME", default_value = "identity")]
+    pub identity_column: String,
+    /// Name of the column with encoded images, in tables.
+    #[arg(long, value_name = "NAME", default_value = "image")]
+    pub image_column: String,
+    /// Name of the column with image paths, in lists and tables.
+    #[arg(long, value_name = "NAME", default_value = "image_uri")]
+    pub uri_column: String,
 }
 
 /// `augment demo`

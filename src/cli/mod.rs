@@ -12,6 +12,7 @@ mod folder;
 mod forget;
 mod groups;
 mod inspect;
+mod manifest;
 mod memory;
 mod synthesize;
 mod terminal;
@@ -145,6 +146,7 @@ fn dispatch(cli: Cli, terminal: &mut Terminal) -> Result<Outcome> {
         Some(Command::Train(args)) => train::run(&args, &global, terminal),
         Some(Command::Synthesize(args)) => synthesize::run(&args, &global, terminal),
         Some(Command::Evaluate(args)) => evaluate::run(&args, &global, terminal),
+        Some(Command::Manifest(args)) => manifest::run(&args, &global, terminal),
         Some(Command::Inspect(args)) => inspect::run(&args, &global),
         Some(Command::Verify(args)) => folder::verify(&args),
         Some(Command::Status(args)) => folder::status(&args),

@@ -1,7 +1,7 @@
 //! Encoded image to upright RGB, with limits.
 
 use crate::manifest::ImageSource;
-use image::{DynamicImage, ImageDecoder, ImageReader, Limits, RgbImage};
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
 use std::io::Cursor;
 
 /// Largest accepted side of a source image, in pixels.
@@ -11,12 +11,50 @@ pub const MAX_PIXELS: u64 = 64_000_000;
 /// Largest file of a source image, in bytes.
 pub const MAX_FILE: u64 = 64 << 20;
 /// Images of more pixels must have the data of a photograph: a byte for so many pixels at least.
-const LARGE: u64 = 16_000_000;
+const LARGE: u64 = 25_000_000;
 const PIXELS_A_BYTE: u64 = 50;
+const CUT_OFF: &str = "the JPEG data end before the image does";
 /// Bytes of a pixel in memory, at most: 16 bits of red, green, blue and alpha.
 const PIXEL_BYTES: u64 = 8;
 
-/// Decodes a JPEG or PNG of any colour form and turns it upright.
+/// First bytes of files that people take for pictures that can be read.
+const OTHERS: [(&[u8], &str); 14] = [
+    (b"GIF8", "it is a GIF: convert it to JPEG or PNG"),
+    (b"II*\0", "it is a TIFF: convert it to JPEG or PNG"),
+    (b"MM\0*", "it is a TIFF: convert it to JPEG or PNG"),
+    (b"\0\0\0\x0cjP", "it is a JPEG 2000: convert it to JPEG or PNG"),
+    (b"\xff\x4f\xff\x51", "it is a JPEG 2000: convert it to JPEG or PNG"),
+    (b"\xff\x0a", "it is a JPEG XL: convert it to JPEG or PNG"),
+    (b"P5", "it is a PGM: convert it to JPEG or PNG"),
+    (b"P6", "it is a PPM: convert it to JPEG or PNG"),
+    (b"\x93NUMPY", "it is an array of NumPy: write it as PNG"),
+    (b"%PDF", "it is a PDF: convert it to JPEG or PNG"),
+    (b"data:image", "it is a data URL: decode what follows the comma (base64), and write the bytes as binary"),
+    (b"/9j/", "it is base64 text: decode it, and write the bytes as binary"),
+    (b"iVBORw0KGgo", "it is base64 text: decode it, and write the bytes as binary"),
+    (b"version https://git-lfs", "it is a pointer of Git LFS: fetch the file itself with `git lfs pull`"),
+];
+
+/// What bytes are that no decoder knows.
+fn unknown(bytes: &[u8]) -> String {
+    let start = bytes.trim_ascii_start();
+    let page = [&b"<!doctype"[..], b"<html", b"<?xml"]
+        .iter()
+        .any(|s| start.len() >= s.len() && start[..s.len()].eq_ignore_ascii_case(s));
+    let brand =
+        bytes.get(4..12).filter(|b| b.starts_with(b"ftyp")).map(|b| String::from_utf8_lossy(&b[4..]).into_owned());
+    match (OTHERS.iter().find(|(magic, _)| bytes.starts_with(magic)), brand) {
+        (Some((_, what)), _) => (*what).into(),
+        (None, Some(brand)) => format!(
+            "it is {} picture: convert it to JPEG or PNG",
+            if brand.starts_with("avi") { "an AVIF" } else { "a HEIF" }
+        ),
+        (None, None) if page => "it is a web page, such as a server sends in place of a picture".into(),
+        (None, None) => "it is no JPEG, PNG, WebP or BMP image".into(),
+    }
+}
+
+/// Decodes a JPEG, PNG, WebP or BMP of any colour form and turns it upright.
 ///
 /// # Errors
 /// Text that says what is wrong with the picture.
@@ -24,21 +62,36 @@ pub fn decode(bytes: &[u8]) -> Result<image::RgbImage, String> {
     let mut limits = Limits::default();
     limits.max_alloc = Some(MAX_PIXELS * PIXEL_BYTES);
     let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|e| e.to_string())?;
-    let format = reader.format();
+    let format = reader.format().filter(ImageFormat::reading_enabled);
     if format.is_none() {
-        return Err("not a JPEG or PNG image".into());
+        return Err(unknown(bytes));
     }
     reader.limits(limits.clone());
     let mut decoder = reader.into_decoder().map_err(|e| e.to_string())?;
     check_size(decoder.dimensions(), bytes.len() as u64)?;
     limits.reserve(decoder.total_bytes()).map_err(|e| e.to_string())?;
-    if format == Some(image::ImageFormat::Jpeg) && !has_end(bytes) {
-        return Err("the JPEG data end before the image does".into());
+    if format == Some(ImageFormat::Jpeg) && !has_end(bytes) {
+        return Err(CUT_OFF.into());
     }
     let orientation = decoder.orientation().map_err(|e| e.to_string())?;
     let mut image = DynamicImage::from_decoder(decoder).map_err(|e| e.to_string())?;
     image.apply_orientation(orientation);
     Ok(image.into_rgb8())
+}
+
+/// Width and height of a picture whose pixels are not looked at: only what its head and its end say.
+///
+/// # Errors
+/// Text that says why it cannot be decoded.
+pub fn look(bytes: &[u8]) -> Result<(u32, u32), String> {
+    let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|e| e.to_string())?;
+    let format = reader.format().filter(ImageFormat::reading_enabled).ok_or_else(|| unknown(bytes))?;
+    let size = reader.into_dimensions().map_err(|e| e.to_string())?;
+    check_size(size, bytes.len() as u64)?;
+    if format == ImageFormat::Jpeg && !has_end(bytes) {
+        return Err(CUT_OFF.into());
+    }
+    Ok(size)
 }
 
 /// Refuses pictures that are too large, by their side, their pixels, or their pixels for the size of the file.
@@ -91,6 +144,14 @@ pub fn decode_source(source: &ImageSource) -> std::result::Result<RgbImage, Stri
         ImageSource::Skipped => return Err("image was not read".into()),
         ImageSource::Bad { reason, .. } => return Err(reason.clone()),
     };
-    // A decoder that panics on a hostile file is a bad row, not the end of the run.
+    decode_bytes(bytes)
+}
+
+/// [`decode`], of which a panic on a hostile file is an error like others.
+///
+/// # Errors
+/// Text that says what is wrong with the picture.
+pub fn decode_bytes(bytes: &[u8]) -> Result<RgbImage, String> {
+    // A bad row is not the end of the run.
     std::panic::catch_unwind(|| decode(bytes)).unwrap_or_else(|_| Err("the image decoder gave up".into()))
 }

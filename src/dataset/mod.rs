@@ -6,7 +6,7 @@ mod view;
 
 use crate::error::{Error, Result};
 use crate::manifest::rejects::Reject;
-use crate::manifest::{Manifest, Place, Row};
+use crate::manifest::{Manifest, Place, Row, keys};
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -44,7 +44,8 @@ struct Growing {
 
 impl Growing {
     fn complete(self, image_size: usize) -> Result<IdentityDataset> {
-        let identities: Vec<String> = self.names.iter().collect::<BTreeSet<_>>().into_iter().cloned().collect();
+        let mut identities: Vec<String> = self.names.iter().collect::<BTreeSet<_>>().into_iter().cloned().collect();
+        identities.sort_by(|a, b| keys::compare(a, b));
         let number: BTreeMap<&str, u32> = identities.iter().zip(0..).map(|(n, i)| (n.as_str(), i)).collect();
         let labels = self.names.iter().map(|n| number[n.as_str()]).collect();
         Ok(IdentityDataset::new(image_size, self.pixels, labels, identities)?.with_groups(self.groups))

@@ -18,6 +18,7 @@ pub mod verification;
 use crate::dataset::{IdentityDataset, View};
 use crate::error::{Error, Result};
 use crate::formats::Reader;
+use crate::manifest::keys;
 use rayon::prelude::*;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -42,7 +43,7 @@ impl Synthetic {
         let (mut existing, mut new, mut foreign) = (Vec::new(), Vec::new(), BTreeSet::new());
         Reader::open(dataset)?.read_all(|r| {
             let sources: Vec<(String, f32)> = serde_json::from_str(&r.label_mix).unwrap_or_default();
-            let unknown = |name: &String| real.identities().binary_search(name).is_err();
+            let unknown = |name: &String| keys::find(real.identities(), name).is_none();
             foreign.extend(sources.iter().map(|(name, _)| name).filter(|n| unknown(n)).cloned());
             if r.synthetic && !sources.is_empty() && !sources.iter().any(|(name, _)| unknown(name)) {
                 let kind = if sources.len() == 1 { &mut existing } else { &mut new };
@@ -57,7 +58,7 @@ impl Synthetic {
             )));
         }
         let mut names: Vec<String> = new.iter().map(|(name, _)| name.clone()).collect();
-        names.sort_unstable();
+        names.sort_by(|a, b| keys::compare(a, b));
         names.dedup();
         let decoded = |images: Vec<(String, Vec<u8>)>, names: &[String]| {
             (!images.is_empty()).then(|| decoded(&images, names, real.image_size(), dataset)).transpose()
@@ -81,8 +82,8 @@ fn decoded(
         .collect::<std::result::Result<Vec<_>, String>>()
         .map_err(failed)?;
     let label = |(name, _): &(String, Vec<u8>)| {
-        let at = identities.binary_search(name).map_err(|_| failed(format!("`{name}` is not what its label_mix says")));
-        Ok(at? as u32)
+        let at = keys::find(identities, name);
+        at.map(|at| at as u32).ok_or_else(|| failed(format!("`{name}` is not what its label_mix says")))
     };
     let labels = images.iter().map(label).collect::<Result<Vec<_>>>()?;
     IdentityDataset::new(size, pixels.concat(), labels, identities.to_vec())

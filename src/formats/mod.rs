@@ -4,6 +4,7 @@ pub mod folder;
 pub mod forgotten;
 pub mod pairs;
 pub mod parquet;
+mod pickle;
 pub mod table;
 
 use crate::error::{Error, Result};

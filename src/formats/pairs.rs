@@ -1,5 +1,6 @@
 //! Lists of image pairs for verification: from Parquet, LFW's pairs.txt, insightface's .bin, or drawn from labelled images.
 
+use super::pickle::Pickle;
 use crate::dataset::{IdentityDataset, View};
 use crate::error::{Error, Result};
 use crate::manifest::{Columns, Manifest, Policy, guarded};
@@ -13,6 +14,9 @@ use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::Path;
+
+/// Bytes of images that a `.bin` may name, in multiples of its own.
+const REPEATED: usize = 4;
 
 /// Folds of a list.
 pub const FOLDS: usize = 10;
@@ -94,18 +98,31 @@ impl PairSet {
     /// insightface's verification set: a pickle of encoded images and of whether each two of them show one person.
     fn from_bin(path: &Path, name: String, view: View) -> Result<Self> {
         let failed = |m: String| Error::Manifest(format!("{}: {m}", path.display()));
-        let (images, same): (Vec<serde_pickle::Value>, Vec<bool>) = guarded(path, || {
-            let file = File::open(path).map_err(|e| Error::io(path, e))?;
-            serde_pickle::from_reader(std::io::BufReader::new(file), serde_pickle::DeOptions::new())
-                .map_err(|e| failed(format!("not a pickle of (images, is_same): {e}")))
-        })?;
+        let file = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+        let no_pairs = |what: &str| failed(format!("not a pickle of (images, is_same): {what}"));
+        let pickle = Pickle::read(&file).map_err(|e| no_pairs(&e))?;
+        let parts = pickle.root().items().unwrap_or_default();
+        let [images, same] = parts[..] else { return Err(no_pairs("it is no tuple of two")) };
+        let images = images.items().ok_or_else(|| no_pairs("the first part is no list"))?;
+        let same = same.truths().ok_or_else(|| no_pairs("the second part is no list of truth values"))?;
         if images.len() != 2 * same.len() || same.is_empty() {
             return Err(failed(format!("{} images do not make {} pairs", images.len(), same.len())));
         }
-        let square = |(i, value): (usize, &serde_pickle::Value)| {
-            let serde_pickle::Value::Bytes(bytes) = value else { return Err(format!("image {i} is not bytes")) };
-            view.encoded(bytes).map_err(|e| format!("image {i}: {e}"))
-        };
+        let mut bytes = 0;
+        let images: Vec<Vec<u8>> = images
+            .into_iter()
+            .enumerate()
+            .map(|(i, value)| {
+                let image = value.bytes().map_err(|e| failed(format!("image {i}: {e}")))?;
+                bytes += image.len();
+                // A pickle may name one image many times.
+                if bytes > REPEATED * file.len() {
+                    return Err(failed("it names the same images over and over".into()));
+                }
+                Ok(image)
+            })
+            .collect::<Result<_>>()?;
+        let square = |(i, bytes): (usize, &Vec<u8>)| view.encoded(bytes).map_err(|e| format!("image {i}: {e}"));
         let pixels: Vec<Vec<u8>> =
             images.par_iter().enumerate().map(square).collect::<std::result::Result<_, _>>().map_err(failed)?;
         // Persons have no names here: every image stands for itself.

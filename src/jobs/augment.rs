@@ -87,16 +87,17 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
     let (mut found, config) = (Vec::new(), assembly.config.clone());
     let view = View::new(config.image_size);
     let (mut given, mut held) = (given, 0);
+    let judged = request.synthesis.chooser == Chooser::Own;
     let rejected = source.for_each_set(view, &list, progress, |set, dataset, progress| {
         let trained = given.is_none();
         let mut m = match given.take() {
             Some((path, model)) => adopt(set, path, model, &dataset, source.policy.is_some())?,
             None => {
-                let (path, model) = models::find_or_train(&dataset, &config, context, progress)?;
+                let (path, model) = models::find_or_train(&dataset, &config, judged, context, progress)?;
                 SetModel::new(found.len(), set, path, model)
             }
         };
-        if request.synthesis.chooser == Chooser::Own {
+        if judged {
             m.judge = if trained {
                 judges::find_or_train(&m.path, &dataset, &config, context, progress)?
             } else {
@@ -163,10 +164,7 @@ fn prepare<'a>(
     let config = match &given {
         // The model decides its own configuration; only the synthesis is the run's.
         Some((_, model)) => model.header.config.clone(),
-        None => {
-            let judged = synthesis.chooser == Chooser::Own;
-            length::resolve(&request.settings, judged, source, keep, context, progress)?
-        }
+        None => length::resolve(&request.settings, source, keep, context, progress)?,
     };
     let assembly = Assembly {
         models: Vec::new(),

@@ -9,7 +9,7 @@ use crate::manifest::{Census, Columns, ImageSource, Manifest, Policy, REJECTS_SU
 use crate::progress::Progress;
 use crate::{remote, store};
 use chrono::NaiveDate;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Bytes of pixels that are held at a time, about: identity sets that fill more are read in several passes.
@@ -101,16 +101,8 @@ impl Source {
             manifest = manifest.restrict(policy, later.as_ref())?;
         }
         let census = Census::take(&manifest)?;
-        let splits = census.splits();
-        let split = match input.split.as_deref() {
-            Some("all") => None,
-            Some(name) if splits.contains(name) => Some(name.to_owned()),
-            Some(name) => {
-                let have = splits.iter().copied().collect::<Vec<_>>().join(", ");
-                return Err(Error::Manifest(format!("{spec}: no row has split `{name}`; there are: {have}, all")));
-            }
-            None => splits.contains("train").then(|| "train".to_owned()),
-        };
+        let split = choose_split(&census.splits(), input.split.as_deref())
+            .map_err(|e| Error::Manifest(format!("{spec}: {e}")))?;
         let source = Self { spec, manifest, census, split, policy, max_bad: input.max_bad, columns, held: HELD };
         if later.is_some() {
             source.refuse_lapsed()?;
@@ -120,6 +112,33 @@ impl Source {
             return Err(Error::Manifest(format!("{}: holds no labelled row to work on{why}", source.spec)));
         }
         Ok(source)
+    }
+
+    /// Which rows are used, in words.
+    pub fn in_words(&self) -> String {
+        let counts = |used: bool| -> usize {
+            let labelled = self.census.images.iter().map(|((_, split, _), n)| (split, n));
+            let rows = labelled.chain(&self.census.unlabelled).filter(|(split, _)| !used || self.uses(split));
+            rows.map(|(_, n)| n).sum()
+        };
+        let others: Vec<&str> =
+            self.census.splits().into_iter().filter(|s| self.split.as_deref().is_some_and(|own| own != *s)).collect();
+        match &self.split {
+            Some(split) if others.is_empty() => format!("using {} images, all of split `{split}`", counts(true)),
+            Some(split) => format!(
+                "using {} of {} images: split `{split}`, not {}",
+                counts(true),
+                counts(false),
+                others.join(", ")
+            ),
+            None if self.census.splits().is_empty() => {
+                format!("using all {} images: they have no splits", counts(true))
+            }
+            None => {
+                let splits = self.census.splits().into_iter().collect::<Vec<_>>().join(", ");
+                format!("using all {} images, of the splits {splits}", counts(true))
+            }
+        }
     }
 
     /// Refuses rows whose permission has ended since the work was begun.
@@ -185,6 +204,7 @@ impl Source {
     /// They are more than `max_bad` of all rows, or a set has no usable image.
     pub fn try_all(&self, view: View, rejects_to: Option<&Path>, progress: &mut dyn Progress) -> Result<Vec<Reject>> {
         let sets = self.sets();
+        progress.note(&self.in_words());
         let mut sizes = vec![0; sets.len()];
         progress.start("try", sets.iter().map(|s| self.count(s).1 as u64).sum(), "images");
         let selection = self.selection(&sets, true);
@@ -223,6 +243,7 @@ impl Source {
             }
         }
         if let [(_, all)] = &passes[..] {
+            progress.note(&self.in_words());
             let (datasets, rejected) = self.load(all, true, view, progress)?;
             let sizes: Vec<usize> = datasets.iter().map(IdentityDataset::len).collect();
             self.judge(&rejected, &sets, &sizes, Some(rejects_to), progress)?;
@@ -308,6 +329,35 @@ impl Source {
     }
 }
 
+/// The split among `splits` that `wanted` means: a name as it is, or up to case and blanks; without one what is called `train`, if anything
+/// is; none for all rows.
+fn choose_split(splits: &BTreeSet<&str>, wanted: Option<&str>) -> std::result::Result<Option<String>, String> {
+    let plain = |name: &str| match name.trim().to_lowercase().as_str() {
+        "training" => "train".to_owned(),
+        name => name.to_owned(),
+    };
+    let name = wanted.unwrap_or("train");
+    if name == "all" {
+        return Ok(None);
+    }
+    if splits.contains(name) {
+        return Ok(Some(name.to_owned()));
+    }
+    let near: Vec<&str> = splits.iter().copied().filter(|s| plain(s) == plain(name)).collect();
+    match near[..] {
+        [one] => Ok(Some(one.to_owned())),
+        [] if wanted.is_none() => Ok(None),
+        [] => Err(format!(
+            "no row has split `{name}`; there are: {}, all",
+            splits.iter().copied().collect::<Vec<_>>().join(", ")
+        )),
+        _ => Err(format!(
+            "several splits may be meant by `{name}`: `{}`; name one with option `split`",
+            near.join("`, `")
+        )),
+    }
+}
+
 /// Tells `progress` how many images are handled, and ends the reading where a stop is asked for.
 pub(super) fn at(progress: &mut dyn Progress) -> impl FnMut(usize) -> Result<()> {
     |n| {
@@ -328,4 +378,23 @@ pub fn rejects_path(out: &Path) -> Result<PathBuf> {
         store::create_dir(folder)?;
     }
     Ok(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn splits_are_meant_up_to_case_and_blanks() {
+        let choose = |splits: &[&str], wanted| choose_split(&splits.iter().copied().collect(), wanted);
+        let found = |name: &str| Ok(Some(name.to_owned()));
+        assert_eq!(choose(&["test", "train"], None), found("train"));
+        assert_eq!(choose(&["Test", "Train "], None), found("Train "));
+        assert_eq!(choose(&["testing", "training"], None), found("training"));
+        assert_eq!(choose(&["0", "1"], None), Ok(None));
+        assert_eq!(choose(&["train"], Some("all")), Ok(None));
+        assert_eq!(choose(&["TEST"], Some("test")), found("TEST"));
+        assert!(choose(&["Train", "TRAIN"], None).unwrap_err().contains("`TRAIN`, `Train`"));
+        assert!(choose(&["test"], Some("tset")).unwrap_err().contains("there are: test, all"));
+    }
 }

@@ -15,14 +15,13 @@ use std::time::Duration;
 /// Steps that are timed, after one that is not.
 const TIMED: u64 = 2;
 
-/// The configuration that `settings` mean for the images of `source`; where no judge is trained, none can end a training. A length that a budget decides is kept in the cache if `keep`, so that the
+/// The configuration that `settings` mean for the images of `source`. A length that a budget decides is kept in the cache if `keep`, so that the
 /// same run again, on the same device with as many threads, finds its model.
 ///
 /// # Errors
 /// A setting that is unknown or out of its range; too little time for anything.
 pub(super) fn resolve(
     settings: &Settings,
-    judged: bool,
     source: &Source,
     keep: bool,
     context: &Context,
@@ -31,9 +30,6 @@ pub(super) fn resolve(
     let sets = source.sets();
     let images = sets.iter().map(|set| source.count(set).1).max();
     let mut config = settings.resolve(source.typical_side()?, images)?;
-    if !judged {
-        config.train.patience_kimg = 0.0;
-    }
     let Some(budget) = settings.budget else { return Ok(config) };
     let place = (context.device.is_cpu(), rayon::current_num_threads());
     let key = (config.training_only().hash()?, source.manifest.hash(), &source.split, sets.len(), budget, place);

@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::evaluate::Synthetic;
 use crate::evaluate::comparison::Material;
 use crate::formats::pairs::PairSet;
+use crate::manifest::keys;
 use crate::progress::Progress;
 use crate::sink::ledger;
 use crate::sink::order::{Order, OrderedJudge};
@@ -95,7 +96,7 @@ fn reconstructions(model: &TrainedModel, real: &IdentityDataset) -> Result<Ident
     let size = model.header.config.image_size;
     let (mut pixels, mut labels) = (Vec::new(), Vec::new());
     for (label, image) in synthesize::reconstruct(model)? {
-        let Ok(label) = real.identities().binary_search(&model.header.identities[label as usize]) else { continue };
+        let Some(label) = keys::find(real.identities(), &model.header.identities[label as usize]) else { continue };
         pixels.extend(View::new(real.image_size()).pixels(image, size).map_err(Error::Model)?);
         labels.push(label as u32);
     }
@@ -121,7 +122,7 @@ fn of_known(images: &IdentityDataset, real: &IdentityDataset, split: &str) -> Re
     let (mut pixels, mut labels) = (Vec::new(), Vec::new());
     for i in 0..images.len() {
         let name = &images.identities()[images.labels()[i] as usize];
-        if let Ok(label) = real.identities().binary_search(name) {
+        if let Some(label) = keys::find(real.identities(), name) {
             pixels.extend_from_slice(images.image(i));
             labels.push(label as u32);
         }

@@ -28,13 +28,15 @@ pub fn folder(context: &Context, dataset: &IdentityDataset, config: &RunConfig) 
     Ok(context.cache.join("models").join(&key.to_hex()[..32]))
 }
 
-/// The model for `dataset` and `config` of the cache, trained if it is not there, and its folder.
+/// The model for `dataset` and `config` of the cache, trained if it is not there, and its folder. Where one is there, it serves, whether it was
+/// `watched` or not.
 ///
 /// # Errors
 /// Those of [`train_in`]; a model that is damaged.
 pub fn find_or_train(
     dataset: &IdentityDataset,
     config: &RunConfig,
+    watched: bool,
     context: &Context,
     progress: &mut dyn Progress,
 ) -> Result<(PathBuf, TrainedModel)> {
@@ -54,7 +56,7 @@ pub fn find_or_train(
             }
         }
     }
-    let train = |progress: &mut dyn Progress| train_in(&dir, dataset, config, context, progress);
+    let train = |progress: &mut dyn Progress| train_in(&dir, dataset, config, watched, context, progress);
     let model = match train(progress) {
         // A checkpoint of another version.
         Err(Error::OtherVersion { .. }) => {
@@ -81,8 +83,8 @@ fn retire(dir: &Path, device: &Device) -> Result<()> {
     Ok(())
 }
 
-/// Trains in `dir`, or goes on there, while nobody else works in it. Where the configuration has patience, the judge is trained first, and
-/// watches.
+/// Trains in `dir`, or goes on there, while nobody else works in it. If it is `watched`, the judge is trained first, and may end the training
+/// where the configuration has patience.
 ///
 /// # Errors
 /// `Busy`, and those of [`train::fit`].
@@ -90,12 +92,13 @@ pub fn train_in(
     dir: &Path,
     dataset: &IdentityDataset,
     config: &RunConfig,
+    watched: bool,
     context: &Context,
     progress: &mut dyn Progress,
 ) -> Result<TrainedModel> {
     let device = &context.device;
     store::create_dir(dir)?;
-    let judge = if config.train.patience_kimg > 0.0 {
+    let judge = if watched && config.train.patience_kimg > 0.0 {
         judges::find_or_train(dir, dataset, config, context, progress)?
     } else {
         None

@@ -75,7 +75,7 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
             Some(folder) => folder,
             None => models::folder(context, &dataset, &config)?,
         };
-        let model = models::train_in(&folder, &dataset, &config, context, progress)?;
+        let model = models::train_in(&folder, &dataset, &config, request.judge, context, progress)?;
         if request.judge {
             judges::find_or_train(&folder, &dataset, &config, context, progress)?;
         }
@@ -109,7 +109,7 @@ fn prepare(
     progress: &mut dyn Progress,
 ) -> Result<(Source, RunConfig)> {
     let source = Source::open(&request.input, context)?;
-    let config = length::resolve(&request.settings, request.judge, &source, keep, context, progress)?;
+    let config = length::resolve(&request.settings, &source, keep, context, progress)?;
     let sets = source.sets();
     sets.iter().filter_map(|set| folder(request, &sets, set)).try_for_each(|dir| check_folder(&dir))?;
     Ok((source, config))

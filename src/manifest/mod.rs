@@ -4,11 +4,16 @@
 //! group, without decoding a picture.
 
 mod census;
+pub mod keys;
+mod other;
+mod pictures;
 pub mod policy;
 mod read;
 pub mod rejects;
 mod root;
 pub mod schema;
+mod values;
+pub mod write;
 
 pub use census::Census;
 pub use policy::Policy;
@@ -18,16 +23,23 @@ pub use schema::{Columns, DEFAULT_SET};
 
 use crate::error::{Error, Result};
 use crate::store::file_hash;
+use arrow::array::RecordBatch;
+use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::file::metadata::{ColumnChunkMetaData, RowGroupMetaData};
 use parquet::file::statistics::Statistics;
+use percent_encoding::percent_decode_str;
+use pictures::{Kind, Pictures};
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// End of the names of lists of rejected rows.
 pub const REJECTS_SUFFIX: &str = "-rejects.parquet";
+/// What Hive and DuckDB write for a null in the name of a folder.
+const HIVE_NULL: &str = "__HIVE_DEFAULT_PARTITION__";
 /// File that marks the folder of a written dataset.
 pub const PLAN_FILE: &str = "_PLAN.json";
 
@@ -45,9 +57,10 @@ impl Part {
     /// True if the file's statistics say that no image lacks its bytes.
     fn holds_all_bytes(&self) -> bool {
         let schema = self.metadata.parquet_schema();
+        let [pictures, ..] = &self.layout.pictures[..] else { return false };
         let bytes = |i: usize| {
-            schema.get_column_root_idx(i) == self.layout.image
-                && schema.column(i).path().parts().last().is_some_and(|n| n == "bytes")
+            let leaf = schema.column(i).path().parts().last().is_some_and(|n| n == "bytes");
+            schema.get_column_root_idx(i) == pictures.column && (leaf || pictures.kind == Kind::Bytes)
         };
         let nulls = |c: &ColumnChunkMetaData| c.statistics().and_then(Statistics::null_count_opt);
         self.metadata.metadata().row_groups().iter().all(|group| {
@@ -75,11 +88,14 @@ impl Manifest {
         let mut hasher = blake3::Hasher::new();
         let mut parts = Vec::new();
         for path in paths {
+            if let Some(what) = other::of_file(&path) {
+                return Err(Error::Manifest(what));
+            }
             hasher.update(file_hash(&path)?.as_bytes());
             let folders = hive_folders(&root, &path);
             // What folders say of their rows is no part of the file.
             for (key, value) in &folders {
-                hasher.update(format!("{key}={value}\0").as_bytes());
+                hasher.update(format!("{key}={value:?}\0").as_bytes());
             }
             check_footer(&path)?;
             let metadata = guarded(&path, || {
@@ -117,11 +133,12 @@ impl Manifest {
     /// A file is damaged.
     pub fn embeds_images(&self) -> Result<bool> {
         for part in self.parts.iter().enumerate() {
-            let embeds = match part.1.layout.kind {
-                schema::ImageKind::Binary => true,
-                schema::ImageKind::Uri => false,
+            let pictures = &part.1.layout.pictures;
+            let embeds = match pictures[..] {
+                [Pictures { kind: Kind::Bytes, .. }] => true,
+                [Pictures { kind: Kind::Path, .. }] => false,
                 // Where bytes are null the path counts.
-                schema::ImageKind::Struct => {
+                _ => {
                     part.1.holds_all_bytes() || {
                         let mut all = true;
                         read::read_part(part, &self.root, true, None, &mut |rows| {
@@ -146,6 +163,54 @@ impl Manifest {
     pub fn size(spec: &str) -> Result<u64> {
         let bytes = |path: &PathBuf| std::fs::metadata(path).map(|m| m.len()).map_err(|e| Error::io(path, e));
         find_files(spec)?.1.iter().map(bytes).sum()
+    }
+
+    /// The columns that mean nothing here, which all files must have alike.
+    ///
+    /// # Errors
+    /// Another file lacks one, or has it as another type.
+    pub fn other_columns(&self) -> Result<SchemaRef> {
+        let of = |part: &Part| -> Vec<FieldRef> {
+            let known = part.layout.columns();
+            let fields = part.metadata.schema().fields().iter().enumerate();
+            fields.filter(|(i, _)| !known.contains(i)).map(|(_, field)| field.clone()).collect()
+        };
+        let first = self.parts.first().map(of).unwrap_or_default();
+        for part in &self.parts {
+            let lacking = first.iter().find(|f| {
+                let own = part.metadata.schema().field_with_name(f.name());
+                !own.is_ok_and(|own| own.data_type() == f.data_type())
+            });
+            if let Some(field) = lacking {
+                return Err(Error::Manifest(format!(
+                    "{}: has no column `{}` of type {}, as {} has; give files of one form",
+                    part.path.display(),
+                    field.name(),
+                    field.data_type(),
+                    self.parts[0].path.display()
+                )));
+            }
+        }
+        let nullable = first.iter().map(|f| f.as_ref().clone().with_nullable(true)).collect::<Vec<_>>();
+        Ok(Arc::new(Schema::new(nullable)))
+    }
+
+    /// [`Manifest::read`] with the columns `others` of each row.
+    ///
+    /// # Errors
+    /// As [`Manifest::read`].
+    pub fn read_whole(
+        &self,
+        images: bool,
+        others: &SchemaRef,
+        mut f: impl FnMut(Vec<Row>, RecordBatch) -> Result<()>,
+    ) -> Result<()> {
+        for part in self.parts.iter().enumerate() {
+            read::read_with(part, &self.root, images, None, others, &mut |rows, others| {
+                f(rows, others).map(ControlFlow::Continue)
+            })?;
+        }
+        Ok(())
     }
 
     /// Number of rows in all files.
@@ -260,65 +325,89 @@ fn find_files(spec: &str) -> Result<(PathBuf, Vec<PathBuf>)> {
     let path = Path::new(spec);
     if path.is_dir() {
         let mut paths = Vec::new();
-        collect_parquet(path, &mut paths)?;
-        paths.sort();
+        collect_parquet(path, &[], &mut paths)?;
         if paths.is_empty() {
-            return Err(Error::Manifest(format!("{spec}: the folder holds no .parquet file")));
+            return Err(Error::Manifest(other::of_folder(spec)));
         }
-        return Ok((path.to_owned(), paths));
+        return Ok((path.to_owned(), once(paths)));
     }
     if path.exists() || !spec.contains(['*', '?', '[']) {
         if !path.exists() {
+            let stdin = if spec == "-" { ": standard input is not read; save it as a file" } else { "" };
             return Err(Error::Manifest(format!(
-                "{spec}: no such file; give a Parquet file, a folder or a quoted glob"
+                "{spec}: no such file{stdin}; give a Parquet file, a folder or a quoted glob"
             )));
         }
         return Ok((path.parent().unwrap_or(Path::new("")).to_owned(), vec![path.to_owned()]));
     }
     let pattern = glob::glob(spec).map_err(|e| Error::Manifest(format!("{spec}: {e}")))?;
-    let mut paths = pattern
+    let matching = pattern
         .collect::<std::result::Result<Vec<_>, _>>()
         .map_err(|e| Error::io(e.path(), std::io::Error::other(e.to_string())))?;
-    paths.sort();
-    if paths.is_empty() {
-        return Err(Error::Manifest(format!("{spec}: no file matches")));
+    // A pattern means what a folder would: no hidden files, nothing of our own; a folder that matches is searched.
+    let mut paths = Vec::new();
+    for path in matching.into_iter().filter(|path| is_input(path)) {
+        if path.is_dir() {
+            collect_parquet(&path, &[], &mut paths)?;
+        } else {
+            paths.push(path);
+        }
     }
+    if paths.is_empty() {
+        return Err(Error::Manifest(format!("{spec}: no file matches, hidden ones and augment's own left out")));
+    }
+    let paths = once(paths);
     // Relative to the part of the pattern before the first wildcard.
     let fixed: PathBuf =
         path.components().take_while(|c| !c.as_os_str().to_string_lossy().contains(['*', '?', '['])).collect();
     Ok((fixed, paths))
 }
 
-fn collect_parquet(folder: &Path, paths: &mut Vec<PathBuf>) -> Result<()> {
+/// The Parquet files below `folder`. `above` are the real folders that lead to it: a link back to one of them is passed over.
+fn collect_parquet(folder: &Path, above: &[PathBuf], paths: &mut Vec<PathBuf>) -> Result<()> {
+    let real = std::fs::canonicalize(folder).map_err(|e| Error::io(folder, e))?;
+    if above.contains(&real) {
+        return Ok(());
+    }
+    let here: Vec<PathBuf> = above.iter().cloned().chain([real]).collect();
     for entry in std::fs::read_dir(folder).map_err(|e| Error::io(folder, e))? {
         let path = entry.map_err(|e| Error::io(folder, e))?.path();
-        let hidden = path.file_name().is_some_and(|n| n.to_string_lossy().starts_with(['.', '_']));
-        if hidden {
+        if !is_input(&path) {
             continue;
         }
-        // What this program wrote is no input: datasets, and lists of rejected rows.
-        let written = |name: &str| name.ends_with(REJECTS_SUFFIX);
         if path.is_dir() {
-            if !path.join(PLAN_FILE).exists() {
-                collect_parquet(&path, paths)?;
-            }
-        } else if path.extension().is_some_and(|e| e == "parquet")
-            && !path.file_name().is_some_and(|n| written(&n.to_string_lossy()))
-        {
+            collect_parquet(&path, &here, paths)?;
+        } else if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("parquet")) {
             paths.push(path);
         }
     }
     Ok(())
 }
 
-fn hive_folders(root: &Path, path: &Path) -> Vec<(String, String)> {
+/// False for hidden files and folders, and for what this program wrote: datasets, and lists of rejected rows.
+fn is_input(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    !name.starts_with(['.', '_']) && !name.ends_with(REJECTS_SUFFIX) && !path.join(PLAN_FILE).exists()
+}
+
+/// Every real file once, under the first of its names, in the order of names.
+fn once(mut paths: Vec<PathBuf>) -> Vec<PathBuf> {
+    let mut seen = BTreeSet::new();
+    paths.sort();
+    paths.retain(|path| std::fs::canonicalize(path).map_or(true, |real| seen.insert(real)));
+    paths
+}
+
+/// Keys and values of the `key=value` folders below `root` that `path` lies in, as Hive and DuckDB write them: escaped, with a word for null.
+fn hive_folders(root: &Path, path: &Path) -> Vec<(String, Option<String>)> {
     let inner = path.strip_prefix(root).unwrap_or(path);
     let folders = inner.parent().into_iter().flat_map(Path::components);
+    let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
     folders
         .filter_map(|c| {
-            let c = c.as_os_str().to_str()?;
-            let (key, value) = c.split_once('=')?;
-            Some((key.to_owned(), value.to_owned()))
+            let (key, value) = c.as_os_str().to_str()?.split_once('=')?;
+            let value = Some(decoded(value)).filter(|_| value != HIVE_NULL);
+            Some((decoded(key), value))
         })
         .collect()
 }

@@ -46,7 +46,7 @@ impl Policy {
         later: Option<&Self>,
         path: &Path,
         schema: &Schema,
-        folders: &[(String, String)],
+        folders: &[(String, Option<String>)],
     ) -> Result<Terms> {
         let field = |name: &str| {
             text_field(path, schema, name, folders)?.ok_or_else(|| {

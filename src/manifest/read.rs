@@ -2,17 +2,20 @@
 
 use super::policy::Terms;
 use super::root::{LocalImage, Root};
-use super::schema::{Field, ImageKind};
+use super::schema::{Field, Layout};
+use super::values::texts;
 use super::{Part, guarded};
 use crate::error::{Error, Result};
-use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, RecordBatch, StringArray};
-use arrow::compute::cast;
-use arrow::datatypes::DataType;
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow::compute::take_record_batch;
+use arrow::datatypes::{Schema, SchemaRef};
+use arrow::error::ArrowError;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 /// Rows read at a time, at most.
 const BATCH_ROWS: usize = 256;
@@ -53,6 +56,11 @@ pub enum ImageSource {
 impl ImageSource {
     fn bad(reason: &str) -> Self {
         Self::Bad { reason: reason.into(), path: None }
+    }
+
+    /// The file that `path` names below `root`.
+    pub(super) fn at(path: &str, root: &Root) -> Self {
+        root.image(path).map_or_else(|reason| Self::Bad { reason, path: Some(path.to_owned()) }, Self::Path)
     }
 
     /// The path that the row names, if it does.
@@ -105,27 +113,42 @@ impl Row {
 /// Reads those row groups of `part` that `wanted` holds, all of them without, and hands over their rows in order until `f` breaks. Rows
 /// that its terms do not permit are left out here, so that nothing else sees them.
 pub(super) fn read_part(
-    (number, part): (usize, &Part),
+    part: (usize, &Part),
     root: &Root,
     images: bool,
     places: Option<&BTreeSet<Place>>,
     f: &mut impl FnMut(Vec<Row>) -> Result<ControlFlow<()>>,
 ) -> Result<()> {
+    read_with(part, root, images, places, &Arc::new(Schema::empty()), &mut |rows, _| f(rows))
+}
+
+/// [`read_part`] with the columns `others` of each row.
+pub(super) fn read_with(
+    (number, part): (usize, &Part),
+    root: &Root,
+    images: bool,
+    places: Option<&BTreeSet<Place>>,
+    others: &SchemaRef,
+    f: &mut impl FnMut(Vec<Row>, RecordBatch) -> Result<ControlFlow<()>>,
+) -> Result<()> {
     let layout = &part.layout;
+    let kept = others.fields().iter().map(|field| part.metadata.schema().index_of(field.name()));
+    let kept: Vec<usize> = kept.collect::<std::result::Result<_, _>>().map_err(|e| Error::Manifest(e.to_string()))?;
     let optional = [&layout.split, &layout.identity_set, &layout.image_id, &layout.group].into_iter().flatten();
     let mut wanted: Vec<usize> = std::iter::once(&layout.identity)
         .chain(optional)
         .chain(part.terms.iter().flat_map(|t| &t.fields))
         .filter_map(|f| match f {
-            Field::Column(i) => Some(*i),
-            Field::Folder(_) => None,
+            Field::Column(i, _) => Some(*i),
+            Field::Fixed(_) => None,
         })
         .collect();
     // Lists are always read: their lengths are the numbers of images.
-    let read_images = images || layout.list;
+    let read_images = images || layout.pictures.iter().any(|p| p.list);
     if read_images {
-        wanted.push(layout.image);
+        wanted.extend(layout.pictures.iter().map(|p| p.column));
     }
+    wanted.extend(&kept);
     wanted.sort_unstable();
     wanted.dedup();
     let groups = part.metadata.metadata().row_groups();
@@ -140,7 +163,7 @@ pub(super) fn read_part(
             Some(*next - rows_of(g))
         })
         .collect();
-    let mut numbers = chosen.iter().flat_map(|g| (starts[*g]..starts[*g] + rows_of(*g)).map(move |row| (*g, row)));
+    let mut places = chosen.iter().flat_map(|g| (starts[*g]..starts[*g] + rows_of(*g)).map(move |row| (*g, row)));
     let damaged =
         |e: &dyn std::fmt::Display| Error::Manifest(format!("{}: damaged Parquet data: {e}", part.path.display()));
     let mut reader = guarded(&part.path, || {
@@ -161,7 +184,26 @@ pub(super) fn read_part(
             let column = |i: usize| -> Option<ArrayRef> {
                 wanted.iter().position(|w| *w == i).map(|at| batch.column(at).clone())
             };
-            let text = |field: Option<&Field>| text_values(field, &batch, &column).map_err(|e| damaged(&e));
+            let numbers: Vec<(usize, usize)> = places.by_ref().take(batch.num_rows()).collect();
+            if numbers.len() < batch.num_rows() {
+                return Err(damaged(&"more rows than its footer says"));
+            }
+            let text = |field: Option<&Field>| match field {
+                None => Ok(vec![None; batch.num_rows()]),
+                Some(Field::Fixed(value)) => Ok(vec![value.clone(); batch.num_rows()]),
+                Some(Field::Column(i, names)) => {
+                    let Some(array) = column(*i) else { return Ok(vec![None; batch.num_rows()]) };
+                    let values = texts(&array).and_then(|values| match names {
+                        Some(names) => named(values, names),
+                        None => Ok(values),
+                    });
+                    values.map_err(|(r, what)| {
+                        let name = part.metadata.schema().field(*i).name();
+                        let row = numbers.get(r).map_or(0, |(_, row)| *row);
+                        Error::Manifest(format!("{}: column `{name}` row {row}: {what}", part.path.display()))
+                    })
+                }
+            };
             let identity = text(Some(&layout.identity))?;
             let split = text(layout.split.as_ref())?;
             let set = text(layout.identity_set.as_ref())?;
@@ -179,21 +221,20 @@ pub(super) fn read_part(
                 }
                 None => vec![(true, true); batch.num_rows()],
             };
-            let pictures = column(layout.image).filter(|_| read_images);
-            let mut rows = Vec::new();
+            let pictures: Vec<ArrayRef> = layout.pictures.iter().filter_map(|p| column(p.column)).collect();
+            let (mut rows, mut taken) = (Vec::new(), Vec::new());
             for r in 0..batch.num_rows() {
-                // A damaged file may hold more rows than its footer says.
-                let (row_group, row) = numbers.next().ok_or_else(|| damaged(&"more rows than its footer says"))?;
+                let (row_group, row) = numbers[r];
                 if !permitted[r].0 {
                     continue;
                 }
-                let sources = match &pictures {
-                    Some(array) => {
-                        row_images(array, r, layout.list, layout.kind, root, images).map_err(|e| damaged(&e))?
-                    }
-                    None => vec![ImageSource::Skipped],
+                let sources = match (read_images, images) {
+                    (false, _) => vec![ImageSource::Skipped],
+                    (true, false) => vec![ImageSource::Skipped; count(layout, &pictures, r).map_err(|e| damaged(&e))?],
+                    (true, true) => row_images(layout, &pictures, r, root).map_err(|e| damaged(&e))?,
                 };
                 for (item, image) in sources.into_iter().enumerate() {
+                    taken.push(r as u32);
                     rows.push(Row {
                         file: part.path.display().to_string(),
                         place: (number, row_group),
@@ -209,12 +250,16 @@ pub(super) fn read_part(
                     });
                 }
             }
-            Ok(Some(rows))
+            let columns: Vec<ArrayRef> = kept.iter().filter_map(|i| column(*i)).collect();
+            let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+            let kept = RecordBatch::try_new_with_options(others.clone(), columns, &options);
+            let kept = kept.and_then(|kept| take_record_batch(&kept, &UInt32Array::from(taken)));
+            Ok(Some((rows, kept.map_err(|e| damaged(&e))?)))
         })?;
         match rows {
             None => return Ok(()),
-            Some(rows) => {
-                if f(rows)?.is_break() {
+            Some((rows, kept)) => {
+                if f(rows, kept)?.is_break() {
                     return Ok(());
                 }
             }
@@ -222,90 +267,45 @@ pub(super) fn read_part(
     }
 }
 
-/// The values of a text field for every row of a batch.
-fn text_values(
-    field: Option<&Field>,
-    batch: &RecordBatch,
-    column: &impl Fn(usize) -> Option<ArrayRef>,
-) -> std::result::Result<Vec<Option<String>>, arrow::error::ArrowError> {
-    match field {
-        None => Ok(vec![None; batch.num_rows()]),
-        Some(Field::Folder(value)) => Ok(vec![Some(value.clone()); batch.num_rows()]),
-        Some(Field::Column(i)) => {
-            let Some(array) = column(*i) else { return Ok(vec![None; batch.num_rows()]) };
-            let array = cast(&array, &DataType::Utf8)?;
-            let strings: &StringArray = array.as_string();
-            Ok(strings.iter().map(|v| v.map(str::to_owned)).collect())
-        }
-    }
+/// The names of class numbers. A number below 0 is no class, as `datasets` has it.
+fn named(numbers: Vec<Option<String>>, names: &[String]) -> std::result::Result<Vec<Option<String>>, (usize, String)> {
+    let name = |(r, number): (usize, Option<String>)| match number {
+        Some(number) if !number.starts_with('-') => match number.parse().ok().and_then(|n: usize| names.get(n)) {
+            Some(name) => Ok(Some(name.clone())),
+            None => Err((r, format!("holds {number}, but the file's features name {} classes", names.len()))),
+        },
+        _ => Ok(None),
+    };
+    numbers.into_iter().enumerate().map(name).collect()
 }
 
-/// The images of row `r`.
+/// Number of images of row `r`.
+fn count(layout: &Layout, pictures: &[ArrayRef], r: usize) -> std::result::Result<usize, ArrowError> {
+    for (at, array) in layout.pictures.iter().zip(pictures) {
+        if let Some(n) = at.count(array, r)? {
+            return Ok(n);
+        }
+    }
+    Ok(1)
+}
+
+/// The images of row `r`. The first column that says something decides how many they are; what it lacks, the other may have.
 fn row_images(
-    array: &ArrayRef,
+    layout: &Layout,
+    pictures: &[ArrayRef],
     r: usize,
-    list: bool,
-    kind: ImageKind,
     root: &Root,
-    images: bool,
-) -> std::result::Result<Vec<ImageSource>, arrow::error::ArrowError> {
-    if array.is_null(r) {
-        return Ok(vec![ImageSource::bad("image is null")]);
-    }
-    let items = if list {
-        let items = match array.data_type() {
-            DataType::LargeList(_) => array.as_list::<i64>().value(r),
-            _ => array.as_list::<i32>().value(r),
-        };
-        if items.is_empty() {
-            return Ok(vec![ImageSource::bad("the list of images is empty")]);
+) -> std::result::Result<Vec<ImageSource>, ArrowError> {
+    let (mut images, mut decided) = (Vec::new(), false);
+    for (at, array) in layout.pictures.iter().zip(pictures) {
+        let (found, says) = (at.row(array, r, root)?, at.count(array, r)?.is_some());
+        if images.is_empty() || says && !decided {
+            images = found;
+        } else if images.len() == found.len() {
+            let lacking = images.iter_mut().zip(found).filter(|(image, other)| image.is_err() && other.is_ok());
+            lacking.for_each(|(image, other)| *image = other);
         }
-        items
-    } else {
-        array.slice(r, 1)
-    };
-    if !images {
-        return Ok(vec![ImageSource::Skipped; items.len()]);
+        decided |= says;
     }
-    if kind == ImageKind::Uri {
-        return local_paths(&items, root);
-    }
-    let bytes = match kind {
-        ImageKind::Struct => {
-            let s = items.as_struct();
-            let Some(bytes) = s.column_by_name("bytes") else {
-                return Ok(vec![ImageSource::bad("image has no bytes"); items.len()]);
-            };
-            // The form of images that lie beside the file.
-            let all_paths = !bytes.is_empty() && bytes.null_count() == bytes.len();
-            if let (true, Some(paths)) = (all_paths, s.column_by_name("path")) {
-                return local_paths(paths, root);
-            }
-            bytes.clone()
-        }
-        _ => items,
-    };
-    let bytes = cast(&bytes, &DataType::Binary)?;
-    let bytes: &BinaryArray = bytes.as_binary();
-    Ok(bytes
-        .iter()
-        .map(|b| match b {
-            None => ImageSource::bad("image bytes are null"),
-            Some([]) => ImageSource::bad("image bytes are empty"),
-            Some(b) => ImageSource::Bytes(b.to_vec()),
-        })
-        .collect())
-}
-
-/// The images that a column of paths names.
-fn local_paths(paths: &ArrayRef, root: &Root) -> std::result::Result<Vec<ImageSource>, arrow::error::ArrowError> {
-    let paths = cast(paths, &DataType::Utf8)?;
-    let strings: &StringArray = paths.as_string();
-    let source = |uri: Option<&str>| match uri {
-        None => ImageSource::bad("image has neither bytes nor path"),
-        Some(uri) => root
-            .image(uri)
-            .map_or_else(|reason| ImageSource::Bad { reason, path: Some(uri.to_owned()) }, ImageSource::Path),
-    };
-    Ok(strings.iter().map(source).collect())
+    Ok(images.into_iter().map(|image| image.unwrap_or_else(ImageSource::bad)).collect())
 }

@@ -1,8 +1,11 @@
 //! The only home of manifest column names, and of which Arrow types they may have.
 
+use super::pictures::Pictures;
+use super::values::{self, Purpose};
 use crate::error::{Error, Result};
-use arrow::datatypes::{DataType, Schema};
+use arrow::datatypes::Schema;
 use std::path::Path;
+use std::sync::Arc;
 
 /// Names of the manifest's columns; the defaults can be mapped to others.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,36 +35,53 @@ pub const GROUP: &str = "group";
 /// Optional column: one model is trained for each value.
 pub const IDENTITY_SET: &str = "identity_set";
 
-/// How one image of a row is stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ImageKind {
-    /// A binary column.
-    Binary,
-    /// `struct<bytes: binary, path: string>`
-    Struct,
-    /// A string column with a path.
-    Uri,
-}
+/// First words of file names that say a split.
+const NAMED_SPLITS: [(&str, &str); 8] = [
+    ("train", "train"),
+    ("training", "train"),
+    ("val", "val"),
+    ("valid", "val"),
+    ("validation", "val"),
+    ("dev", "dev"),
+    ("test", "test"),
+    ("testing", "test"),
+];
+/// Names that a column of persons often has.
+const LIKELY: [&str; 10] =
+    ["label", "person", "person_id", "subject", "subject_id", "name", "class", "identity_id", "id", "celeb_id"];
 
 /// Where a file keeps what we need: positions of root columns.
 #[derive(Clone, Debug)]
 pub(crate) struct Layout {
     pub identity: Field,
-    pub image: usize,
-    pub kind: ImageKind,
-    /// Several images a row.
-    pub list: bool,
+    /// The column of images, and that of paths, which serves where a row says nothing in the first: one of them at least.
+    pub pictures: Vec<Pictures>,
     pub split: Option<Field>,
     pub identity_set: Option<Field>,
     pub image_id: Option<Field>,
     pub group: Option<Field>,
 }
 
-/// A text value: a column of the file or a `key=value` folder.
+impl Layout {
+    /// Positions of the root columns that it names.
+    pub fn columns(&self) -> Vec<usize> {
+        let texts = [Some(&self.identity), self.split.as_ref(), self.identity_set.as_ref()];
+        let texts = texts.into_iter().chain([self.image_id.as_ref(), self.group.as_ref()]).flatten();
+        let texts = texts.filter_map(|field| match field {
+            Field::Column(i, _) => Some(*i),
+            Field::Fixed(_) => None,
+        });
+        texts.chain(self.pictures.iter().map(|p| p.column)).collect()
+    }
+}
+
+/// A text value of every row.
 #[derive(Clone, Debug)]
 pub(crate) enum Field {
-    Column(usize),
-    Folder(String),
+    /// A column of the file, and the names of its numbers, if it is a ClassLabel of Hugging Face.
+    Column(usize, Option<Arc<Vec<String>>>),
+    /// What a `key=value` folder, or the file's name, says of all rows.
+    Fixed(Option<String>),
 }
 
 impl Layout {
@@ -69,48 +89,37 @@ impl Layout {
     ///
     /// # Errors
     /// A column is missing, or of a type that cannot serve.
-    pub fn find(path: &Path, schema: &Schema, columns: &Columns, folders: &[(String, String)]) -> Result<Self> {
+    pub fn find(path: &Path, schema: &Schema, columns: &Columns, folders: &[(String, Option<String>)]) -> Result<Self> {
         let error = |m: String| Error::Manifest(format!("{}: {m}", path.display()));
         let text = |name: &str| text_field(path, schema, name, folders);
         let have = || schema.fields().iter().map(|f| f.name().as_str()).collect::<Vec<_>>().join(", ");
         let identity = text(&columns.identity)?.ok_or_else(|| {
             error(format!(
-                "column `{}` is missing; the file has {}; name yours with option `identity_column`",
+                "column `{}` is missing; the file has {}; name yours with option `identity_column`{}",
                 columns.identity,
-                have()
+                have(),
+                likely(schema)
             ))
         })?;
-        let find_image = |name: &str| schema.index_of(name).ok();
-        let Some(image) = find_image(&columns.image).or_else(|| find_image(&columns.image_uri)) else {
+        let pictures = [&columns.image, &columns.image_uri].map(|name| {
+            let column = schema.index_of(name).ok()?;
+            let found = Pictures::of(column, schema.field(column).data_type());
+            Some(found.map_err(|e| error(format!("column `{name}` cannot hold images: {e}"))))
+        });
+        let pictures: Vec<Pictures> = pictures.into_iter().flatten().collect::<Result<_>>()?;
+        if pictures.is_empty() {
             return Err(error(format!(
                 "columns `{}` and `{}` are both missing; the file has {}; name yours with option `image_column` or option `uri_column`",
                 columns.image,
                 columns.image_uri,
                 have()
             )));
-        };
-        let field = schema.field(image);
-        let (item, list) = match field.data_type() {
-            DataType::List(f) | DataType::LargeList(f) => (f.data_type(), true),
-            ty => (ty, false),
-        };
-        let kind = match item {
-            ty if is_binary(ty) => ImageKind::Binary,
-            DataType::Struct(fields) if fields.iter().any(|f| f.name() == "bytes" && is_binary(f.data_type())) => {
-                ImageKind::Struct
-            }
-            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => ImageKind::Uri,
-            ty => {
-                return Err(error(format!(
-                    "column `{}` is {ty}; it must hold image bytes (binary or struct with `bytes`) or paths (string)",
-                    field.name()
-                )));
-            }
-        };
+        }
         // Of another type it is somebody else's column.
         let (image_id, group) = (text(IMAGE_ID).unwrap_or_default(), text(GROUP).unwrap_or_default());
-        let (split, identity_set) = (text(SPLIT)?, text(IDENTITY_SET)?);
-        Ok(Self { identity, image, kind, list, split, identity_set, image_id, group })
+        let by_name = || split_of(path).map(|split| Field::Fixed(Some(split)));
+        let (split, identity_set) = (text(SPLIT)?.or_else(by_name), text(IDENTITY_SET)?);
+        Ok(Self { identity, pictures, split, identity_set, image_id, group })
     }
 }
 
@@ -119,33 +128,41 @@ pub(crate) fn text_field(
     path: &Path,
     schema: &Schema,
     name: &str,
-    folders: &[(String, String)],
+    folders: &[(String, Option<String>)],
 ) -> Result<Option<Field>> {
     if let Ok(i) = schema.index_of(name) {
-        let ty = schema.field(i).data_type();
-        let term = super::policy::COLUMNS.contains(&name) && is_term(ty);
-        if is_text(ty) || term {
-            return Ok(Some(Field::Column(i)));
-        }
-        let message = format!("{}: column `{name}` is {ty}; it must hold text or whole numbers", path.display());
-        return Err(Error::Manifest(message));
+        let purpose = if super::policy::COLUMNS.contains(&name) { Purpose::Term } else { Purpose::Key };
+        let failed =
+            |e| Error::Manifest(format!("{}: column `{name}` must hold text or whole numbers: {e}", path.display()));
+        return values::check(schema.field(i).data_type(), purpose)
+            .map(|()| Some(Field::Column(i, class_names(schema, name))))
+            .map_err(failed);
     }
-    Ok(folders.iter().find(|(k, _)| k == name).map(|(_, v)| Field::Folder(v.clone())))
+    Ok(folders.iter().find(|(k, _)| k == name).map(|(_, v)| Field::Fixed(v.clone())))
 }
 
-fn is_binary(ty: &DataType) -> bool {
-    matches!(ty, DataType::Binary | DataType::LargeBinary | DataType::BinaryView)
+/// Names of the numbers in column `name`, if the file says that it is a ClassLabel.
+fn class_names(schema: &Schema, name: &str) -> Option<Arc<Vec<String>>> {
+    let features: serde_json::Value = serde_json::from_str(schema.metadata().get("huggingface")?).ok()?;
+    let feature = &features["info"]["features"][name];
+    let names = feature["names"].as_array().filter(|_| feature["_type"] == "ClassLabel")?;
+    names.iter().map(|n| n.as_str().map(str::to_owned)).collect::<Option<Vec<_>>>().map(Arc::new)
 }
 
-fn is_text(ty: &DataType) -> bool {
-    match ty {
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => true,
-        DataType::Dictionary(_, value) => is_text(value),
-        ty => ty.is_integer(),
-    }
+/// The split that the name of a file says, as `datasets` understands it: `train-00000-of-00002.parquet`, `test.parquet`.
+fn split_of(path: &Path) -> Option<String> {
+    let name = path.file_stem()?.to_string_lossy().to_lowercase();
+    let first = name.split(|c: char| !c.is_ascii_alphanumeric()).next()?;
+    NAMED_SPLITS.iter().find(|(word, _)| *word == first).map(|(_, split)| (*split).to_owned())
 }
 
-/// Types of the columns of a policy, which may also be truth values, days and times.
-fn is_term(ty: &DataType) -> bool {
-    is_text(ty) || matches!(ty, DataType::Boolean | DataType::Date32 | DataType::Date64 | DataType::Timestamp(..))
+/// A word about a column that is likely to be meant by `identity`.
+fn likely(schema: &Schema) -> String {
+    let names = schema.fields().iter().map(|f| f.name().as_str());
+    likely_identity(names).map_or(String::new(), |name| format!(" (perhaps `{name}`)"))
+}
+
+/// The one among names of columns that persons are likely to stand in.
+pub(crate) fn likely_identity<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Option<&'a str> {
+    LIKELY.iter().find_map(|likely| names.clone().find(|name| name.trim().eq_ignore_ascii_case(likely)))
 }

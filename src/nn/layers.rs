@@ -242,3 +242,25 @@ impl ConvNorm {
 pub fn conv_weight(p: &mut Params, name: &str, kernel: usize, inputs: usize, outputs: usize) -> Result<Var> {
     p.weight(&format!("{name}.conv"), &[kernel, kernel, inputs, outputs], Init::Normal(0.0, WEIGHT_STD))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_that_do_not_sum_to_1_leave_the_rest_to_the_mean() {
+        let table = Tensor::new(&[[1f32, 10.0], [3.0, 30.0], [8.0, 20.0]], &Device::Cpu).unwrap();
+        let mixes = [vec![(0, 0.5), (1, 1.0)], vec![(2, 1.0), (0, 0.0)], vec![(0, 0.25), (1, 0.75)]];
+        let rows = |mixes: &[Vec<(u32, f32)>]| {
+            let labels = Labels::mixed(mixes, &Device::Cpu).unwrap();
+            labels.gather(&(&table).into()).unwrap().to_vec2::<f32>().unwrap()
+        };
+        // The mean is 4, 20; half of it too much has been taken.
+        let expected = [vec![3.5 - 2.0, 35.0 - 10.0], vec![8.0, 20.0], vec![2.5, 25.0]];
+        assert_eq!(rows(&mixes), expected);
+        // A row does not depend on the others.
+        for (mix, row) in mixes.iter().zip(&expected) {
+            assert_eq!(rows(std::slice::from_ref(mix)), [row.clone()]);
+        }
+    }
+}

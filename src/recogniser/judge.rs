@@ -4,6 +4,7 @@ use super::{Embeddings, Recogniser, class_means, dot};
 use crate::config::EvaluationConfig;
 use crate::dataset::IdentityDataset;
 use crate::error::{Error, Result};
+use crate::manifest::keys;
 use crate::nn::{Weights, sealed};
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
@@ -133,7 +134,7 @@ impl Judge {
 
     /// Mean embedding of an identity's training images, if the judge knows it.
     pub fn mean(&self, identity: &str) -> Option<&[f32]> {
-        let class = self.identities.binary_search_by(|known| known.as_str().cmp(identity)).ok()?;
+        let class = keys::find(&self.identities, identity)?;
         Some(self.means.row(class))
     }
 

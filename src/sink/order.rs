@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 /// Version of an [`Order`].
-pub const ORDER_VERSION: u32 = 5;
+pub const ORDER_VERSION: u32 = 6;
 
 /// What was ordered: all that decides the bytes of a dataset. Equal orders give equal bytes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -216,7 +216,7 @@ mod tests {
     /// Two posteriors of each of three labels, without spread: a draw is a mean.
     fn latents() -> Latents {
         let means: Vec<f32> = (0..6).flat_map(|i| [i as f32, 10.0 * i as f32]).collect();
-        let (mean, factor, labels) = (vec![0.0; 2], vec![1.0, 0.0, 0.0, 1.0], vec![0, 0, 1, 1, 2, 2]);
+        let (mean, factor, labels) = (vec![2.5, 25.0], vec![1.0, 0.0, 0.0, 1.0], vec![0, 0, 1, 1, 2, 2]);
         let persons = means_by_label(&labels, &means);
         Latents { mean, factor, labels, means, deviations: vec![0.0; 12], persons }
     }
@@ -225,7 +225,10 @@ mod tests {
     fn what_is_transferred_leaves_the_person_behind() {
         // Persons 0, 1, 2 have the means 0.5, 2.5, 4.5 (and ten times that); every image lies 0.5 below or above.
         let mut rng = Seeds::new(3).stream("transfer", &[]);
-        for (mix, mean) in [(vec![(1, 1.0)], 2.5), (vec![(0, 0.5), (2, 0.5)], 2.5), (vec![(2, 1.0)], 4.5)] {
+        // Weights of a sum of 1.5 lie half as far again from everybody's mean, 2.5.
+        let mixes =
+            [(vec![(1, 1.0)], 2.5), (vec![(0, 0.5), (2, 0.5)], 2.5), (vec![(2, 1.0)], 4.5), (vec![(2, 1.5)], 5.5)];
+        for (mix, mean) in mixes {
             let drawn: BTreeSet<i32> = (0..100)
                 .map(|_| {
                     let z = latents().transfer(&[0.3, -0.7], &mix, 0.5, &mut rng);

@@ -1,0 +1,346 @@
+//! Makes a manifest of what people have: reads a source, divides it into splits, writes Parquet, and says what should be known before
+//! hours are spent on it.
+
+use super::Rejected;
+use super::input::rejects_path;
+use super::shares::Division;
+pub use super::shares::Shares;
+use crate::dataset::decode::{self, MAX_FILE};
+use crate::error::{Error, Result};
+use crate::manifest::Columns;
+use crate::manifest::rejects::{self, Reject};
+use crate::manifest::write::{Entry, Writer, is_ours};
+use crate::progress::Progress;
+use crate::sources::{self, Chunk, Item, Picture};
+use crate::store;
+use rayon::prelude::*;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// A person with fewer images has few.
+const FEW: usize = 5;
+/// Images whose shorter side is smaller are small.
+const SMALL: u32 = 64;
+/// Examples of a finding.
+const EXAMPLES: usize = 3;
+
+/// What to do.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Folder of persons, list (CSV, TSV, JSON lines), RecordIO, tar, Parquet, or a glob of tars or Parquet files.
+    pub source: String,
+    /// The manifest to write.
+    pub out: PathBuf,
+    /// Names of the source's columns.
+    pub columns: Columns,
+    /// Name images by paths relative to the manifest instead of embedding them.
+    pub link: bool,
+    /// Divide the images into splits.
+    pub shares: Option<Shares>,
+    /// Root of the random stream that divides them.
+    pub seed: u64,
+    /// Decode every image, not only look at its head: finds what is damaged inside, and equal pixels in different files.
+    pub check: bool,
+}
+
+impl Request {
+    /// Embeds all images of `source`, as they are divided there.
+    pub fn new(source: impl Into<String>, out: impl Into<PathBuf>) -> Self {
+        let (source, out, columns) = (source.into(), out.into(), Columns::default());
+        Self { source, out, columns, link: false, shares: None, seed: 0, check: false }
+    }
+}
+
+/// Images of a split.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct SplitCount {
+    /// Persons.
+    pub identities: usize,
+    /// Images.
+    pub images: usize,
+}
+
+/// What should be known of the images.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Findings {
+    /// Persons with one image.
+    pub single: usize,
+    /// Persons with fewer than five.
+    pub few: usize,
+    /// Images that a person has more than once.
+    pub repeated: usize,
+    /// Images that several persons share, and examples of the persons.
+    pub shared: usize,
+    /// See `shared`.
+    pub shared_by: Vec<String>,
+    /// Shorter sides: smallest, median, largest, in pixels.
+    pub sides: Option<[u32; 3]>,
+    /// Images with a shorter side below 64 px.
+    pub small: usize,
+}
+
+/// A manifest that was made.
+#[derive(Clone, Debug)]
+pub struct Made {
+    /// What the source is.
+    pub kind: &'static str,
+    /// Its rows.
+    pub rows: usize,
+    /// Persons.
+    pub identities: usize,
+    /// Images by split; one without a name where there are none.
+    pub splits: BTreeMap<String, SplitCount>,
+    /// What was found.
+    pub findings: Findings,
+    /// What was passed over, in words.
+    pub passed_over: Option<String>,
+    /// Images that were left out.
+    pub rejected: Rejected,
+}
+
+/// What is known of the images that were seen.
+#[derive(Default)]
+struct Seen {
+    persons: BTreeMap<String, u32>,
+    names: Vec<String>,
+    images: Vec<usize>,
+    splits: BTreeMap<String, BTreeMap<u32, usize>>,
+    /// Start of the hash of each image, and its person.
+    hashes: Vec<(u64, u32)>,
+    /// Number of images by their shorter side.
+    sides: BTreeMap<u32, usize>,
+}
+
+impl Seen {
+    fn add(&mut self, entry: &Entry, looked: &Looked) {
+        let number = self.names.len() as u32;
+        let person = *self.persons.entry(entry.identity.clone()).or_insert(number);
+        if person == number {
+            self.names.push(entry.identity.clone());
+            self.images.push(0);
+        }
+        self.images[person as usize] += 1;
+        let split = entry.split.clone().unwrap_or_default();
+        *self.splits.entry(split).or_default().entry(person).or_default() += 1;
+        self.hashes.push((looked.hash, person));
+        *self.sides.entry(looked.side).or_default() += 1;
+    }
+
+    fn findings(&mut self) -> Findings {
+        let below = |n: usize| self.images.iter().filter(|images| **images < n).count();
+        let mut found = Findings { single: below(2), few: below(FEW), ..Findings::default() };
+        self.hashes.sort_unstable();
+        for equal in self.hashes.chunk_by(|a, b| a.0 == b.0).filter(|equal| equal.len() > 1) {
+            let persons: Vec<u32> = equal.chunk_by(|a, b| a.1 == b.1).map(|own| own[0].1).collect();
+            if persons.len() > 1 {
+                found.shared += equal.len();
+                if found.shared_by.len() < EXAMPLES {
+                    let names = persons.iter().take(EXAMPLES).map(|p| self.names[*p as usize].as_str());
+                    found.shared_by.push(names.collect::<Vec<_>>().join(" and "));
+                }
+            } else {
+                found.repeated += equal.len() - 1;
+            }
+        }
+        let all = self.hashes.len();
+        let mut before = 0;
+        let mut middle = 0;
+        for (side, n) in &self.sides {
+            if before <= all / 2 && all / 2 < before + n {
+                middle = *side;
+            }
+            before += n;
+        }
+        if let (Some((least, _)), Some((most, _))) = (self.sides.first_key_value(), self.sides.last_key_value()) {
+            found.sides = Some([*least, middle, *most]);
+        }
+        found.small = self.sides.range(..SMALL).map(|(_, n)| n).sum();
+        found
+    }
+}
+
+/// What a look at an image told.
+struct Looked {
+    hash: u64,
+    side: u32,
+}
+
+/// Makes the manifest.
+///
+/// # Errors
+/// A source that cannot be read, or holds no image of a person; an output that is somebody else's file.
+pub fn run(request: &Request, progress: &mut dyn Progress) -> Result<Made> {
+    let out = &request.out;
+    if out.is_dir() || !out.extension().is_some_and(|e| e == "parquet") {
+        return Err(Error::Usage(format!("option `out` {} must name a .parquet file", out.display())));
+    }
+    if out.exists() && !is_ours(out) {
+        return Err(Error::Usage(format!(
+            "{} is there already, and not of this command; name another file with option `out`",
+            out.display()
+        )));
+    }
+    let list = rejects_path(&out.with_extension(""))?;
+    let source = sources::open(&request.source, &request.columns)?;
+    // The labels alone: how many there are, and what the source itself divides.
+    let (mut counts, mut total) = (BTreeMap::<String, usize>::new(), 0);
+    let mut columns = [request.shares.is_some(), false, false];
+    source.read(false, &mut |chunk| {
+        total += chunk.items.len();
+        for item in chunk.items {
+            columns[0] |= item.split.is_some();
+            item.of.iter().zip(&mut columns[1..]).for_each(|(value, there)| *there |= value.is_some());
+            if let Some(identity) = item.identity {
+                *counts.entry(identity).or_default() += 1;
+            }
+        }
+        if progress.stop_requested() { Err(Error::Stopped) } else { Ok(()) }
+    })?;
+    if counts.is_empty() {
+        return Err(Error::Manifest(format!("{}: holds no image with a person's name", request.source)));
+    }
+    let mut division = match &request.shares {
+        Some(shares) => Some(shares.divide(counts, request.seed)?),
+        None => None,
+    };
+    let mut writer = Writer::create(out, request.link, columns, &source.extras())?;
+    let (mut seen, mut rejected, mut done) = (Seen::default(), Vec::new(), 0u64);
+    progress.start("manifest", total as u64, "images");
+    let read = source.read(true, &mut |chunk| {
+        done += chunk.items.len() as u64;
+        write(request, chunk, &mut division, &mut writer, &mut seen, &mut rejected)?;
+        progress.at(done);
+        if progress.stop_requested() { Err(Error::Stopped) } else { Ok(()) }
+    });
+    if let Err(e) = read {
+        writer.abandon();
+        return Err(e);
+    }
+    if seen.names.is_empty() {
+        writer.abandon();
+        let first = rejected.first().map(ToString::to_string).unwrap_or_default();
+        return Err(Error::Manifest(format!("{}: no image can be used; the first: {first}", request.source)));
+    }
+    let rows = writer.finish()?;
+    progress.finish();
+    if list.exists() {
+        store::remove(&list)?;
+    }
+    if !rejected.is_empty() {
+        rejects::write(&list, &rejected)?;
+    }
+    let splits = seen.splits.iter().map(|(name, persons)| {
+        (name.clone(), SplitCount { identities: persons.len(), images: persons.values().sum() })
+    });
+    Ok(Made {
+        kind: source.kind(),
+        rows,
+        identities: seen.names.len(),
+        splits: splits.collect(),
+        findings: seen.findings(),
+        passed_over: source.passed_over(),
+        rejected: Rejected { count: rejected.len(), list },
+    })
+}
+
+/// Writes the usable images of `chunk`.
+fn write(
+    request: &Request,
+    chunk: Chunk,
+    division: &mut Option<Division>,
+    writer: &mut Writer,
+    seen: &mut Seen,
+    rejected: &mut Vec<Reject>,
+) -> Result<()> {
+    let folder = request.out.parent().unwrap_or(Path::new(""));
+    let looked: Vec<std::result::Result<(Entry, Looked), Reject>> =
+        chunk.items.into_par_iter().map(|item| look(item, request, folder)).collect();
+    let (mut entries, mut kept) = (Vec::new(), Vec::new());
+    for (row, found) in looked.into_iter().enumerate() {
+        match found {
+            Ok((mut entry, looked)) => {
+                if let Some(division) = division {
+                    entry.split = Some(division.next(&entry.identity).to_owned());
+                }
+                seen.add(&entry, &looked);
+                entries.push(entry);
+                kept.push(row as u32);
+            }
+            Err(reject) => rejected.push(reject),
+        }
+    }
+    if entries.is_empty() {
+        return Ok(());
+    }
+    let extras = chunk.extras.map(|extras| {
+        let rows = arrow::array::UInt32Array::from(kept);
+        arrow::compute::take_record_batch(&extras, &rows).map_err(|e| store::failed(&request.out, &e))
+    });
+    writer.write(&entries, extras.transpose()?.as_ref())
+}
+
+/// The row of `item`, if it can be used.
+fn look(item: Item, request: &Request, folder: &Path) -> std::result::Result<(Entry, Looked), Reject> {
+    let (file, row) = item.place.clone();
+    let path = match &item.picture {
+        Picture::File(path) => Some(path.display().to_string()),
+        Picture::Below(image) => Some(image.path.display().to_string()),
+        _ => None,
+    };
+    let refuse = |reason: String| Reject { file: file.clone(), row, item: 0, reason, path: path.clone() };
+    let identity = item.identity.filter(|i| !i.trim().is_empty()).ok_or_else(|| refuse("it names no person".into()))?;
+    let bytes = match item.picture {
+        Picture::Bytes(bytes) => bytes,
+        Picture::File(ref path) => read(path).map_err(&refuse)?,
+        Picture::Below(ref image) => image.read(MAX_FILE).map_err(&refuse)?,
+        Picture::Skipped => Vec::new(),
+        Picture::None(reason) => return Err(refuse(reason)),
+    };
+    let (width, height) = decode::look(&bytes).map_err(&refuse)?;
+    let hash = if request.check {
+        let pixels = decode::decode_bytes(&bytes).map_err(&refuse)?;
+        blake3::hash(pixels.as_raw())
+    } else {
+        blake3::hash(&bytes)
+    };
+    let start: [u8; 8] = std::array::from_fn(|i| hash.as_bytes()[i]);
+    let looked = Looked { hash: u64::from_le_bytes(start), side: width.min(height) };
+    let path = match (request.link, &path) {
+        (true, Some(path)) => relative(Path::new(path), folder).map_err(&refuse)?,
+        (true, None) => return Err(refuse("it lies in no file of its own: leave out option `link`".into())),
+        (false, Some(path)) => Path::new(path).file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        (false, None) => item.image_id.clone().unwrap_or_default(),
+    };
+    let image = if request.link { Vec::new() } else { bytes };
+    let (image_id, split, of) = (item.image_id, item.split, item.of);
+    Ok((Entry { identity, image_id, image, path, split, of }, looked))
+}
+
+fn read(path: &Path) -> std::result::Result<Vec<u8>, String> {
+    let failed = |e: std::io::Error| match e.kind() {
+        std::io::ErrorKind::NotFound => format!("file {} is not there", path.display()),
+        _ => format!("file {} cannot be read: {e}", path.display()),
+    };
+    let length = std::fs::metadata(path).map_err(failed)?.len();
+    if length > MAX_FILE {
+        return Err(format!("file {} has {length} bytes, more than {MAX_FILE}", path.display()));
+    }
+    std::fs::read(path).map_err(failed)
+}
+
+/// `path` from `folder`, in which it must lie.
+fn relative(path: &Path, folder: &Path) -> std::result::Result<String, String> {
+    let absolute = |p: &Path| {
+        std::path::absolute(if p.as_os_str().is_empty() { Path::new(".") } else { p }).map_err(|e| e.to_string())
+    };
+    let (path, folder) = (absolute(path)?, absolute(folder)?);
+    let inner = path.strip_prefix(&folder).map_err(|_| {
+        format!(
+            "{} does not lie below {}: write the manifest above the pictures, or leave out option `link`",
+            path.display(),
+            folder.display()
+        )
+    })?;
+    Ok(inner.to_string_lossy().into_owned())
+}

@@ -1,0 +1,151 @@
+//! Writes a manifest: rows of one picture each, embedded as bytes or named by a path, streamed.
+
+use super::schema::{GROUP, IDENTITY_SET, IMAGE_ID, SPLIT};
+use crate::error::Result;
+use crate::store;
+use arrow::array::{ArrayRef, BinaryArray, RecordBatch, StringArray, StructArray};
+use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
+use parquet::arrow::ArrowWriter;
+use parquet::basic::Compression;
+use parquet::file::metadata::KeyValue;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::schema::types::ColumnPath;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Most rows of a row group, and the bytes of pictures after which one ends.
+const ROW_GROUP: usize = 1000;
+const ROW_GROUP_BYTES: usize = 10 << 20;
+/// Key of a file's metadata that says that this program wrote it.
+const MARK: &str = "augment.manifest";
+
+/// A row.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Whom it shows.
+    pub identity: String,
+    /// Its name within its identity.
+    pub image_id: Option<String>,
+    /// Encoded picture; empty where only its path is kept.
+    pub image: Vec<u8>,
+    /// Its path: relative to the manifest, or a name.
+    pub path: String,
+    /// Its split.
+    pub split: Option<String>,
+    /// Its identity set and the group of its person.
+    pub of: [Option<String>; 2],
+}
+
+/// A manifest on its way.
+pub struct Writer {
+    path: PathBuf,
+    part: PathBuf,
+    schema: SchemaRef,
+    link: bool,
+    columns: [bool; 3],
+    writer: ArrowWriter<File>,
+    rows: usize,
+    bytes: usize,
+}
+
+impl Writer {
+    /// Begins `path` with the columns `extras` beside ours; `columns` says whether there are splits, identity sets and groups.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn create(path: &Path, link: bool, columns: [bool; 3], extras: &Schema) -> Result<Self> {
+        let text = |name: &str| Field::new(name, DataType::Utf8, true);
+        let mut fields = vec![text("identity")];
+        fields.push(if link { text("image_uri") } else { Field::new("image", DataType::Struct(image_fields()), true) });
+        fields.push(text(IMAGE_ID));
+        fields.extend(
+            [SPLIT, IDENTITY_SET, GROUP].iter().zip(columns).filter(|(_, there)| *there).map(|(name, _)| text(name)),
+        );
+        fields.extend(extras.fields().iter().map(|f| f.as_ref().clone()));
+        let features = serde_json::json!({ "image": { "_type": "Image" } });
+        let features = serde_json::json!({ "info": { "features": features } }).to_string();
+        let metadata = if link { Vec::new() } else { vec![("huggingface".to_owned(), features)] };
+        let schema = Arc::new(Schema::new_with_metadata(
+            fields,
+            metadata.into_iter().collect::<std::collections::HashMap<_, _>>(),
+        ));
+        let bytes = ColumnPath::new(vec!["image".into(), "bytes".into()]);
+        let properties = WriterProperties::builder()
+            .set_compression(Compression::SNAPPY)
+            .set_column_compression(bytes.clone(), Compression::UNCOMPRESSED)
+            .set_column_dictionary_enabled(bytes.clone(), false)
+            .set_column_statistics_enabled(bytes, EnabledStatistics::None)
+            .set_max_row_group_row_count(Some(ROW_GROUP))
+            .set_key_value_metadata(Some(vec![KeyValue::new(MARK.to_owned(), Some("1".to_owned()))]));
+        let part = store::temporary(path);
+        if let Some(folder) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
+            store::create_dir(folder)?;
+        }
+        let writer = ArrowWriter::try_new(store::create(&part)?, schema.clone(), Some(properties.build()));
+        let writer = writer.map_err(|e| store::failed(&part, &e))?;
+        Ok(Self { path: path.to_owned(), part, schema, link, columns, writer, rows: 0, bytes: 0 })
+    }
+
+    /// Adds `entries` with their rows of kept columns.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write(&mut self, entries: &[Entry], extras: Option<&RecordBatch>) -> Result<()> {
+        let text = |f: &dyn Fn(&Entry) -> Option<&str>| -> ArrayRef {
+            Arc::new(entries.iter().map(f).collect::<StringArray>())
+        };
+        let paths = || text(&|e| Some(&e.path));
+        let mut columns = vec![text(&|e| Some(&e.identity))];
+        columns.push(if self.link {
+            paths()
+        } else {
+            let bytes: ArrayRef = Arc::new(BinaryArray::from_iter_values(entries.iter().map(|e| &e.image)));
+            let image = StructArray::try_new(image_fields(), vec![bytes, paths()], None);
+            Arc::new(image.map_err(|e| store::failed(&self.part, &e))?)
+        });
+        columns.push(text(&|e| e.image_id.as_deref()));
+        let [split, set, group] = self.columns;
+        let optional: [(bool, &dyn Fn(&Entry) -> Option<&str>); 3] =
+            [(split, &|e| e.split.as_deref()), (set, &|e| e.of[0].as_deref()), (group, &|e| e.of[1].as_deref())];
+        columns.extend(optional.into_iter().filter(|(there, _)| *there).map(|(_, f)| text(f)));
+        columns.extend(extras.iter().flat_map(|batch| batch.columns()).cloned());
+        let batch = RecordBatch::try_new(self.schema.clone(), columns).map_err(|e| store::failed(&self.part, &e))?;
+        self.writer.write(&batch).map_err(|e| store::failed(&self.part, &e))?;
+        self.rows += entries.len();
+        self.bytes += entries.iter().map(|e| e.image.len()).sum::<usize>();
+        if self.bytes >= ROW_GROUP_BYTES {
+            self.writer.flush().map_err(|e| store::failed(&self.part, &e))?;
+            self.bytes = 0;
+        }
+        Ok(())
+    }
+
+    /// Ends the file and puts it in its place.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn finish(self) -> Result<usize> {
+        self.writer.close().map_err(|e| store::failed(&self.part, &e))?;
+        store::publish(&self.part, &self.path)?;
+        Ok(self.rows)
+    }
+
+    /// Takes back what was written.
+    pub fn abandon(self) {
+        let _ = store::remove(&self.part);
+    }
+}
+
+fn image_fields() -> Fields {
+    Fields::from(vec![Field::new("bytes", DataType::Binary, true), Field::new("path", DataType::Utf8, true)])
+}
+
+/// True if this program wrote the manifest `path`.
+pub fn is_ours(path: &Path) -> bool {
+    let Ok(file) = File::open(path) else { return false };
+    let Ok(metadata) = parquet::file::metadata::ParquetMetaDataReader::new().parse_and_finish(&file) else {
+        return false;
+    };
+    metadata.file_metadata().key_value_metadata().is_some_and(|kv| kv.iter().any(|kv| kv.key == MARK))
+}

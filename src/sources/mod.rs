@@ -1,0 +1,202 @@
+//! What people have before they have a manifest: folders, lists, RecordIO, tars and tables, each read as a stream of labelled pictures.
+
+mod list;
+mod recordio;
+mod table;
+mod tar;
+mod tree;
+
+use crate::error::{Error, Result};
+use crate::manifest::{Columns, LocalImage};
+use arrow::array::RecordBatch;
+use arrow::datatypes::{Schema, SchemaRef};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Ends of the names of pictures.
+pub const PICTURES: [&str; 5] = ["jpg", "jpeg", "png", "webp", "bmp"];
+/// Ends of the names of pictures that must be converted first.
+const OTHER_PICTURES: [&str; 9] = ["gif", "tif", "tiff", "avif", "heic", "heif", "jp2", "jxl", "ppm"];
+/// Pictures that are handed over at a time, at most.
+const CHUNK: usize = 256;
+/// Bytes of them, about.
+const CHUNK_BYTES: usize = 32 << 20;
+
+/// Where the bytes of a picture are.
+#[derive(Clone, Debug)]
+pub enum Picture {
+    /// The encoded file.
+    Bytes(Vec<u8>),
+    /// A file beside the source.
+    File(PathBuf),
+    /// A file below a manifest, and nothing else.
+    Below(LocalImage),
+    /// They were not asked for.
+    Skipped,
+    /// There is none.
+    None(String),
+}
+
+/// A labelled picture.
+#[derive(Clone, Debug)]
+pub struct Item {
+    /// File that it stands in, and its number there, from 0.
+    pub place: (String, usize),
+    /// Whom it shows.
+    pub identity: Option<String>,
+    /// Its name within its identity.
+    pub image_id: Option<String>,
+    /// The split that it belongs to already.
+    pub split: Option<String>,
+    /// Its identity set and the group of its person.
+    pub of: [Option<String>; 2],
+    /// The picture.
+    pub picture: Picture,
+}
+
+/// Some pictures in a row.
+#[derive(Debug, Default)]
+pub struct Chunk {
+    /// The pictures.
+    pub items: Vec<Item>,
+    /// A row of kept columns for each, if the source has any.
+    pub extras: Option<RecordBatch>,
+}
+
+/// A stream of labelled pictures.
+pub trait Source {
+    /// What it is, in a word or two.
+    fn kind(&self) -> &'static str;
+
+    /// Columns that are kept as they are.
+    fn extras(&self) -> SchemaRef {
+        Arc::new(Schema::empty())
+    }
+
+    /// Hands over all pictures in order, without their bytes unless `pictures`.
+    ///
+    /// # Errors
+    /// The source is damaged; and those of `f`.
+    fn read(&self, pictures: bool, f: &mut dyn FnMut(Chunk) -> Result<()>) -> Result<()>;
+
+    /// What was passed over, once everything was read, in words.
+    fn passed_over(&self) -> Option<String> {
+        None
+    }
+}
+
+/// Opens what `spec` names: a folder, a file, or a glob of files.
+///
+/// # Errors
+/// Nothing is there, or nothing that can be read.
+pub fn open(spec: &str, columns: &Columns) -> Result<Box<dyn Source>> {
+    let path = Path::new(spec);
+    if path.is_dir() {
+        return of_folder(path, columns);
+    }
+    if !path.exists() && spec.contains(['*', '?', '[']) {
+        let found = glob::glob(spec).map_err(|e| Error::Usage(format!("{spec}: {e}")))?;
+        let mut paths: Vec<PathBuf> = found.filter_map(std::result::Result::ok).collect();
+        paths.sort();
+        return match paths.first() {
+            None => Err(Error::Usage(format!("{spec}: no file matches"))),
+            Some(first) if has_extension(first, "tar") => Ok(Box::new(tar::Tars::open(paths)?)),
+            Some(_) => Ok(Box::new(table::Table::open(spec, columns)?)),
+        };
+    }
+    if !path.exists() {
+        return Err(Error::Usage(format!("{spec}: no such file or folder")));
+    }
+    let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+    match extension.as_str() {
+        "csv" | "tsv" | "txt" | "lst" => Ok(Box::new(list::List::of_table(path, columns)?)),
+        "jsonl" | "ndjson" | "json" => Ok(Box::new(list::List::of_json(path, columns)?)),
+        "rec" | "idx" => Ok(Box::new(recordio::Records::open(&path.with_extension("rec"))?)),
+        "tar" => Ok(Box::new(tar::Tars::open(vec![path.to_owned()])?)),
+        "parquet" => Ok(Box::new(table::Table::open(spec, columns)?)),
+        "gz" | "tgz" | "zst" | "xz" | "bz2" | "zip" | "7z" => {
+            Err(Error::Usage(format!("{spec}: unpack it first; tars, folders, lists, RecordIO and Parquet are read")))
+        }
+        _ => Err(Error::Usage(format!(
+            "{spec}: neither a folder of persons, a list (.csv, .tsv, .jsonl), RecordIO (.rec), a .tar nor .parquet"
+        ))),
+    }
+}
+
+/// Opens a folder by what lies in it.
+fn of_folder(folder: &Path, columns: &Columns) -> Result<Box<dyn Source>> {
+    let entries = sorted(folder)?;
+    let with = |extension: &str| -> Vec<PathBuf> {
+        entries.iter().filter(|p| has_extension(p, extension) && p.is_file()).cloned().collect()
+    };
+    let (records, tars) = (with("rec"), with("tar"));
+    if let Some(record) = records.iter().find(|p| p.ends_with("train.rec")).or(records.first()) {
+        return Ok(Box::new(recordio::Records::open(record)?));
+    }
+    if !tars.is_empty() {
+        return Ok(Box::new(tar::Tars::open(tars)?));
+    }
+    let data = folder.join("data");
+    let tables = |folder: &Path| sorted(folder).is_ok_and(|e| e.iter().any(|p| has_extension(p, "parquet")));
+    if tables(folder) || tables(&data) {
+        return Ok(Box::new(table::Table::open(&folder.display().to_string(), columns)?));
+    }
+    Ok(Box::new(tree::Tree::open(folder)?))
+}
+
+fn has_extension(path: &Path, extension: &str) -> bool {
+    path.extension().is_some_and(|e| e.eq_ignore_ascii_case(extension))
+}
+
+/// What the end of a file's name says of it as a picture: that it is one, that it must be converted, or nothing.
+fn picture_of(path: &Path) -> Option<std::result::Result<(), String>> {
+    let extension = path.extension()?.to_string_lossy().to_lowercase();
+    if PICTURES.contains(&extension.as_str()) {
+        return Some(Ok(()));
+    }
+    OTHER_PICTURES
+        .contains(&extension.as_str())
+        .then(|| Err(format!("it is a .{extension} file: convert it to JPEG or PNG")))
+}
+
+/// The entries of a folder in the order of their names, hidden ones left out.
+fn sorted(folder: &Path) -> Result<Vec<PathBuf>> {
+    let failed = |e| Error::io(folder, e);
+    let mut paths = std::fs::read_dir(folder)
+        .map_err(failed)?
+        .map(|entry| entry.map(|e| e.path()))
+        .collect::<std::io::Result<Vec<_>>>()
+        .map_err(failed)?;
+    paths.retain(|p| !p.file_name().unwrap_or_default().to_string_lossy().starts_with('.'));
+    paths.sort();
+    Ok(paths)
+}
+
+/// Collects pictures, and hands them over when they are many or large.
+struct Gathering<'a> {
+    items: Vec<Item>,
+    bytes: usize,
+    f: &'a mut dyn FnMut(Chunk) -> Result<()>,
+}
+
+impl<'a> Gathering<'a> {
+    fn new(f: &'a mut dyn FnMut(Chunk) -> Result<()>) -> Self {
+        Self { items: Vec::new(), bytes: 0, f }
+    }
+
+    fn push(&mut self, item: Item) -> Result<()> {
+        if let Picture::Bytes(bytes) = &item.picture {
+            self.bytes += bytes.len();
+        }
+        self.items.push(item);
+        if self.items.len() < CHUNK && self.bytes < CHUNK_BYTES {
+            return Ok(());
+        }
+        self.bytes = 0;
+        (self.f)(Chunk { items: std::mem::take(&mut self.items), extras: None })
+    }
+
+    fn finish(self) -> Result<()> {
+        if self.items.is_empty() { Ok(()) } else { (self.f)(Chunk { items: self.items, extras: None }) }
+    }
+}

@@ -1,0 +1,207 @@
+//! MXNet RecordIO as insightface and AdaFace write it: `train.rec`, whose images carry their class number. The index beside it is not needed.
+
+use super::{Chunk, Gathering, Item, Picture, Source};
+use crate::error::{Error, Result};
+use std::fs::File;
+use std::io::{BufReader, ErrorKind, Read, Seek};
+use std::path::{Path, PathBuf};
+
+const MAGIC: u32 = 0xced7_230a;
+/// Bytes of a record, at most.
+const MOST: usize = 256 << 20;
+/// Bytes of the header of an image record.
+const HEADER: usize = 24;
+/// Bytes of a record that tell its class, and that it has a picture: its header, and labels.
+const START: usize = 1024;
+/// Bytes read at a time.
+const BUFFER: usize = 1 << 20;
+
+/// A `.rec` file.
+pub(super) struct Records {
+    path: PathBuf,
+}
+
+impl Records {
+    /// Opens `path`.
+    ///
+    /// # Errors
+    /// It cannot be read, or is no RecordIO.
+    pub fn open(path: &Path) -> Result<Self> {
+        let mut start = [0; 4];
+        let read = File::open(path).and_then(|mut f| f.read_exact(&mut start));
+        read.map_err(|e| Error::io(path, e))?;
+        if u32::from_le_bytes(start) != MAGIC {
+            return Err(Error::Usage(format!("{}: no RecordIO of MXNet", path.display())));
+        }
+        Ok(Self { path: path.to_owned() })
+    }
+}
+
+/// Reads records one by one.
+struct Reader {
+    file: BufReader<File>,
+    record: usize,
+    path: PathBuf,
+}
+
+impl Reader {
+    fn damaged(&self, what: &str) -> Error {
+        Error::Manifest(format!("{} record {}: {what}; make the file again", self.path.display(), self.record))
+    }
+
+    /// A part of a record, at most `most` bytes of it, and its place in it: 0 whole, 1 first, 2 in between, 3 last. None at the end of the
+    /// file.
+    fn part(&mut self, most: usize, out: &mut Vec<u8>) -> Result<Option<u32>> {
+        let mut head = [0; 8];
+        match self.file.read(&mut head[..1]).map_err(|e| Error::io(&self.path, e))? {
+            0 => return Ok(None),
+            _ => self.exact(&mut head[1..])?,
+        }
+        let word = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+        if word(0) != MAGIC {
+            return Err(self.damaged("does not begin as a record"));
+        }
+        let (flag, length) = (word(4) >> 29, (word(4) & ((1 << 29) - 1)) as usize);
+        if out.len() + length > MOST {
+            return Err(self.damaged("is larger than any picture"));
+        }
+        let (from, kept) = (out.len(), length.min(most));
+        out.resize(from + kept, 0);
+        self.exact(&mut out[from..])?;
+        let rest = length.next_multiple_of(4) - kept;
+        if most < usize::MAX {
+            self.file.seek_relative(rest as i64).map_err(|e| Error::io(&self.path, e))?;
+        } else {
+            self.exact(&mut [0; 4][..rest])?;
+        }
+        Ok(Some(flag))
+    }
+
+    fn exact(&mut self, out: &mut [u8]) -> Result<()> {
+        self.file.read_exact(out).map_err(|e| match e.kind() {
+            ErrorKind::UnexpectedEof => self.damaged("is cut off"),
+            _ => Error::io(&self.path, e),
+        })
+    }
+
+    /// The next record, at most `most` bytes of each of its parts. One that held the magic number was split there, and the number left out.
+    fn next(&mut self, most: usize) -> Result<Option<Vec<u8>>> {
+        let mut data = Vec::new();
+        let Some(mut flag) = self.part(most, &mut data)? else { return Ok(None) };
+        if flag == 1 {
+            while flag != 3 {
+                data.extend(MAGIC.to_le_bytes());
+                flag = match self.part(most, &mut data)? {
+                    Some(flag @ (2 | 3)) => flag,
+                    _ => return Err(self.damaged("lacks its last part")),
+                };
+            }
+        } else if flag != 0 {
+            return Err(self.damaged("lacks its first part"));
+        }
+        self.record += 1;
+        Ok(Some(data))
+    }
+}
+
+/// Class and picture of a record; none for headers of the file and of persons, which have no picture.
+fn image(mut data: Vec<u8>) -> std::result::Result<Option<(i64, Vec<u8>)>, &'static str> {
+    if data.len() < HEADER {
+        return Err("is too short for an image record");
+    }
+    let flag = u32::from_le_bytes([data[0], data[1], data[2], data[3]]) as usize;
+    let labels = flag.checked_mul(4).filter(|n| HEADER + n <= data.len()).ok_or("has more labels than bytes")?;
+    let at = if flag == 0 { 4 } else { HEADER };
+    let label = f32::from_le_bytes([data[at], data[at + 1], data[at + 2], data[at + 3]]);
+    data.drain(..HEADER + labels);
+    if data.is_empty() {
+        return Ok(None);
+    }
+    if label.fract() != 0.0 || !label.is_finite() {
+        return Err("has a label that is no class number");
+    }
+    Ok(Some((label as i64, data)))
+}
+
+impl Source for Records {
+    fn kind(&self) -> &'static str {
+        "RecordIO"
+    }
+
+    fn read(&self, pictures: bool, f: &mut dyn FnMut(Chunk) -> Result<()>) -> Result<()> {
+        let mut file = File::open(&self.path).map_err(|e| Error::io(&self.path, e))?;
+        file.rewind().map_err(|e| Error::io(&self.path, e))?;
+        let file = BufReader::with_capacity(BUFFER, file);
+        let mut reader = Reader { file, record: 0, path: self.path.clone() };
+        let mut gathering = Gathering::new(f);
+        let most = if pictures { usize::MAX } else { START };
+        while let Some(data) = reader.next(most)? {
+            let row = reader.record - 1;
+            let found = image(data).map_err(|what| reader.damaged(what))?;
+            let Some((label, bytes)) = found else { continue };
+            gathering.push(Item {
+                place: (self.path.display().to_string(), row),
+                identity: Some(label.to_string()),
+                image_id: Some(format!("{row:08}")),
+                split: None,
+                of: [None, None],
+                picture: if pictures { Picture::Bytes(bytes) } else { Picture::Skipped },
+            })?;
+        }
+        gathering.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(flag: u32, data: &[u8]) -> Vec<u8> {
+        let word = (flag << 29) | data.len() as u32;
+        let mut out = [MAGIC.to_le_bytes(), word.to_le_bytes()].concat();
+        out.extend(data);
+        out.resize(out.len().next_multiple_of(4), 0);
+        out
+    }
+
+    fn header(flag: u32, label: f32) -> Vec<u8> {
+        [&flag.to_le_bytes()[..], &label.to_le_bytes(), &7u64.to_le_bytes(), &0u64.to_le_bytes()].concat()
+    }
+
+    fn read(bytes: &[u8]) -> Result<Vec<(String, Vec<u8>)>> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("train.rec");
+        std::fs::write(&path, bytes).unwrap();
+        let mut found = Vec::new();
+        Records::open(&path)?.read(true, &mut |chunk| {
+            found.extend(chunk.items.into_iter().map(|item| match item.picture {
+                Picture::Bytes(bytes) => (item.identity.unwrap(), bytes),
+                other => panic!("{other:?}"),
+            }));
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    #[test]
+    fn images_are_joined_and_headers_are_passed_over() {
+        let first = [header(2, 0.0), 4f32.to_le_bytes().to_vec(), 6f32.to_le_bytes().to_vec()].concat();
+        let plain = [header(0, 3.0), b"abcde".to_vec()].concat();
+        let labelled =
+            [header(2, 9.0), 5f32.to_le_bytes().to_vec(), 0f32.to_le_bytes().to_vec(), b"xy".to_vec()].concat();
+        // A picture with the magic number in it, at a multiple of four.
+        let start = [header(0, 1.0), b"1234".to_vec()].concat();
+        let parts = [record(1, &start), record(2, b"5678"), record(3, b"90")].concat();
+        let bytes = [record(0, &first), record(0, &plain), record(0, &labelled), parts].concat();
+        let magic = MAGIC.to_le_bytes();
+        let joined = [&b"1234"[..], &magic, b"5678", &magic, b"90"].concat();
+        let expected =
+            vec![("3".to_owned(), b"abcde".to_vec()), ("5".to_owned(), b"xy".to_vec()), ("1".to_owned(), joined)];
+        assert_eq!(read(&bytes).unwrap(), expected);
+        for cut in [9, 41, bytes.len() - 3] {
+            let e = read(&bytes[..cut]).unwrap_err().to_string();
+            assert!(e.contains("train.rec record") && e.contains("cut off"), "{cut}: {e}");
+        }
+        assert!(read(b"PAR1").unwrap_err().to_string().contains("no RecordIO"));
+    }
+}

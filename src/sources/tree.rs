@@ -1,0 +1,123 @@
+//! A folder tree: the first folder names the person, or the second where the first ones are splits.
+
+use super::{Chunk, Gathering, Item, Picture, Source, picture_of, sorted};
+use crate::error::{Error, Result};
+use std::cell::Cell;
+use std::path::{Path, PathBuf};
+
+/// Names of folders that are splits, if all folders are.
+const SPLITS: [&str; 7] = ["train", "training", "val", "validation", "valid", "dev", "test"];
+
+/// A folder of persons.
+pub(super) struct Tree {
+    root: PathBuf,
+    /// Folders of persons lie in folders of splits.
+    splits: bool,
+    others: Cell<usize>,
+}
+
+impl Tree {
+    /// Opens `root`.
+    ///
+    /// # Errors
+    /// It has no folder.
+    pub fn open(root: &Path) -> Result<Self> {
+        let folders: Vec<PathBuf> = sorted(root)?.into_iter().filter(|p| p.is_dir()).collect();
+        if folders.is_empty() {
+            return Err(Error::Usage(format!(
+                "{}: holds no folder; give a folder with a folder of pictures for each person, named as the person",
+                root.display()
+            )));
+        }
+        let splits = folders.iter().all(|f| SPLITS.contains(&name(f).to_lowercase().as_str()));
+        Ok(Self { root: root.to_owned(), splits, others: Cell::new(0) })
+    }
+
+    /// The pictures below `folder`, which belong to `identity`. `above` are the real folders that lead to it: links back are passed over.
+    fn walk(
+        &self,
+        folder: &Path,
+        above: &[PathBuf],
+        person: (&Path, &str, Option<&str>),
+        gathering: &mut Gathering,
+    ) -> Result<()> {
+        let real = std::fs::canonicalize(folder).map_err(|e| Error::io(folder, e))?;
+        if above.contains(&real) {
+            return Ok(());
+        }
+        let here: Vec<PathBuf> = above.iter().cloned().chain([real]).collect();
+        for path in sorted(folder)? {
+            if path.is_dir() {
+                self.walk(&path, &here, person, gathering)?;
+                continue;
+            }
+            let picture = match picture_of(&path) {
+                None => {
+                    self.others.set(self.others.get() + 1);
+                    continue;
+                }
+                Some(Err(reason)) => Picture::None(reason),
+                Some(Ok(())) => Picture::File(path.clone()),
+            };
+            let (of, identity, split) = person;
+            let inner = path.strip_prefix(of).unwrap_or(&path).with_extension("");
+            gathering.push(Item {
+                place: (path.display().to_string(), 0),
+                identity: Some(identity.to_owned()),
+                image_id: Some(inner.to_string_lossy().into_owned()),
+                split: split.map(str::to_owned),
+                of: [None, None],
+                picture,
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The persons below `folder`.
+    fn persons(&self, folder: &Path, split: Option<&str>, gathering: &mut Gathering) -> Result<()> {
+        for path in sorted(folder)? {
+            if path.is_dir() {
+                self.walk(&path, &[], (&path, &name(&path), split), gathering)?;
+            } else if picture_of(&path).is_some() {
+                gathering.push(Item {
+                    place: (path.display().to_string(), 0),
+                    identity: None,
+                    image_id: None,
+                    split: split.map(str::to_owned),
+                    of: [None, None],
+                    picture: Picture::None("it lies in no folder of a person".into()),
+                })?;
+            } else {
+                self.others.set(self.others.get() + 1);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+impl Source for Tree {
+    fn kind(&self) -> &'static str {
+        "folder tree"
+    }
+
+    fn read(&self, _pictures: bool, f: &mut dyn FnMut(Chunk) -> Result<()>) -> Result<()> {
+        self.others.set(0);
+        let mut gathering = Gathering::new(f);
+        if self.splits {
+            for folder in sorted(&self.root)?.into_iter().filter(|p| p.is_dir()) {
+                self.persons(&folder, Some(&name(&folder)), &mut gathering)?;
+            }
+        } else {
+            self.persons(&self.root, None, &mut gathering)?;
+        }
+        gathering.finish()
+    }
+
+    fn passed_over(&self) -> Option<String> {
+        (self.others.get() > 0).then(|| format!("{} files that are no pictures", self.others.get()))
+    }
+}
