@@ -5,7 +5,7 @@
 # Each set has the columns identity, image_id, image and split; persons that are not in split `train` are those to choose
 # by. OUT/evaluation has the report on those; with PAIRS and PAIR_IMAGES, OUT/evaluation-pairs has one on that list (LFW).
 # The defaults are those that were chosen on persons of split `dev` (docs/experiments.md): SEEDS (5), PER_ID (40), NEW (1500 new
-# identities), SHARE (0.5 of every batch synthetic), ARMS (all). TRAIN and EVALUATE may hold more options of `augment` and
+# identities), SHARE (of every batch synthetic: 0.7), ARMS (all). TRAIN and EVALUATE may hold more options of `augment` and
 # `augment evaluate`: on a processor that multiplies bf16, TRAIN='--set train.precision="bf16"' and
 # EVALUATE='--set recipe.precision="bf16"' save up to half of the time. AUGMENT names a built program. Needs a Python with pyarrow as
 # PYTHON. Interrupt it at any time; the same command goes on.
@@ -26,7 +26,7 @@ read -ra train <<<"${TRAIN:-}"
 read -ra more <<<"${EVALUATE:-}"
 run "${manifest[@]}" --preset base ${kimg:+--duration-kimg "$kimg"} --per-id "${PER_ID:-40}" --new-identities "${NEW:-1500}" \
   --cache "$out/cache" --out "$out/faces" "${train[@]}"
-evaluate=(evaluate "${manifest[@]}" --synthetic "$out/faces" --seeds "${SEEDS:-5}" --set "comparison.synthetic_share=${SHARE:-0.5}"
+evaluate=(evaluate "${manifest[@]}" --synthetic "$out/faces" --seeds "${SEEDS:-5}" ${SHARE:+--set "comparison.synthetic_share=$SHARE"}
   ${ARMS:+--arms "$ARMS"} "${more[@]}")
 run "${evaluate[@]}" --out "$out/evaluation"
 if [ -n "${PAIRS:-}" ]; then

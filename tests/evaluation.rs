@@ -220,8 +220,13 @@ fn a_comparison_learns_keeps_its_outcomes_and_finds_real_help() {
         chosen_by: String::new(),
         test: PairSet::draw("test", images(10, 6, 8), 100).unwrap(),
     };
-    let config =
-        tiny(&["recipe.steps=120", "comparison.synthetic_share=0.8", "augmentation.colour=0", "augmentation.erase=0"]);
+    let config = tiny(&[
+        "recipe.steps=120",
+        "comparison.synthetic_share=0.8",
+        "comparison.real_last=0",
+        "augmentation.colour=0",
+        "augmentation.erase=0",
+    ]);
     let dir = tempfile::tempdir().unwrap();
     let compare = || {
         let comparison = comparison(&material, &config, dir.path());
@@ -269,7 +274,8 @@ fn new_identities_and_own_labels_are_classes_of_their_own() {
     // Number of classes and hash of each training.
     let trained = |new: usize, arm: Arm, changes: &[&str]| {
         let dir = tempfile::tempdir().unwrap();
-        let config = tiny(&[&["recipe.steps=2", "comparison.synthetic_share=0.5"], changes].concat());
+        let config =
+            tiny(&[&["recipe.steps=2", "comparison.synthetic_share=0.5", "comparison.real_last=0"], changes].concat());
         let material = material(new);
         let comparison = comparison(&material, &config, dir.path());
         let run = comparison.run(&[arm], 1, &mut Silent).unwrap().remove(0);

@@ -115,9 +115,9 @@ fn demo_manifest_is_drawn_by_the_program() {
 #[test]
 fn main_job_writes_what_was_asked() {
     let (_dir, out, text) = synthesize(&["--per-id", "4", "--new-identities", "3", "--mix", "2", "--shard-rows", "50"]);
-    assert!(text.contains("140 images of 35 classes"), "{text}");
+    assert!(text.contains("204 images of 51 classes"), "{text}");
     let all = records(&out);
-    assert_eq!(all.len(), 35 * 4);
+    assert_eq!(all.len(), 51 * 4);
     let ids: BTreeSet<&str> = all.iter().map(|r| r.sample_id.as_str()).collect();
     assert_eq!(ids.len(), all.len(), "sample ids are unique");
     for (n, r) in all.iter().enumerate() {
@@ -126,7 +126,7 @@ fn main_job_writes_what_was_asked() {
         let image = augment::dataset::decode::decode(&r.image).unwrap();
         assert_eq!(image.dimensions(), (48, 48));
         let mix: Vec<(String, f32)> = serde_json::from_str(&r.label_mix).unwrap();
-        if r.label < 32 {
+        if r.label < 48 {
             assert_eq!(mix, [(r.identity.clone(), 1.0)]);
         } else {
             assert!(r.identity.starts_with("new-") && mix.len() == 2);
@@ -134,7 +134,7 @@ fn main_job_writes_what_was_asked() {
     }
     let files: Vec<PathBuf> = tree(&out).into_keys().collect();
     let shards =
-        ["data/train-00000-of-00003.parquet", "data/train-00001-of-00003.parquet", "data/train-00002-of-00003.parquet"];
+        ["data/train-00000-of-00005.parquet", "data/train-00001-of-00005.parquet", "data/train-00004-of-00005.parquet"];
     for name in shards.into_iter().chain(["README.md", "config.toml", "_PLAN.json", "_SUCCESS.json"]) {
         assert!(files.contains(&PathBuf::from(name)), "{name} is missing in {files:?}");
     }
@@ -315,7 +315,7 @@ fn a_killed_run_goes_on_and_ends_with_the_same_bytes() {
         child.wait().unwrap();
         assert!(!out.join("_SUCCESS.json").exists(), "killed too late to show anything");
         let status = ok(&["status", out.to_str().unwrap()]);
-        assert!(status.contains("complete false") && status.contains("planned rows 1920"), "{status}");
+        assert!(status.contains("complete false") && status.contains("planned rows 2880"), "{status}");
         let written = |p: &Path| p.metadata().unwrap().modified().unwrap();
         let before = written(&first);
         ok(&args);
@@ -335,7 +335,7 @@ fn a_killed_run_goes_on_and_ends_with_the_same_bytes() {
 fn verify_finds_every_changed_lost_or_strange_file() {
     let (_dir, out, _) = synthesize(&["--per-id", "2", "--shard-rows", "40"]);
     let verify = || ok(&["verify", out.to_str().unwrap()]);
-    assert!(verify().contains("complete, 8 files read, 0 damaged"), "{}", verify());
+    assert!(verify().contains("complete, 10 files read, 0 damaged"), "{}", verify());
     for (path, bytes) in tree(&out) {
         if path == Path::new("_LOCK") {
             continue;
@@ -427,7 +427,7 @@ fn a_folder_of_somebody_else_is_not_forgotten() {
 #[test]
 fn synthetic_images_carry_the_mark_and_real_ones_do_not() {
     for encoding in ["jpeg", "png"] {
-        let (_dir, out, _) = synthesize(&["--balance-to", "26", "--include-real", "--encoding", encoding]);
+        let (_dir, out, _) = synthesize(&["--balance-to", "10", "--include-real", "--encoding", encoding]);
         for r in records(&out) {
             assert_eq!(is_marked(&r.image), r.synthetic, "{} {}", encoding, r.sample_id);
         }
@@ -461,13 +461,12 @@ fn evaluate_compares_arms_judges_images_and_writes_a_report() {
     let accuracy = |i: usize| json["arms"][i]["accuracy"]["mean"].as_f64().unwrap();
     assert!((gain(3) - (accuracy(3) - accuracy(1))).abs() < 1e-9);
     let quality = &json["quality"];
-    assert_eq!((&quality["existing"]["images"], &quality["real"]["images"]), (&96.into(), &96.into()));
+    assert_eq!((&quality["existing"]["images"], &quality["real"]["images"]), (&144.into(), &48.into()));
     // A generator of a few steps: nobody is recognised in its images.
     let top1 = |kind: &str| quality[kind]["top1"].as_f64().unwrap();
-    assert!(top1("real") > 0.5 && top1("existing") < 0.5 * top1("real"), "{quality}");
-    // Some of the drawn test persons look like drawn training persons: said, and no reason to refuse with so few identities.
-    let alike = json["alike"].to_string();
-    assert!(alike.contains("look like training") && stderr.contains("look like training"), "{alike} {stderr}");
+    assert!(top1("real") > 0.2 && top1("existing") < 0.5 * top1("real"), "{quality}");
+    // No test person looks like a training person.
+    assert_eq!((&json["alike"], stderr.contains("look like training")), (&serde_json::json!([]), false), "{stderr}");
     let shown = |kind: &str| quality[kind].as_array().unwrap().clone();
     let similar: Vec<f64> = shown("nearest").iter().map(|n| n["similarity"].as_f64().unwrap()).collect();
     assert!(similar.len() == 12 && similar.is_sorted_by(|a, b| a >= b), "{similar:?}");
@@ -514,13 +513,13 @@ fn synthesis_is_filtered_by(evaluation: &Path, dir: &Path) {
     };
     let (all, out) = filtered("all", &["--min-similarity=-1", "--new-identities", "2"]);
     assert!(all.status.success(), "{}", String::from_utf8_lossy(&all.stderr));
-    assert!(records(&out).iter().all(|r| r.index < 3) && records(&out).len() == 102);
+    assert!(records(&out).iter().all(|r| r.index < 3) && records(&out).len() == 150);
     let (some, out) = filtered("some", &["--tries", "2", "--new-identities", "2"]);
     let json: serde_json::Value = serde_json::from_slice(&some.stdout).unwrap();
     let (selection, kept) = (&json["selection"][0], records(&out));
     let number = |v: &serde_json::Value| v.as_u64().unwrap() as usize;
     let short: usize = selection["short"].as_array().unwrap().iter().map(|s| 3 - number(&s["accepted"])).sum();
-    assert_eq!(kept.len(), 102 - short);
+    assert_eq!(kept.len(), 150 - short);
     assert_eq!(number(&selection["candidates"]), kept.len() + number(&selection["rejected"]));
     assert!(number(&selection["rejected"]) > 0 && kept.iter().all(|r| r.index < 6), "{selection}");
     ok(&["synthesize", "--model", &model, "--regenerate", out.to_str().unwrap(), "-q"]);
@@ -566,7 +565,7 @@ fn evaluate_finds_copies_however_they_are_changed() {
             "{}",
             json["outside"]
         );
-        assert!(outside("training", "recall") > 0.3 && outside("held_out", "top1") > 0.05, "{}", json["outside"]);
+        assert!(outside("training", "recall") > 0.3 && outside("held_out", "similarity") > 0.4, "{}", json["outside"]);
         // Embeddings see a copy that was not changed, too.
         let embedded = json["quality"]["existing"]["embedded"]["share"].as_f64().unwrap();
         assert!(name != "unchanged" || embedded >= 0.99, "{}", json["quality"]);
@@ -584,7 +583,7 @@ fn evaluate_measures_nothing_on_a_contaminated_test() {
     let known = evaluate(&out, &["--pairs-from", "test"]);
     let stderr = String::from_utf8_lossy(&known.stderr);
     assert_eq!(known.status.code(), Some(8), "{stderr}");
-    assert!(stderr.contains("32 test persons are among the training identities: person-00, "), "{stderr}");
+    assert!(stderr.contains("48 test persons are among the training identities: person-00, "), "{stderr}");
     assert!(known.stdout.is_empty() && !out.join("report.html").exists());
     // A training photograph, mirrored, under another name.
     let copies = dir.path().join("copies");
@@ -718,8 +717,8 @@ fn a_judge_of_its_own_chooses_and_everybody_gets_enough() {
         (json, String::from_utf8(out.stderr).unwrap())
     };
     let (json, said) = run("faces", &["--new-identities", "2", "--mix", "2"]);
-    assert!(said.contains("training a judge on half of the 768 images"), "{said}");
-    assert_eq!((&json["synthetic"], &json["plan"]["judge"]["hash"]), (&(34 * 3).into(), &serde_json::Value::Null));
+    assert!(said.contains("training a judge on half of the 384 images"), "{said}");
+    assert_eq!((&json["synthetic"], &json["plan"]["judge"]["hash"]), (&(50 * 3).into(), &serde_json::Value::Null));
     // A generator of a few steps convinces nobody: most are filled up, by those that come nearest.
     let selection = &json["selection"][0];
     assert!(
@@ -737,7 +736,7 @@ fn a_judge_of_its_own_chooses_and_everybody_gets_enough() {
     assert!(std::fs::read(&judge).unwrap() == before && again["content_hash"] == json["content_hash"]);
     let alone = at("alone");
     ok(&["synthesize", "--model", model.to_str().unwrap(), "--per-id", "3", "--out", &alone, "-q"]);
-    let of_existing: Vec<Sample> = records(Path::new(&at("faces"))).into_iter().filter(|r| r.label < 32).collect();
+    let of_existing: Vec<Sample> = records(Path::new(&at("faces"))).into_iter().filter(|r| r.label < 48).collect();
     let alone = records(Path::new(&alone));
     assert_eq!(
         of_existing.iter().map(|r| (&r.identity, r.index)).collect::<Vec<_>>(),
@@ -760,7 +759,7 @@ fn plant_copies(out: &Path, change: fn(&image::RgbImage) -> image::RgbImage) {
     let args = base(shared(), &merged, &["--per-id", "1", "--include-real", "--encoding", "png"]);
     ok(&args.iter().map(String::as_str).collect::<Vec<_>>());
     let real: Vec<Sample> = records(&merged).into_iter().filter(|r| !r.synthetic).collect();
-    assert_eq!(real.len(), 768);
+    assert_eq!(real.len(), 384);
     let names: Vec<String> = real.iter().map(|r| r.identity.clone()).collect::<BTreeSet<_>>().into_iter().collect();
     let Opened::Ready(mut output) = Output::open(out, &Order::new("copies", ""), false).unwrap() else { panic!() };
     output.arrange(real.len(), 1000).unwrap();
@@ -787,7 +786,7 @@ fn every_image_is_regenerated_from_its_row() {
         synthesize(&["--per-id", "3", "--new-identities", "2", "--encoding", "png", "--latent", "fitted"]);
     let model = model_dir();
     let text = ok(&["synthesize", "--model", &model, "--regenerate", out.to_str().unwrap(), "-q"]);
-    assert!(text.contains("102 images regenerated, all byte-equal"), "{text}");
+    assert!(text.contains("150 images regenerated, all byte-equal"), "{text}");
     let wanted = records(&out).remove(17);
     let single = dir.path().join("single");
     let args =
@@ -809,7 +808,7 @@ fn every_image_is_regenerated_from_its_row() {
     ]);
     let message =
         fails(2, &["synthesize", "--model", other.path().to_str().unwrap(), "--regenerate", out.to_str().unwrap()]);
-    assert!(message.contains("102 by others"), "{message}");
+    assert!(message.contains("150 by others"), "{message}");
 }
 
 #[test]
@@ -818,16 +817,16 @@ fn images_with_borrowed_latents_are_made_again_from_their_rows() {
         let (_dir, out, _) = synthesize(&["--per-id", "2", "--new-identities", "3", "--mix", "2", "--latent", latent]);
         assert!(records(&out).iter().all(|r| r.latent == latent));
         let text = ok(&["synthesize", "--model", &model_dir(), "--regenerate", out.to_str().unwrap(), "-q"]);
-        assert!(text.contains("70 images regenerated, all byte-equal"), "{text}");
+        assert!(text.contains("102 images regenerated, all byte-equal"), "{text}");
     }
 }
 
 #[test]
 fn real_images_are_merged_without_their_metadata() {
-    let (_dir, out, text) = synthesize(&["--balance-to", "26", "--include-real"]);
+    let (_dir, out, text) = synthesize(&["--balance-to", "10", "--include-real"]);
     let all = records(&out);
     let (real, made): (Vec<&Sample>, Vec<&Sample>) = all.iter().partition(|r| !r.synthetic);
-    assert_eq!((real.len(), made.len()), (768, 64), "{text}");
+    assert_eq!((real.len(), made.len()), (384, 96), "{text}");
     assert!(real.iter().all(|r| r.model_hash.is_empty() && r.label_mix == "[]"));
     let identity = |label: i64| all.iter().find(|r| r.label == label && r.synthetic).unwrap().identity.clone();
     assert!(real.iter().all(|r| identity(r.label) == r.identity), "real and synthetic images share their labels");
@@ -841,9 +840,9 @@ fn image_folders_sort_by_label_and_tell_the_same() {
         let name = PathBuf::from(format!("{:04}/{}.jpg", r.label, r.sample_id));
         assert!(files[&name] == r.image, "{}", name.display());
     }
-    assert_eq!(files.len(), 32 * 3 + 1);
+    assert_eq!(files.len(), 48 * 3 + 1);
     let text = ok(&["synthesize", "--model", &model_dir(), "--regenerate", out.to_str().unwrap(), "-q"]);
-    assert!(text.contains("96 images regenerated, all byte-equal"), "{text}");
+    assert!(text.contains("144 images regenerated, all byte-equal"), "{text}");
 }
 
 #[test]

@@ -95,6 +95,18 @@ impl PairSet {
         Self::new(name, images, listed)
     }
 
+    /// End of the names of pickled lists.
+    pub const PICKLED: &str = ".bin";
+
+    /// Reads the pickle `path` and looks at nothing in it.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn try_pickle(path: &Path) -> Result<()> {
+        let file = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+        Pickle::read(&file).map(|_| ()).map_err(Error::Manifest)
+    }
+
     /// insightface's verification set: a pickle of encoded images and of whether each two of them show one person.
     fn from_bin(path: &Path, name: String, view: View) -> Result<Self> {
         let failed = |m: String| Error::Manifest(format!("{}: {m}", path.display()));

@@ -1,10 +1,12 @@
-//! Tries untrusted Parquet files in a child process with limits before this process parses them: a parser that aborts, hangs or
+//! Tries untrusted files, manifests and lists of pairs, in a child process with limits before this process parses them: a parser that aborts, hangs or
 //! takes all memory ends the child, not the run.
 
 use super::Context;
 use crate::error::{Error, Result};
+use crate::formats::pairs::PairSet;
 use crate::manifest::{Columns, Manifest};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// Name of the subcommand of [`Context::trial`] that the child runs, followed by `--` and the arguments of [`run`].
@@ -55,6 +57,10 @@ pub fn run(manifest: &str, columns: &Columns) -> Result<()> {
     limit(Resource::Core, 0)?;
     let gigabytes = Manifest::size(manifest).unwrap_or(0).div_ceil(1 << 30);
     limit(Resource::Cpu, SECONDS.0 + SECONDS.1 * gigabytes)?;
-    let _ = Manifest::open(manifest, columns).and_then(|m| m.read(true, |_| Ok(())));
+    if manifest.ends_with(PairSet::PICKLED) {
+        let _ = PairSet::try_pickle(Path::new(manifest));
+    } else {
+        let _ = Manifest::open(manifest, columns).and_then(|m| m.read(true, |_| Ok(())));
+    }
     Ok(())
 }

@@ -62,6 +62,9 @@ pub(super) fn material(
             if let (Some(images), true) = (images, pairs.extension().is_some_and(|e| e == "parquet")) {
                 boundary::try_manifest(images, &source.columns, context)?;
             }
+            if pairs.extension().is_some_and(|e| e == "bin") {
+                boundary::try_manifest(&pairs.display().to_string(), &source.columns, context)?;
+            }
             PairSet::read(pairs, images.as_deref(), &source.columns, source.policy.as_ref(), view)?
         }
         Test::Split(name) => PairSet::draw(&format!("drawn from split {name}"), split(name)?, DRAWN_PAIRS)?,

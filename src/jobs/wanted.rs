@@ -10,7 +10,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 /// [`Synthesis::mix_sum`] where nothing else is asked for (docs/experiments.md).
-pub const MIX_SUM: f64 = 1.3;
+pub const MIX_SUM: f64 = 1.6;
 
 /// Who decides which candidates are kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

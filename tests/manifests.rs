@@ -1,0 +1,195 @@
+//! From what people have to a manifest, and what is said on the way.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use ::augment::dataset::decode::decode_source;
+use ::augment::jobs::manifest::{Made, Request, run};
+use ::augment::manifest::{Columns, Manifest, Row};
+use ::augment::progress::Silent;
+use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+
+fn picture(level: u8, format: image::ImageFormat) -> Vec<u8> {
+    let image = image::RgbImage::from_fn(80, 64, |x, y| [level, (x * 3) as u8, (y * 3) as u8].into());
+    let mut bytes = Vec::new();
+    image.write_to(&mut std::io::Cursor::new(&mut bytes), format).unwrap();
+    bytes
+}
+
+fn jpeg(level: u8) -> Vec<u8> {
+    picture(level, image::ImageFormat::Jpeg)
+}
+
+fn put(path: &Path, bytes: &[u8]) {
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, bytes).unwrap();
+}
+
+/// Three persons of four images each, and what lies about beside them.
+fn photos(dir: &Path) {
+    for (p, person) in ["Ann Lee", "Bob", "Cem"].iter().enumerate() {
+        for i in 0..4 {
+            put(&dir.join(person).join(format!("{i}.jpg")), &jpeg((40 * p + 10 * i) as u8));
+        }
+    }
+    put(&dir.join("Bob/deep/9.png"), &picture(200, image::ImageFormat::Png));
+    put(&dir.join("Bob/copy.jpg"), &jpeg(40));
+    put(&dir.join("Cem/other.jpg"), &jpeg(0));
+    put(&dir.join("Cem/cut.jpg"), &jpeg(99)[..500]);
+    put(&dir.join("Cem/page.jpg"), b"<html>404</html>");
+    put(&dir.join("Cem/anim.gif"), b"GIF89a");
+    put(&dir.join("nobody.jpg"), &jpeg(1));
+    put(&dir.join("notes.txt"), b"no picture");
+    put(&dir.join(".DS_Store"), b"hidden");
+    put(&dir.join("Only/1.webp"), &picture(7, image::ImageFormat::WebP));
+    std::os::unix::fs::symlink("..", dir.join("Bob/loop")).unwrap();
+}
+
+fn rows(manifest: &Path) -> Vec<Row> {
+    let mut all = Vec::new();
+    let manifest = Manifest::open(manifest.to_str().unwrap(), &Columns::default()).unwrap();
+    manifest.read(true, |rows| Ok(all.extend(rows))).unwrap();
+    all
+}
+
+fn make(source: &Path, out: &Path, change: impl FnOnce(&mut Request)) -> Result<Made, String> {
+    let mut request = Request::new(source.to_str().unwrap(), out);
+    change(&mut request);
+    run(&request, &mut Silent).map_err(|e| e.to_string())
+}
+
+#[test]
+fn a_folder_of_persons_becomes_a_manifest() {
+    let dir = tempfile::tempdir().unwrap();
+    let (source, out) = (dir.path().join("photos"), dir.path().join("ids.parquet"));
+    photos(&source);
+    let made = make(&source, &out, |_| {}).unwrap();
+    assert_eq!((made.rows, made.identities, made.rejected.count), (16, 4, 4));
+    let all = rows(&out);
+    let of = |person: &str| all.iter().filter(|r| r.identity.as_deref() == Some(person)).collect::<Vec<_>>();
+    assert_eq!((of("Ann Lee").len(), of("Bob").len(), of("Cem").len(), of("Only").len()), (4, 6, 5, 1));
+    assert_eq!(
+        of("Bob").iter().filter_map(|r| r.image_id.clone()).collect::<Vec<_>>(),
+        ["0", "1", "2", "3", "copy", "deep/9"]
+    );
+    assert!(all.iter().all(|r| decode_source(&r.image).is_ok() && r.split.is_none()));
+    let found = made.findings;
+    assert_eq!((found.single, found.few, found.repeated, found.small, found.sides), (1, 2, 1, 0, Some([64; 3])));
+    assert_eq!((found.shared, found.shared_by), (2, vec!["Ann Lee and Cem".to_owned()]));
+    assert_eq!(made.passed_over.as_deref(), Some("1 files that are no pictures"));
+    // What was left out is listed with its reason.
+    let list = std::fs::File::open(dir.path().join("ids-rejects.parquet")).unwrap();
+    let list = ParquetRecordBatchReaderBuilder::try_new(list).unwrap().build().unwrap().next().unwrap().unwrap();
+    let reasons: Vec<&str> = list.column_by_name("reason").unwrap().as_string::<i32>().iter().flatten().collect();
+    for (reason, what) in reasons.iter().zip([".gif", "end before", "web page", "no folder of a person"]) {
+        assert!(reason.contains(what), "{reasons:?}");
+    }
+    // The same file is made anew; somebody else's is not touched, nor is a folder.
+    assert!(make(&source, &out, |r| r.check = true).is_ok_and(|made| made.findings.repeated == 1));
+    put(&dir.path().join("other.parquet"), b"PAR1");
+    assert!(make(&source, &dir.path().join("other.parquet"), |_| {}).unwrap_err().contains("is there already"));
+    assert!(make(&source, dir.path(), |_| {}).unwrap_err().contains("must name a .parquet file"));
+}
+
+#[test]
+fn images_are_divided_or_only_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let (source, out) = (dir.path().join("photos"), dir.path().join("ids.parquet"));
+    for p in 0..10 {
+        for i in 0..10 {
+            put(&source.join(format!("p{p}/{i}.jpg")), &jpeg(20 * p + i));
+        }
+    }
+    let shares = "train=0.6,val=0.2,dev=0.2@persons".parse().unwrap();
+    let made = make(&source, &out, |r| (r.shares, r.link) = (Some(shares), true)).unwrap();
+    let counts: BTreeMap<&str, (usize, usize)> =
+        made.splits.iter().map(|(name, s)| (name.as_str(), (s.identities, s.images))).collect();
+    assert_eq!(counts, BTreeMap::from([("dev", (2, 20)), ("train", (8, 56)), ("val", (8, 24))]));
+    let all = rows(&out);
+    assert!(all.len() == 100 && all.iter().all(|r| decode_source(&r.image).is_ok() && r.image.path().is_some()));
+    assert!(std::fs::metadata(&out).unwrap().len() < 20_000);
+    // From elsewhere they cannot be named.
+    let far = dir.path().join("far");
+    std::fs::create_dir(&far).unwrap();
+    let e = make(&source, &far.join("ids.parquet"), |r| r.link = true).unwrap_err();
+    assert!(e.contains("leave out option `link`") && !far.join("ids.parquet.partial").exists(), "{e}");
+}
+
+#[test]
+fn lists_and_tables_keep_their_columns() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    for i in 0..3 {
+        put(&at(&format!("a/{i}.jpg")), &jpeg(i));
+    }
+    put(
+        &at("list.csv"),
+        b"person,file,consent,split\nAnn,a/0.jpg,yes,train\n7,a/1.jpg,no,Test\nAnn,a/none.jpg,yes,train\n",
+    );
+    let made = make(&at("list.csv"), &at("list.parquet"), |_| {}).unwrap();
+    assert_eq!((made.rows, made.kind, made.rejected.count), (2, "list", 1));
+    let read = |name: &str| -> RecordBatch {
+        let file = std::fs::File::open(at(name)).unwrap();
+        ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap().next().unwrap().unwrap()
+    };
+    let text = |batch: &RecordBatch, name: &str| -> Vec<String> {
+        batch.column_by_name(name).unwrap().as_string::<i32>().iter().map(|v| v.unwrap().to_owned()).collect()
+    };
+    let list = read("list.parquet");
+    assert_eq!(
+        (text(&list, "identity"), text(&list, "consent")),
+        (vec!["Ann".into(), "7".into()], vec!["yes".into(), "no".into()])
+    );
+    assert_eq!(text(&list, "split"), ["train", "Test"]);
+    // A table, with columns of its own types, a folder that says a split, and class names.
+    let bytes: ArrayRef = Arc::new(arrow::array::BinaryArray::from_iter_values((0..3).map(jpeg)));
+    let labels: ArrayRef = Arc::new(Int64Array::from(vec![Some(1), Some(0), Some(-1)]));
+    let years: ArrayRef = Arc::new(Int64Array::from(vec![1990, 1991, 1992]));
+    let notes: ArrayRef = Arc::new(StringArray::from(vec![Some("x"), None, None]));
+    let batch = RecordBatch::try_from_iter_with_nullable(
+        [("image", bytes), ("label", labels), ("year", years), ("note", notes)].map(|(n, c)| (n, c, true)),
+    )
+    .unwrap();
+    let features = r#"{"info":{"features":{"label":{"_type":"ClassLabel","names":["Ann","Bob"]}}}}"#;
+    let schema = batch.schema().as_ref().clone().with_metadata(
+        [("huggingface".to_owned(), features.to_owned())].into_iter().collect::<std::collections::HashMap<_, _>>(),
+    );
+    std::fs::create_dir_all(at("hub/data")).unwrap();
+    let file = std::fs::File::create(at("hub/data/train-00000-of-00001.parquet")).unwrap();
+    let batch = batch.with_schema(Arc::new(schema)).unwrap();
+    let mut writer = ArrowWriter::try_new(file, batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    assert!(make(&at("hub"), &at("hub.parquet"), |_| {}).unwrap_err().contains("(perhaps `label`)"));
+    let made = make(&at("hub"), &at("hub.parquet"), |r| r.columns.identity = "label".into()).unwrap();
+    assert_eq!((made.rows, made.rejected.count), (2, 1));
+    let table = read("hub.parquet");
+    assert_eq!(
+        (text(&table, "identity"), text(&table, "split")),
+        (vec!["Bob".into(), "Ann".into()], vec!["train".into(), "train".into()])
+    );
+    let years = table.column_by_name("year").unwrap().as_primitive::<arrow::datatypes::Int64Type>().clone();
+    assert_eq!(years.values().to_vec(), [1990, 1991]);
+}
+
+#[test]
+fn what_is_no_manifest_names_the_line_to_type() {
+    let dir = tempfile::tempdir().unwrap();
+    photos(&dir.path().join("my photos"));
+    let program = |args: &[&str]| {
+        let out = Command::new(env!("CARGO_BIN_EXE_augment")).args(args).current_dir(dir.path()).output().unwrap();
+        (out.status.code().unwrap(), String::from_utf8_lossy(&[out.stdout, out.stderr].concat()).into_owned())
+    };
+    let (code, said) = program(&["--manifest", "my photos", "--dry-run"]);
+    assert!(code == 2 && said.contains("augment manifest 'my photos' --out 'my photos.parquet'"), "{said}");
+    let (code, said) = program(&["manifest", "my photos", "--out", "my photos.parquet"]);
+    assert!(code == 1 && said.contains("wrote my photos.parquet: 16 images of 4 persons"), "{said}");
+    assert!(said.contains("Ann Lee and Cem: one label of each is wrong"), "{said}");
+    let (code, said) = program(&["--manifest", "my photos.parquet", "--dry-run", "--no-judge"]);
+    assert!(code == 0 && said.contains("using all 16 images: they have no splits"), "{said}");
+}
