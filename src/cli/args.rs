@@ -65,8 +65,12 @@ impl Command {
     /// True for commands that change nothing.
     pub fn only_looks(&self) -> bool {
         match self {
-            Self::Train(_) | Self::Synthesize(_) | Self::Evaluate(_) | Self::Forget(_) | Self::Demo(_) => false,
-            Self::Manifest(_) => true,
+            Self::Train(_)
+            | Self::Synthesize(_)
+            | Self::Evaluate(_)
+            | Self::Forget(_)
+            | Self::Demo(_)
+            | Self::Manifest(_) => false,
             Self::Inspect(_)
             | Self::Verify(_)
             | Self::Status(_)

@@ -22,21 +22,22 @@ pub fn run(args: &ManifestArgs, global: &GlobalArgs, terminal: &mut Terminal) ->
         shares: args.split.clone(),
         seed: args.seed,
         check: args.check,
+        dry_run: global.dry_run,
         ..Request::new(&args.source, &args.out)
     };
-    let _ = global;
     let made = run_job(&request, terminal)?;
     let json = json!({
         "version": 1, "out": args.out, "source": made.kind, "images": made.rows, "identities": made.identities,
         "splits": made.splits, "findings": made.findings,
     });
-    let text = in_words(&made, args);
+    let text = in_words(&made, args, global.dry_run);
     Ok(Outcome::new(text, json).with_rejects(made.rejected.count, &made.rejected.list))
 }
 
-fn in_words(made: &Made, args: &ManifestArgs) -> String {
+fn in_words(made: &Made, args: &ManifestArgs, dry_run: bool) -> String {
+    let verb = if dry_run { "would write" } else { "wrote" };
     let mut text =
-        format!("wrote {}: {} images of {} persons ({})\n", args.out.display(), made.rows, made.identities, made.kind);
+        format!("{verb} {}: {} images of {} persons ({})\n", args.out.display(), made.rows, made.identities, made.kind);
     let mut line = |line: String| _ = writeln!(text, "  {line}");
     for (name, split) in made.splits.iter().filter(|(name, _)| !name.is_empty()) {
         line(format!("split {name}: {} images of {} persons", split.images, split.identities));

@@ -84,13 +84,17 @@ pub fn decode(bytes: &[u8]) -> Result<image::RgbImage, String> {
 /// # Errors
 /// Text that says why it cannot be decoded.
 pub fn look(bytes: &[u8]) -> Result<(u32, u32), String> {
+    std::panic::catch_unwind(|| look_at(bytes)).unwrap_or_else(|_| Err("the image decoder gave up".into()))
+}
+
+fn look_at(bytes: &[u8]) -> Result<(u32, u32), String> {
     let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|e| e.to_string())?;
     let format = reader.format().filter(ImageFormat::reading_enabled).ok_or_else(|| unknown(bytes))?;
-    let size = reader.into_dimensions().map_err(|e| e.to_string())?;
-    check_size(size, bytes.len() as u64)?;
     if format == ImageFormat::Jpeg && !has_end(bytes) {
         return Err(CUT_OFF.into());
     }
+    let size = reader.into_dimensions().map_err(|e| e.to_string())?;
+    check_size(size, bytes.len() as u64)?;
     Ok(size)
 }
 

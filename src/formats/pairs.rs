@@ -98,42 +98,18 @@ impl PairSet {
     /// End of the names of pickled lists.
     pub const PICKLED: &str = ".bin";
 
-    /// Reads the pickle `path` and looks at nothing in it.
+    /// Reads the pickle `path` and decodes nothing in it.
     ///
     /// # Errors
     /// It cannot be read.
     pub fn try_pickle(path: &Path) -> Result<()> {
-        let file = std::fs::read(path).map_err(|e| Error::io(path, e))?;
-        Pickle::read(&file).map(|_| ()).map_err(Error::Manifest)
+        unpickled(path).map(|_| ())
     }
 
     /// insightface's verification set: a pickle of encoded images and of whether each two of them show one person.
     fn from_bin(path: &Path, name: String, view: View) -> Result<Self> {
+        let (images, same) = unpickled(path)?;
         let failed = |m: String| Error::Manifest(format!("{}: {m}", path.display()));
-        let file = std::fs::read(path).map_err(|e| Error::io(path, e))?;
-        let no_pairs = |what: &str| failed(format!("not a pickle of (images, is_same): {what}"));
-        let pickle = Pickle::read(&file).map_err(|e| no_pairs(&e))?;
-        let parts = pickle.root().items().unwrap_or_default();
-        let [images, same] = parts[..] else { return Err(no_pairs("it is no tuple of two")) };
-        let images = images.items().ok_or_else(|| no_pairs("the first part is no list"))?;
-        let same = same.truths().ok_or_else(|| no_pairs("the second part is no list of truth values"))?;
-        if images.len() != 2 * same.len() || same.is_empty() {
-            return Err(failed(format!("{} images do not make {} pairs", images.len(), same.len())));
-        }
-        let mut bytes = 0;
-        let images: Vec<Vec<u8>> = images
-            .into_iter()
-            .enumerate()
-            .map(|(i, value)| {
-                let image = value.bytes().map_err(|e| failed(format!("image {i}: {e}")))?;
-                bytes += image.len();
-                // A pickle may name one image many times.
-                if bytes > REPEATED * file.len() {
-                    return Err(failed("it names the same images over and over".into()));
-                }
-                Ok(image)
-            })
-            .collect::<Result<_>>()?;
         let square = |(i, bytes): (usize, &Vec<u8>)| view.encoded(bytes).map_err(|e| format!("image {i}: {e}"));
         let pixels: Vec<Vec<u8>> =
             images.par_iter().enumerate().map(square).collect::<std::result::Result<_, _>>().map_err(failed)?;
@@ -228,6 +204,36 @@ fn in_folds(listed: Vec<Listed>) -> Vec<Pair> {
     let mut pairs: Vec<Pair> = listed.into_iter().enumerate().map(pair).collect();
     pairs.sort_by_key(|p| p.fold);
     pairs
+}
+
+/// Encoded images and truth values of a pickled list.
+fn unpickled(path: &Path) -> Result<(Vec<Vec<u8>>, Vec<bool>)> {
+    let failed = |m: String| Error::Manifest(format!("{}: {m}", path.display()));
+    let file = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+    let no_pairs = |what: &str| failed(format!("not a pickle of (images, is_same): {what}"));
+    let pickle = Pickle::read(&file).map_err(|e| no_pairs(&e))?;
+    let parts = pickle.root().items().unwrap_or_default();
+    let [images, same] = parts[..] else { return Err(no_pairs("it is no tuple of two")) };
+    let images = images.items().ok_or_else(|| no_pairs("the first part is no list"))?;
+    let same = same.truths().ok_or_else(|| no_pairs("the second part is no list of truth values"))?;
+    if images.len() != 2 * same.len() || same.is_empty() {
+        return Err(failed(format!("{} images do not make {} pairs", images.len(), same.len())));
+    }
+    let mut bytes = 0;
+    let images: Vec<Vec<u8>> = images
+        .into_iter()
+        .enumerate()
+        .map(|(i, value)| {
+            let image = value.bytes().map_err(|e| failed(format!("image {i}: {e}")))?;
+            bytes += image.len();
+            // A pickle may name one image many times.
+            if bytes > REPEATED * file.len() {
+                return Err(failed("it names the same images over and over".into()));
+            }
+            Ok(image)
+        })
+        .collect::<Result<_>>()?;
+    Ok((images, same))
 }
 
 /// Columns `left_identity`, `left_image_id`, `right_identity`, `right_image_id`, `is_same`, and `fold` if there is one.

@@ -90,14 +90,7 @@ impl<'a> Value<'a> {
 
     /// The items of a list, a tuple or an array of objects.
     pub fn items(self) -> Option<Vec<Self>> {
-        match self.node() {
-            Node::Items(items) => Some(items.iter().map(|id| self.of(*id)).collect()),
-            Node::Call { .. } => {
-                let data = self.array().filter(|a| a.dtype.starts_with('O'))?.data;
-                if let Node::Items(_) = data.node() { data.items() } else { None }
-            }
-            _ => None,
-        }
+        self.listed().or_else(|| self.array().filter(|a| a.dtype.starts_with('O'))?.data.listed())
     }
 
     /// Its bytes: of a string of bytes, an array of bytes, or a list of one.
@@ -163,16 +156,22 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// The items of what is a list itself: calls are not followed, which might lead anywhere.
+    fn listed(self) -> Option<Vec<Self>> {
+        let Node::Items(items) = self.node() else { return None };
+        Some(items.iter().map(|id| self.of(*id)).collect())
+    }
+
     /// Name and arguments of a call.
     fn call(self) -> Option<(String, Vec<Self>)> {
         let Node::Call { callable, arguments, .. } = self.node() else { return None };
         let Node::Global(name) = self.of(*callable).node() else { return None };
-        Some((name.clone(), self.of(*arguments).items().unwrap_or_default()))
+        Some((name.clone(), self.of(*arguments).listed().unwrap_or_default()))
     }
 
     fn state(self) -> Option<Vec<Self>> {
         let Node::Call { state, .. } = self.node() else { return None };
-        self.of((*state)?).items()
+        self.of((*state)?).listed()
     }
 
     fn array(self) -> Option<Array<'a>> {
@@ -181,10 +180,10 @@ impl<'a> Value<'a> {
             ("_reconstruct", _) => {
                 let state = self.state()?;
                 let [_, shape, dtype, _, data] = state[..] else { return None };
-                Some(Array { dtype: dtype.dtype()?, dimensions: shape.items()?.len(), data })
+                Some(Array { dtype: dtype.dtype()?, dimensions: shape.listed()?.len(), data })
             }
             ("_frombuffer", [data, dtype, shape, ..]) => {
-                Some(Array { dtype: dtype.dtype()?, dimensions: shape.items()?.len(), data: *data })
+                Some(Array { dtype: dtype.dtype()?, dimensions: shape.listed()?.len(), data: *data })
             }
             _ => None,
         }
@@ -581,5 +580,11 @@ mod tests {
         assert_eq!(own.root().items().unwrap().len(), 1);
         assert!(own.root().items().unwrap()[0].bytes().is_err());
         assert!(Pickle::read(b"}q\x00(U\x01aK\x01u.").is_ok());
+        // Nor does an array whose state is the array, or calls of calls of calls.
+        let own = Pickle::read(b"cnumpy.core.multiarray\n_reconstruct\n)Rq\x00h\x00b.").unwrap();
+        assert!(own.root().items().is_none() && own.root().bytes().is_err() && own.root().truths().is_none());
+        let deep = [&b"ca\nencode\nq\x00"[..], &b"h\x00".repeat(200_000), b")", &b"R".repeat(200_000), b"."].concat();
+        let deep = Pickle::read(&deep).unwrap();
+        assert!(deep.root().items().is_none() && deep.root().truths().is_none());
     }
 }

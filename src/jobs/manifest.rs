@@ -7,21 +7,24 @@ use super::shares::Division;
 pub use super::shares::Shares;
 use crate::dataset::decode::{self, MAX_FILE};
 use crate::error::{Error, Result};
-use crate::manifest::Columns;
 use crate::manifest::rejects::{self, Reject};
 use crate::manifest::write::{Entry, Writer, is_ours};
+use crate::manifest::{Columns, Root};
 use crate::progress::Progress;
 use crate::sources::{self, Chunk, Item, Picture};
 use crate::store;
 use rayon::prelude::*;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// A person with fewer images has few.
 const FEW: usize = 5;
 /// Images whose shorter side is smaller are small.
 const SMALL: u32 = 64;
+/// Bytes of pictures that are looked at and written at a time, about.
+const AT_ONCE: u64 = 64 << 20;
 /// Examples of a finding.
 const EXAMPLES: usize = 3;
 
@@ -42,13 +45,15 @@ pub struct Request {
     pub seed: u64,
     /// Decode every image, not only look at its head: finds what is damaged inside, and equal pixels in different files.
     pub check: bool,
+    /// Count images and persons, and write nothing.
+    pub dry_run: bool,
 }
 
 impl Request {
     /// Embeds all images of `source`, as they are divided there.
     pub fn new(source: impl Into<String>, out: impl Into<PathBuf>) -> Self {
         let (source, out, columns) = (source.into(), out.into(), Columns::default());
-        Self { source, out, columns, link: false, shares: None, seed: 0, check: false }
+        Self { source, out, columns, link: false, shares: None, seed: 0, check: false, dry_run: false }
     }
 }
 
@@ -115,7 +120,7 @@ struct Seen {
 impl Seen {
     fn add(&mut self, entry: &Entry, looked: &Looked) {
         let number = self.names.len() as u32;
-        let person = *self.persons.entry(entry.identity.clone()).or_insert(number);
+        let person = *self.persons.entry(key(&entry.identity, &entry.of)).or_insert(number);
         if person == number {
             self.names.push(entry.identity.clone());
             self.images.push(0);
@@ -182,7 +187,7 @@ pub fn run(request: &Request, progress: &mut dyn Progress) -> Result<Made> {
         )));
     }
     let list = rejects_path(&out.with_extension(""))?;
-    let source = sources::open(&request.source, &request.columns)?;
+    let source = sources::open(&request.source, &request.columns, out)?;
     // The labels alone: how many there are, and what the source itself divides.
     let (mut counts, mut total) = (BTreeMap::<String, usize>::new(), 0);
     let mut columns = [request.shares.is_some(), false, false];
@@ -191,14 +196,29 @@ pub fn run(request: &Request, progress: &mut dyn Progress) -> Result<Made> {
         for item in chunk.items {
             columns[0] |= item.split.is_some();
             item.of.iter().zip(&mut columns[1..]).for_each(|(value, there)| *there |= value.is_some());
-            if let Some(identity) = item.identity {
-                *counts.entry(identity).or_default() += 1;
+            let usable = !matches!(item.picture, Picture::None(..));
+            if let Some(identity) = item.identity.filter(|i| usable && !i.trim().is_empty()) {
+                *counts.entry(key(&identity, &item.of)).or_default() += 1;
             }
         }
         if progress.stop_requested() { Err(Error::Stopped) } else { Ok(()) }
     })?;
     if counts.is_empty() {
         return Err(Error::Manifest(format!("{}: holds no image with a person's name", request.source)));
+    }
+    if request.dry_run {
+        let (rows, identities) = (counts.values().sum(), counts.len());
+        let rejected = Rejected { count: 0, list };
+        let (splits, findings) = (BTreeMap::new(), Findings::default());
+        return Ok(Made {
+            kind: source.kind(),
+            rows,
+            identities,
+            splits,
+            findings,
+            passed_over: source.passed_over(),
+            rejected,
+        });
     }
     let mut division = match &request.shares {
         Some(shares) => Some(shares.divide(counts, request.seed)?),
@@ -213,12 +233,8 @@ pub fn run(request: &Request, progress: &mut dyn Progress) -> Result<Made> {
         progress.at(done);
         if progress.stop_requested() { Err(Error::Stopped) } else { Ok(()) }
     });
-    if let Err(e) = read {
-        writer.abandon();
-        return Err(e);
-    }
+    read?;
     if seen.names.is_empty() {
-        writer.abandon();
         let first = rejected.first().map(ToString::to_string).unwrap_or_default();
         return Err(Error::Manifest(format!("{}: no image can be used; the first: {first}", request.source)));
     }
@@ -244,7 +260,12 @@ pub fn run(request: &Request, progress: &mut dyn Progress) -> Result<Made> {
     })
 }
 
-/// Writes the usable images of `chunk`.
+/// A person's name, which is unique within an identity set.
+fn key(identity: &str, of: &[Option<String>; 2]) -> String {
+    of[0].as_ref().map_or_else(|| identity.to_owned(), |set| format!("{set}/{identity}"))
+}
+
+/// Writes the usable images of `chunk`, as many at a time as are not too large together.
 fn write(
     request: &Request,
     chunk: Chunk,
@@ -253,15 +274,44 @@ fn write(
     seen: &mut Seen,
     rejected: &mut Vec<Reject>,
 ) -> Result<()> {
+    let size = |item: &Item| match &item.picture {
+        Picture::Bytes(bytes) => bytes.len() as u64,
+        Picture::File(path) => std::fs::metadata(path).map_or(0, |m| m.len()),
+        Picture::Below(_) => MAX_FILE / 8,
+        Picture::Skipped | Picture::None(..) => 0,
+    };
+    let (mut items, mut from) = (chunk.items.into_iter().peekable(), 0);
+    while items.peek().is_some() {
+        let (mut some, mut bytes) = (Vec::new(), 0);
+        while let Some(item) = items.next_if(|_| some.is_empty() || bytes < AT_ONCE) {
+            bytes += size(&item);
+            some.push(item);
+        }
+        let extras = chunk.extras.as_ref().map(|extras| extras.slice(from, some.len()));
+        from += some.len();
+        write_some(request, Chunk { items: some, extras }, division, writer, seen, rejected)?;
+    }
+    Ok(())
+}
+
+fn write_some(
+    request: &Request,
+    chunk: Chunk,
+    division: &mut Option<Division>,
+    writer: &mut Writer,
+    seen: &mut Seen,
+    rejected: &mut Vec<Reject>,
+) -> Result<()> {
     let folder = request.out.parent().unwrap_or(Path::new(""));
+    let root = if request.link { Some(Root::open(folder)?) } else { None };
     let looked: Vec<std::result::Result<(Entry, Looked), Reject>> =
-        chunk.items.into_par_iter().map(|item| look(item, request, folder)).collect();
+        chunk.items.into_par_iter().map(|item| look(item, request, root.as_ref())).collect();
     let (mut entries, mut kept) = (Vec::new(), Vec::new());
     for (row, found) in looked.into_iter().enumerate() {
         match found {
             Ok((mut entry, looked)) => {
                 if let Some(division) = division {
-                    entry.split = Some(division.next(&entry.identity).to_owned());
+                    entry.split = Some(division.next(&key(&entry.identity, &entry.of)).to_owned());
                 }
                 seen.add(&entry, &looked);
                 entries.push(entry);
@@ -280,22 +330,34 @@ fn write(
     writer.write(&entries, extras.transpose()?.as_ref())
 }
 
-/// The row of `item`, if it can be used.
-fn look(item: Item, request: &Request, folder: &Path) -> std::result::Result<(Entry, Looked), Reject> {
-    let (file, row) = item.place.clone();
+/// The row of `item`, if it can be used. With `root`, its picture is named by a path below that.
+fn look(item: Item, request: &Request, root: Option<&Root>) -> std::result::Result<(Entry, Looked), Reject> {
+    let (file, row, at) = item.place.clone();
     let path = match &item.picture {
-        Picture::File(path) => Some(path.display().to_string()),
-        Picture::Below(image) => Some(image.path.display().to_string()),
-        _ => None,
+        Picture::File(path) => Some(path.clone()),
+        Picture::Below(image) => Some(image.absolute()),
+        Picture::None(_, path) => path.as_ref().map(PathBuf::from),
+        Picture::Bytes(_) | Picture::Skipped => None,
     };
-    let refuse = |reason: String| Reject { file: file.clone(), row, item: 0, reason, path: path.clone() };
+    let shown = path.as_ref().map(|p| p.display().to_string());
+    let refuse = |reason: String| Reject { file: file.clone(), row, item: at, reason, path: shown.clone() };
+    if let Picture::None(reason, _) = item.picture {
+        return Err(refuse(reason));
+    }
     let identity = item.identity.filter(|i| !i.trim().is_empty()).ok_or_else(|| refuse("it names no person".into()))?;
-    let bytes = match item.picture {
-        Picture::Bytes(bytes) => bytes,
-        Picture::File(ref path) => read(path).map_err(&refuse)?,
-        Picture::Below(ref image) => image.read(MAX_FILE).map_err(&refuse)?,
-        Picture::Skipped => Vec::new(),
-        Picture::None(reason) => return Err(refuse(reason)),
+    let (bytes, name) = match (item.picture, root, &path) {
+        (_, Some(_), None) => return Err(refuse("it lies in no file of its own: leave out option `link`".into())),
+        // What is written is what was read, as its reader will read it.
+        (_, Some(root), Some(path)) => {
+            let image = std::path::absolute(path).map_err(|e| e.to_string());
+            let image = image.and_then(|path| root.image(path.to_str().ok_or("its path is no UTF-8")?));
+            let image = image.map_err(|e| refuse(format!("{e}; or leave out option `link`")))?;
+            (image.read(MAX_FILE).map_err(&refuse)?, Some(image.path.to_string_lossy().into_owned()))
+        }
+        (Picture::Bytes(bytes), None, _) => (bytes, None),
+        (Picture::File(path), None, _) => (read(&path).map_err(&refuse)?, None),
+        (Picture::Below(image), None, _) => (image.read(MAX_FILE).map_err(&refuse)?, None),
+        (Picture::Skipped | Picture::None(..), None, _) => return Err(refuse("it was not read".into())),
     };
     let (width, height) = decode::look(&bytes).map_err(&refuse)?;
     let hash = if request.check {
@@ -306,41 +368,27 @@ fn look(item: Item, request: &Request, folder: &Path) -> std::result::Result<(En
     };
     let start: [u8; 8] = std::array::from_fn(|i| hash.as_bytes()[i]);
     let looked = Looked { hash: u64::from_le_bytes(start), side: width.min(height) };
-    let path = match (request.link, &path) {
-        (true, Some(path)) => relative(Path::new(path), folder).map_err(&refuse)?,
-        (true, None) => return Err(refuse("it lies in no file of its own: leave out option `link`".into())),
-        (false, Some(path)) => Path::new(path).file_name().unwrap_or_default().to_string_lossy().into_owned(),
-        (false, None) => item.image_id.clone().unwrap_or_default(),
-    };
+    let file_name = || path.as_ref().and_then(|p| p.file_name()).map(|n| n.to_string_lossy().into_owned());
+    let path = name.or_else(file_name).or_else(|| item.image_id.clone()).unwrap_or_default();
     let image = if request.link { Vec::new() } else { bytes };
     let (image_id, split, of) = (item.image_id, item.split, item.of);
     Ok((Entry { identity, image_id, image, path, split, of }, looked))
 }
 
+/// The bytes of the file `path`.
 fn read(path: &Path) -> std::result::Result<Vec<u8>, String> {
     let failed = |e: std::io::Error| match e.kind() {
         std::io::ErrorKind::NotFound => format!("file {} is not there", path.display()),
         _ => format!("file {} cannot be read: {e}", path.display()),
     };
-    let length = std::fs::metadata(path).map_err(failed)?.len();
-    if length > MAX_FILE {
-        return Err(format!("file {} has {length} bytes, more than {MAX_FILE}", path.display()));
+    let metadata = std::fs::metadata(path).map_err(failed)?;
+    if !metadata.is_file() {
+        return Err(format!("{} is no regular file", path.display()));
     }
-    std::fs::read(path).map_err(failed)
-}
-
-/// `path` from `folder`, in which it must lie.
-fn relative(path: &Path, folder: &Path) -> std::result::Result<String, String> {
-    let absolute = |p: &Path| {
-        std::path::absolute(if p.as_os_str().is_empty() { Path::new(".") } else { p }).map_err(|e| e.to_string())
-    };
-    let (path, folder) = (absolute(path)?, absolute(folder)?);
-    let inner = path.strip_prefix(&folder).map_err(|_| {
-        format!(
-            "{} does not lie below {}: write the manifest above the pictures, or leave out option `link`",
-            path.display(),
-            folder.display()
-        )
-    })?;
-    Ok(inner.to_string_lossy().into_owned())
+    if metadata.len() > MAX_FILE {
+        return Err(format!("file {} has {} bytes, more than {MAX_FILE}", path.display(), metadata.len()));
+    }
+    let mut bytes = Vec::with_capacity(metadata.len() as usize);
+    std::fs::File::open(path).and_then(|f| f.take(MAX_FILE).read_to_end(&mut bytes)).map_err(failed)?;
+    Ok(bytes)
 }

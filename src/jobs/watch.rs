@@ -46,8 +46,9 @@ impl Watching {
         let identities = &model.header.identities;
         let items: Vec<Item> = (0..IMAGES)
             .map(|i| {
-                let label = i % identities.len();
-                let index = (i / identities.len()) as u64;
+                // Evenly over the identities, however many they are.
+                let label = i * identities.len() / IMAGES;
+                let index = i as u64;
                 Item { identity: identities[label].clone(), index, mix: vec![(label as u32, 1.0)] }
             })
             .collect();

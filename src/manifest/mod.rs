@@ -64,8 +64,9 @@ impl Part {
         };
         let nulls = |c: &ColumnChunkMetaData| c.statistics().and_then(Statistics::null_count_opt);
         self.metadata.metadata().row_groups().iter().all(|group| {
-            let columns = group.columns().iter().enumerate().filter(|(i, _)| bytes(*i));
-            columns.map(|(_, c)| nulls(c)).all(|nulls| nulls == Some(0))
+            let mut columns =
+                group.columns().iter().enumerate().filter(|(i, _)| bytes(*i)).map(|(_, c)| nulls(c)).peekable();
+            columns.peek().is_some() && columns.all(|nulls| nulls == Some(0))
         })
     }
 }
@@ -105,6 +106,10 @@ impl Manifest {
             })?;
             check_size(&path, &metadata)?;
             let layout = schema::Layout::find(&path, metadata.schema(), columns, &folders)?;
+            // Nor is the split that the file's name says.
+            if let Some(schema::Field::Fixed(split)) = &layout.split {
+                hasher.update(format!("split={split:?}\0").as_bytes());
+            }
             parts.push(Part { path, metadata, layout, terms: None });
         }
         Ok(Self { parts, root: Root::open(&root)?, folder: root, hash: hasher.finalize().to_hex().to_string() })
@@ -173,7 +178,8 @@ impl Manifest {
         let of = |part: &Part| -> Vec<FieldRef> {
             let known = part.layout.columns();
             let fields = part.metadata.schema().fields().iter().enumerate();
-            fields.filter(|(i, _)| !known.contains(i)).map(|(_, field)| field.clone()).collect()
+            let other = |(i, field): &(usize, &FieldRef)| !known.contains(i) && !write::is_ours_by_name(field.name());
+            fields.filter(other).map(|(_, field)| field.clone()).collect()
         };
         let first = self.parts.first().map(of).unwrap_or_default();
         for part in &self.parts {
@@ -385,7 +391,7 @@ fn collect_parquet(folder: &Path, above: &[PathBuf], paths: &mut Vec<PathBuf>) -
 }
 
 /// False for hidden files and folders, and for what this program wrote: datasets, and lists of rejected rows.
-fn is_input(path: &Path) -> bool {
+pub(crate) fn is_input(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     !name.starts_with(['.', '_']) && !name.ends_with(REJECTS_SUFFIX) && !path.join(PLAN_FILE).exists()
 }

@@ -80,7 +80,7 @@ impl Pictures {
 
     /// Number of pictures in row `r`; none where the row says nothing.
     pub fn count(&self, array: &ArrayRef, r: usize) -> Result<Option<usize>, ArrowError> {
-        if array.is_null(r) {
+        if array.is_null(r) || self.kind == Kind::Nothing {
             return Ok(None);
         }
         if self.list { Ok(Some(items(array, r)?.len()).filter(|n| *n > 0)) } else { Ok(Some(1)) }

@@ -95,6 +95,11 @@ fn within(path: &Path) -> Option<PathBuf> {
 }
 
 impl LocalImage {
+    /// Its absolute path.
+    pub fn absolute(&self) -> PathBuf {
+        self.root.0.names[0].join(&self.path)
+    }
+
     /// The bytes of the file, at most `limit` of them.
     ///
     /// # Errors

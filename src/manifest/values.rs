@@ -2,13 +2,22 @@
 
 use arrow::array::{Array, ArrayRef, AsArray, StringArray};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Float64Type, TimeUnit};
-use std::sync::Arc;
+use arrow::datatypes::{DataType, Float64Type, Int64Type, TimeUnit};
+use chrono::{Datelike, NaiveDate};
 
 /// Bytes of a UUID.
 const UUID_BYTES: i32 = 16;
-/// Whole numbers up to here are exact in a float.
-const EXACT: f64 = 9_007_199_254_740_992.0;
+/// Seconds of a day.
+const SECONDS: i64 = 86_400;
+
+/// Whole numbers up to here are exact in floats of type `ty`.
+fn exact(ty: &DataType) -> f64 {
+    match ty {
+        DataType::Float16 => 2048.0,
+        DataType::Float32 => 16_777_216.0,
+        _ => 9_007_199_254_740_992.0,
+    }
+}
 
 /// What a column is read for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,16 +94,29 @@ pub(super) fn texts(array: &ArrayRef) -> Result<Vec<Option<String>>, (usize, Str
             bytes.as_binary::<i32>().iter().enumerate().map(text).collect()
         }
         DataType::Float16 | DataType::Float32 | DataType::Float64 => {
-            let numbers = plain(&DataType::Float64)?;
+            let (numbers, most) = (plain(&DataType::Float64)?, exact(array.data_type()));
             let text = |(i, number): (usize, Option<f64>)| match number.filter(|n| !n.is_nan()) {
                 None => Ok(None),
-                Some(n) if n.fract() == 0.0 && n.abs() <= EXACT => Ok(Some(format!("{n:.0}"))),
-                Some(n) => Err((i, format!("holds {n}, which is no whole number; cast it to text"))),
+                // Minus zero is zero.
+                Some(n) if n.fract() == 0.0 && n.abs() <= most => Ok(Some(format!("{:.0}", n + 0.0))),
+                Some(n) => {
+                    Err((i, format!("holds {n}, which is no whole number, or too large for its type; cast it to text")))
+                }
             };
             numbers.as_primitive::<Float64Type>().iter().enumerate().map(text).collect()
         }
-        DataType::Timestamp(unit, Some(_)) => texts(&day(&plain(&DataType::Timestamp(*unit, None))?)?),
-        DataType::Timestamp(..) | DataType::Date64 => texts(&day(array)?),
+        DataType::Timestamp(..) | DataType::Date32 | DataType::Date64 => {
+            let a_day: i64 = match array.data_type() {
+                DataType::Date32 => 1,
+                DataType::Timestamp(TimeUnit::Second, _) => SECONDS,
+                DataType::Timestamp(TimeUnit::Microsecond, _) => SECONDS * 1_000_000,
+                DataType::Timestamp(TimeUnit::Nanosecond, _) => SECONDS * 1_000_000_000,
+                _ => SECONDS * 1000,
+            };
+            let narrow = if array.data_type() == &DataType::Date32 { plain(&DataType::Int32)? } else { array.clone() };
+            let numbers = cast(&narrow, &DataType::Int64).map_err(|e| (0, e.to_string()))?;
+            Ok(numbers.as_primitive::<Int64Type>().iter().map(|n| n.map(|n| day(n.div_euclid(a_day)))).collect())
+        }
         _ => {
             let text = plain(&DataType::Utf8)?;
             let text: &StringArray = text.as_string();
@@ -103,12 +125,15 @@ pub(super) fn texts(array: &ArrayRef) -> Result<Vec<Option<String>>, (usize, Str
     }
 }
 
-/// The days of dates and times without a zone.
-fn day(array: &ArrayRef) -> Result<ArrayRef, (usize, String)> {
-    // By way of milliseconds: every unit casts to them, and out of nanoseconds nothing is too large.
-    let failed = |e: arrow::error::ArrowError| (0, e.to_string());
-    let times = cast(array, &DataType::Timestamp(TimeUnit::Millisecond, None)).map_err(failed)?;
-    cast(&times, &DataType::Date32).map_err(failed).map(|days| Arc::new(days) as ArrayRef)
+/// A day by its number since 1970, as text; beyond our calendar the last day of it, or the first.
+fn day(number: i64) -> String {
+    let day =
+        i32::try_from(number).ok().and_then(NaiveDate::from_epoch_days).filter(|day| (1..=9999).contains(&day.year()));
+    match day {
+        Some(day) => day.to_string(),
+        None if number > 0 => "9999-12-31".into(),
+        None => "0001-01-01".into(),
+    }
 }
 
 /// A UUID in its usual notation.
@@ -125,6 +150,7 @@ mod tests {
         NullArray, StringViewArray, TimestampMicrosecondArray, TimestampNanosecondArray,
     };
     use arrow::datatypes::Int8Type;
+    use std::sync::Arc;
 
     fn read(array: impl Array + 'static, purpose: Purpose) -> Result<Vec<String>, String> {
         let array: ArrayRef = Arc::new(array);
@@ -159,7 +185,7 @@ mod tests {
         assert!(refused(Arc::new(decimal)).contains("digits after the point"));
         assert_eq!(
             refused(Arc::new(Float64Array::from(vec![1.0, 1.5]))),
-            "1: holds 1.5, which is no whole number; cast it to text"
+            "1: holds 1.5, which is no whole number, or too large for its type; cast it to text"
         );
         assert!(refused(Arc::new(BinaryArray::from(vec![&[0xff, 0xfe][..]]))).contains("no text"));
         assert!(refused(Arc::new(TimestampNanosecondArray::from(vec![1]))).contains("cast it to text"));
@@ -175,6 +201,10 @@ mod tests {
         assert_eq!(term(Arc::new(zoned)), ["2026-11-24"]);
         let named = TimestampMicrosecondArray::from(vec![seconds * 1_000_000]).with_timezone("Europe/Berlin");
         assert_eq!(term(Arc::new(named)), ["2026-11-24"]);
+        let endless = arrow::array::Date32Array::from(vec![Some(i32::MAX), None, Some(0)]);
+        assert_eq!(term(Arc::new(endless)), ["9999-12-31", "-", "1970-01-01"]);
+        let far = arrow::array::TimestampSecondArray::from(vec![i64::MAX]);
+        assert_eq!(term(Arc::new(far)), ["9999-12-31"]);
         assert_eq!(term(Arc::new(BooleanArray::from(vec![Some(true), None]))), ["true", "-"]);
     }
 }

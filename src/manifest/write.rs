@@ -37,10 +37,24 @@ pub struct Entry {
     pub of: [Option<String>; 2],
 }
 
+/// The file that a manifest grows in: it goes if it has not got the manifest's name.
+struct Part(PathBuf);
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        let _ = store::remove(&self.0);
+    }
+}
+
+/// True for names of columns that a written manifest gives a meaning to.
+pub(crate) fn is_ours_by_name(name: &str) -> bool {
+    ["identity", "image", "image_uri", IMAGE_ID, SPLIT, IDENTITY_SET, GROUP].contains(&name)
+}
+
 /// A manifest on its way.
 pub struct Writer {
     path: PathBuf,
-    part: PathBuf,
+    part: Part,
     schema: SchemaRef,
     link: bool,
     columns: [bool; 3],
@@ -78,12 +92,12 @@ impl Writer {
             .set_column_statistics_enabled(bytes, EnabledStatistics::None)
             .set_max_row_group_row_count(Some(ROW_GROUP))
             .set_key_value_metadata(Some(vec![KeyValue::new(MARK.to_owned(), Some("1".to_owned()))]));
-        let part = store::temporary(path);
+        let part = Part(store::temporary(path));
         if let Some(folder) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
             store::create_dir(folder)?;
         }
-        let writer = ArrowWriter::try_new(store::create(&part)?, schema.clone(), Some(properties.build()));
-        let writer = writer.map_err(|e| store::failed(&part, &e))?;
+        let writer = ArrowWriter::try_new(store::create(&part.0)?, schema.clone(), Some(properties.build()));
+        let writer = writer.map_err(|e| store::failed(&part.0, &e))?;
         Ok(Self { path: path.to_owned(), part, schema, link, columns, writer, rows: 0, bytes: 0 })
     }
 
@@ -102,7 +116,7 @@ impl Writer {
         } else {
             let bytes: ArrayRef = Arc::new(BinaryArray::from_iter_values(entries.iter().map(|e| &e.image)));
             let image = StructArray::try_new(image_fields(), vec![bytes, paths()], None);
-            Arc::new(image.map_err(|e| store::failed(&self.part, &e))?)
+            Arc::new(image.map_err(|e| store::failed(&self.part.0, &e))?)
         });
         columns.push(text(&|e| e.image_id.as_deref()));
         let [split, set, group] = self.columns;
@@ -110,12 +124,12 @@ impl Writer {
             [(split, &|e| e.split.as_deref()), (set, &|e| e.of[0].as_deref()), (group, &|e| e.of[1].as_deref())];
         columns.extend(optional.into_iter().filter(|(there, _)| *there).map(|(_, f)| text(f)));
         columns.extend(extras.iter().flat_map(|batch| batch.columns()).cloned());
-        let batch = RecordBatch::try_new(self.schema.clone(), columns).map_err(|e| store::failed(&self.part, &e))?;
-        self.writer.write(&batch).map_err(|e| store::failed(&self.part, &e))?;
+        let batch = RecordBatch::try_new(self.schema.clone(), columns).map_err(|e| store::failed(&self.part.0, &e))?;
+        self.writer.write(&batch).map_err(|e| store::failed(&self.part.0, &e))?;
         self.rows += entries.len();
         self.bytes += entries.iter().map(|e| e.image.len()).sum::<usize>();
         if self.bytes >= ROW_GROUP_BYTES {
-            self.writer.flush().map_err(|e| store::failed(&self.part, &e))?;
+            self.writer.flush().map_err(|e| store::failed(&self.part.0, &e))?;
             self.bytes = 0;
         }
         Ok(())
@@ -126,14 +140,9 @@ impl Writer {
     /// # Errors
     /// The file cannot be written.
     pub fn finish(self) -> Result<usize> {
-        self.writer.close().map_err(|e| store::failed(&self.part, &e))?;
-        store::publish(&self.part, &self.path)?;
+        self.writer.close().map_err(|e| store::failed(&self.part.0, &e))?;
+        store::publish(&self.part.0, &self.path)?;
         Ok(self.rows)
-    }
-
-    /// Takes back what was written.
-    pub fn abandon(self) {
-        let _ = store::remove(&self.part);
     }
 }
 

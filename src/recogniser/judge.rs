@@ -16,7 +16,7 @@ pub const JUDGE_FILE: &str = "judge.safetensors";
 pub const THRESHOLD: f64 = 0.5;
 /// Comparisons of an image with an identity that a threshold is taken from, at most.
 const CALIBRATED: usize = 10_000_000;
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 #[derive(Serialize, Deserialize)]
 struct JudgeHeader {

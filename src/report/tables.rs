@@ -5,6 +5,7 @@ use crate::evaluate::gain::{ArmResult, Gain};
 use crate::evaluate::groups::{GroupArm, GroupResult};
 use crate::evaluate::outside::OutsideQuality;
 use crate::evaluate::quality::{Figures, IdentityFigures, Quality};
+use crate::manifest::keys;
 
 pub(super) struct ArmRow {
     pub name: &'static str,
@@ -163,7 +164,7 @@ pub(super) fn person_rows(real: &IdentityDataset, figures: &[IdentityFigures]) -
     order.sort_by(|a, b| a.consistency.total_cmp(&b.consistency));
     let row = |f: &IdentityFigures| Person {
         identity: f.identity.clone(),
-        real: real.identities().binary_search(&f.identity).map_or(0, |l| real.images_of(l as u32).len()),
+        real: keys::find(real.identities(), &f.identity).map_or(0, |l| real.images_of(l as u32).len()),
         synthetic: f.images,
         consistent: format!("{:.2}", f.consistency),
         nearest: format!("{:.3}", f.nearest),

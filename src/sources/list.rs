@@ -4,6 +4,7 @@ use super::{CHUNK, Chunk, Item, Picture, Source, picture_of};
 use crate::error::{Error, Result};
 use crate::manifest::Columns;
 use crate::manifest::schema::{IMAGE_ID, SPLIT, likely_identity};
+use crate::manifest::write::is_ours_by_name;
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use polars::prelude::{CsvParseOptions, CsvReadOptions, DataType as PolarsType, SerReader};
@@ -15,6 +16,9 @@ use std::sync::Arc;
 const PATHS: [&str; 10] =
     ["path", "file", "file_name", "filename", "filepath", "file_path", "image_path", "image_file", "image", "img"];
 
+/// Keys that the objects of a list may have together.
+const MOST_COLUMNS: usize = 1000;
+
 /// A column of texts.
 type Values = Vec<Option<String>>;
 
@@ -22,8 +26,8 @@ type Values = Vec<Option<String>>;
 pub(super) struct List {
     path: PathBuf,
     rows: usize,
-    /// Number of the first row in the file, from 0.
-    first: usize,
+    /// Number of each row in the file, from 0.
+    numbers: Vec<usize>,
     identity: Values,
     paths: Values,
     image_id: Option<Values>,
@@ -65,7 +69,8 @@ impl List {
             order.push(column.name().to_string());
             named.insert(column.name().to_string(), values.iter().map(text).collect::<Values>());
         }
-        Self::of_columns(path, columns, order, named, table.height(), 1)
+        // The first line has the names.
+        Self::of_columns(path, columns, order, named, (1..=table.height()).collect())
     }
 
     /// Reads JSON lines.
@@ -75,11 +80,15 @@ impl List {
     pub fn of_json(path: &Path, columns: &Columns) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
         let mut named: BTreeMap<String, Values> = BTreeMap::new();
-        let (mut order, mut rows) = (Vec::new(), 0);
+        let (mut order, mut numbers) = (Vec::new(), Vec::new());
         for (n, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
             let object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(line)
                 .map_err(|e| Error::Manifest(format!("{} line {}: expected an object: {e}", path.display(), n + 1)))?;
+            let rows = numbers.len();
             for (key, value) in object {
+                if order.len() > MOST_COLUMNS {
+                    return Err(Error::Manifest(format!("{}: more than {MOST_COLUMNS} columns", path.display())));
+                }
                 let values = named.entry(key.clone()).or_insert_with(|| {
                     order.push(key);
                     Vec::new()
@@ -91,36 +100,43 @@ impl List {
                     other => Some(other.to_string()),
                 });
             }
-            rows += 1;
+            numbers.push(n);
         }
-        named.values_mut().for_each(|values| values.resize(rows, None));
-        Self::of_columns(path, columns, order, named, rows, 0)
+        named.values_mut().for_each(|values| values.resize(numbers.len(), None));
+        Self::of_columns(path, columns, order, named, numbers)
     }
 
-    /// Lines of a path and a label, in either order, with or without a number before them.
+    /// Lines of a path and a label in either order, or of a number, and these.
     fn of_lines(path: &Path, text: &str) -> Result<Self> {
-        let (mut identity, mut paths) = (Values::new(), Values::new());
+        let (mut identity, mut paths, mut numbers) = (Values::new(), Values::new(), Vec::new());
         for (n, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
             let words: Vec<&str> = if line.contains('\t') {
                 line.split('\t').map(str::trim).collect()
             } else {
                 line.split_whitespace().collect()
             };
+            let words = match words[..] {
+                [number, a, b] if number.parse::<u64>().is_ok() => [a, b],
+                [a, b] => [a, b],
+                _ => ["", ""],
+            };
             let at = words.iter().position(|word| picture_of(Path::new(word)).is_some());
-            let label = at.and_then(|at| words.iter().enumerate().rev().find(|(i, _)| *i != at));
-            let (Some(at), Some((_, label))) = (at, label) else {
+            let Some(at) = at else {
                 return Err(Error::Manifest(format!(
-                    "{} line {}: expected the path of a picture and a label, or a line of names and `,` between columns",
+                    "{} line {}: expected the path of a picture and a label, with a tab between them if the path has blanks; or a line of names \
+                     and `,` between columns",
                     path.display(),
                     n + 1
                 )));
             };
-            identity.push(Some((*label).to_owned()));
+            let label = words[1 - at];
+            numbers.push(n);
+            identity.push(Some(label.to_owned()));
             paths.push(Some(words[at].to_owned()));
         }
         let rows = paths.len();
         let (extras, kept) = (Arc::new(Schema::empty()), Vec::new());
-        Ok(Self { path: path.to_owned(), rows, first: 0, identity, paths, image_id: None, split: None, extras, kept })
+        Ok(Self { path: path.to_owned(), rows, numbers, identity, paths, image_id: None, split: None, extras, kept })
     }
 
     fn of_columns(
@@ -128,9 +144,9 @@ impl List {
         columns: &Columns,
         order: Vec<String>,
         mut named: BTreeMap<String, Values>,
-        rows: usize,
-        first: usize,
+        numbers: Vec<usize>,
     ) -> Result<Self> {
+        let rows = numbers.len();
         let like = |wanted: &str| order.iter().find(|name| name.trim().eq_ignore_ascii_case(wanted)).cloned();
         let have = order.join(", ");
         let lacks = |what: &str, option: &str| {
@@ -143,18 +159,20 @@ impl List {
             like(&columns.identity).or_else(|| likely_identity(order.iter().map(String::as_str)).map(str::to_owned));
         let identity = identity.ok_or_else(|| lacks("persons", "identity_column"))?;
         let paths = like(&columns.image_uri).or_else(|| PATHS.iter().find_map(|name| like(name)));
-        let paths = paths.ok_or_else(|| lacks("paths", "uri_column"))?;
+        let paths = paths.filter(|name| *name != identity).ok_or_else(|| lacks("paths", "uri_column"))?;
+        let (image_id, split) = (like(IMAGE_ID), like(SPLIT));
         let mut take = |name: &str| named.remove(name);
         let (identity, paths) = (take(&identity).unwrap_or_default(), take(&paths).unwrap_or_default());
-        let (image_id, split) = (take(IMAGE_ID), take(SPLIT));
-        let rest: Vec<&String> = order.iter().filter(|name| named.contains_key(*name)).collect();
+        let (image_id, split) = (image_id.and_then(|name| take(&name)), split.and_then(|name| take(&name)));
+        let kept = |name: &&String| named.contains_key(*name) && !is_ours_by_name(name);
+        let rest: Vec<&String> = order.iter().filter(kept).collect();
         let extras = Schema::new(rest.iter().map(|name| Field::new(*name, DataType::Utf8, true)).collect::<Vec<_>>());
         let kept = rest.iter().map(|name| Arc::new(StringArray::from_iter(named[*name].iter().cloned())) as ArrayRef);
         let kept = kept.collect();
         Ok(Self {
             path: path.to_owned(),
             rows,
-            first,
+            numbers,
             identity,
             paths,
             image_id,
@@ -167,12 +185,12 @@ impl List {
     fn item(&self, row: usize, folder: &Path) -> Item {
         let of = |values: &Option<Values>| values.as_ref().and_then(|v| v[row].clone());
         let picture = match &self.paths[row] {
-            None => Picture::None("it names no file".into()),
+            None => Picture::None("it names no file".into(), None),
             Some(path) => Picture::File(folder.join(path.strip_prefix("file://").unwrap_or(path))),
         };
         let stem = || self.paths[row].as_ref().map(|p| Path::new(p).with_extension("").to_string_lossy().into_owned());
         Item {
-            place: (self.path.display().to_string(), row + self.first),
+            place: (self.path.display().to_string(), self.numbers[row], 0),
             identity: self.identity[row].clone(),
             image_id: of(&self.image_id).or_else(stem),
             split: of(&self.split),
@@ -266,6 +284,8 @@ mod tests {
         assert!(refused("l.csv", "who,path\nAnn,1.jpg\n").contains("no column of persons; the list has who, path"));
         assert!(refused("l.csv", "identity,where\nAnn,1.jpg\n").contains("option `uri_column`"));
         assert!(refused("l.txt", "a/1.jpg 0\nb\n").contains("l.txt line 2"));
+        assert!(refused("l.lst", "1 a/1.jpg 0 12.5 13.5\n").contains("l.lst line 1"));
+        assert!(refused("l.csv", "name,who\nAnn,1.jpg\n").contains("no column of paths"));
         assert!(refused("l.jsonl", "{\"identity\":\"Ann\",\"path\":\"1.jpg\"}\n[1]\n").contains("l.jsonl line 2"));
     }
 }

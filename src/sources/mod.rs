@@ -7,7 +7,7 @@ mod tar;
 mod tree;
 
 use crate::error::{Error, Result};
-use crate::manifest::{Columns, LocalImage};
+use crate::manifest::{Columns, LocalImage, is_input};
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use std::path::{Path, PathBuf};
@@ -33,15 +33,15 @@ pub enum Picture {
     Below(LocalImage),
     /// They were not asked for.
     Skipped,
-    /// There is none.
-    None(String),
+    /// There is none: why, and the path that is named for it.
+    None(String, Option<String>),
 }
 
 /// A labelled picture.
 #[derive(Clone, Debug)]
 pub struct Item {
-    /// File that it stands in, and its number there, from 0.
-    pub place: (String, usize),
+    /// File that it stands in, its number there, from 0, and its position in a list there.
+    pub place: (String, usize, usize),
     /// Whom it shows.
     pub identity: Option<String>,
     /// Its name within its identity.
@@ -85,14 +85,14 @@ pub trait Source {
     }
 }
 
-/// Opens what `spec` names: a folder, a file, or a glob of files.
+/// Opens what `spec` names: a folder, a file, or a glob of files. `out`, the manifest that is to be written, is no part of it.
 ///
 /// # Errors
 /// Nothing is there, or nothing that can be read.
-pub fn open(spec: &str, columns: &Columns) -> Result<Box<dyn Source>> {
+pub fn open(spec: &str, columns: &Columns, out: &Path) -> Result<Box<dyn Source>> {
     let path = Path::new(spec);
     if path.is_dir() {
-        return of_folder(path, columns);
+        return of_folder(path, columns, out);
     }
     if !path.exists() && spec.contains(['*', '?', '[']) {
         let found = glob::glob(spec).map_err(|e| Error::Usage(format!("{spec}: {e}")))?;
@@ -101,7 +101,12 @@ pub fn open(spec: &str, columns: &Columns) -> Result<Box<dyn Source>> {
         return match paths.first() {
             None => Err(Error::Usage(format!("{spec}: no file matches"))),
             Some(first) if has_extension(first, "tar") => Ok(Box::new(tar::Tars::open(paths)?)),
-            Some(_) => Ok(Box::new(table::Table::open(spec, columns)?)),
+            Some(_) => {
+                if paths.iter().any(|p| is_same(p, out)) {
+                    return Err(among(out));
+                }
+                Ok(Box::new(table::Table::open(spec, columns)?))
+            }
         };
     }
     if !path.exists() {
@@ -124,24 +129,51 @@ pub fn open(spec: &str, columns: &Columns) -> Result<Box<dyn Source>> {
 }
 
 /// Opens a folder by what lies in it.
-fn of_folder(folder: &Path, columns: &Columns) -> Result<Box<dyn Source>> {
-    let entries = sorted(folder)?;
+fn of_folder(folder: &Path, columns: &Columns, out: &Path) -> Result<Box<dyn Source>> {
+    let entries: Vec<PathBuf> = sorted(folder)?.into_iter().filter(|p| !is_same(p, out) && is_input(p)).collect();
     let with = |extension: &str| -> Vec<PathBuf> {
         entries.iter().filter(|p| has_extension(p, extension) && p.is_file()).cloned().collect()
     };
-    let (records, tars) = (with("rec"), with("tar"));
+    let (records, tars, tables) = (with("rec"), with("tar"), with("parquet"));
+    let data = folder.join("data");
+    let data = data.is_dir() && sorted(&data)?.iter().any(|p| has_extension(p, "parquet"));
+    let person = |p: &&PathBuf| p.is_dir() && sorted(p).is_ok_and(|e| e.iter().any(|p| picture_of(p).is_some()));
+    let persons = entries.iter().find(person);
+    let files = records.first().or(tars.first()).or(tables.first());
+    if let (Some(person), Some(file)) = (persons, files) {
+        return Err(Error::Usage(format!(
+            "{}: holds both folders of pictures ({}) and files that hold such ({}); name one of them",
+            folder.display(),
+            person.display(),
+            file.display()
+        )));
+    }
     if let Some(record) = records.iter().find(|p| p.ends_with("train.rec")).or(records.first()) {
         return Ok(Box::new(recordio::Records::open(record)?));
     }
     if !tars.is_empty() {
         return Ok(Box::new(tar::Tars::open(tars)?));
     }
-    let data = folder.join("data");
-    let tables = |folder: &Path| sorted(folder).is_ok_and(|e| e.iter().any(|p| has_extension(p, "parquet")));
-    if tables(folder) || tables(&data) {
+    if !tables.is_empty() || data {
+        let within =
+            |names: [std::io::Result<PathBuf>; 2]| matches!(names, [Ok(out), Ok(folder)] if out.starts_with(&folder));
+        if within([std::path::absolute(out), std::path::absolute(folder)]) {
+            return Err(among(out));
+        }
         return Ok(Box::new(table::Table::open(&folder.display().to_string(), columns)?));
     }
     Ok(Box::new(tree::Tree::open(folder)?))
+}
+
+/// True for two names of one file, which need not be there.
+fn is_same(a: &Path, b: &Path) -> bool {
+    let absolute = |p: &Path| std::path::absolute(p).ok();
+    absolute(a).is_some_and(|a| absolute(b) == Some(a))
+}
+
+/// What is written among the files that are read would be read the next time.
+fn among(out: &Path) -> Error {
+    Error::Usage(format!("option `out` {} lies among the files that are read; write it elsewhere", out.display()))
 }
 
 fn has_extension(path: &Path, extension: &str) -> bool {

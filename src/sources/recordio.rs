@@ -99,7 +99,6 @@ impl Reader {
         } else if flag != 0 {
             return Err(self.damaged("lacks its first part"));
         }
-        self.record += 1;
         Ok(Some(data))
     }
 }
@@ -136,11 +135,12 @@ impl Source for Records {
         let mut gathering = Gathering::new(f);
         let most = if pictures { usize::MAX } else { START };
         while let Some(data) = reader.next(most)? {
-            let row = reader.record - 1;
+            let row = reader.record;
             let found = image(data).map_err(|what| reader.damaged(what))?;
+            reader.record += 1;
             let Some((label, bytes)) = found else { continue };
             gathering.push(Item {
-                place: (self.path.display().to_string(), row),
+                place: (self.path.display().to_string(), row, 0),
                 identity: Some(label.to_string()),
                 image_id: Some(format!("{row:08}")),
                 split: None,

@@ -35,7 +35,7 @@ impl Source for Table {
     fn read(&self, pictures: bool, f: &mut dyn FnMut(Chunk) -> Result<()>) -> Result<()> {
         self.manifest.read_whole(pictures, &self.extras, |rows, extras| {
             let items = rows.into_iter().map(|row| Item {
-                place: (row.file, row.row),
+                place: (row.file, row.row, row.item),
                 identity: row.identity,
                 image_id: row.image_id.or_else(|| row.image.path()),
                 split: row.split,
@@ -44,7 +44,7 @@ impl Source for Table {
                     ImageSource::Bytes(bytes) => Picture::Bytes(bytes),
                     ImageSource::Path(image) => Picture::Below(image),
                     ImageSource::Skipped => Picture::Skipped,
-                    ImageSource::Bad { reason, .. } => Picture::None(reason),
+                    ImageSource::Bad { reason, path } => Picture::None(reason, path),
                 },
             });
             f(Chunk { items: items.collect(), extras: Some(extras).filter(|e| e.num_columns() > 0) })

@@ -3,6 +3,7 @@
 
 use super::{Chunk, Gathering, Item, PICTURES, Picture, Source};
 use crate::error::{Error, Result};
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -10,14 +11,23 @@ use std::path::{Path, PathBuf};
 
 /// Bytes of a member, at most.
 const MOST: u64 = 64 << 20;
-/// Bytes read at a time.
+/// Bytes read at a time, of all members, and where most are skipped.
 const BUFFER: usize = 1 << 20;
+const SMALL_BUFFER: usize = 4096;
+/// Kinds of members that may hold a label.
+const KINDS: [&str; 2] = ["cls", "json"];
 /// Keys of a `.json` member that may hold the label, the first that is there.
 const LABELS: [&str; 6] = ["identity", "label", "class", "person", "name", "cls"];
+
+/// Members that are looked at for a folder that holds all others.
+const FIRST: usize = 1000;
 
 /// Some tars.
 pub(super) struct Tars {
     paths: Vec<PathBuf>,
+    /// A folder that holds the folders of all persons.
+    top: Option<String>,
+    others: Cell<usize>,
 }
 
 /// The members of one sample.
@@ -36,24 +46,49 @@ impl Tars {
         for path in &paths {
             File::open(path).map_err(|e| Error::io(path, e))?;
         }
-        Ok(Self { paths })
+        let top = paths.first().and_then(|path| top_of(path));
+        Ok(Self { paths, top, others: Cell::new(0) })
     }
 }
 
-/// Key and kind of a member, as WebDataset has it: the name up to the first point after the last slash, and what follows.
+/// The first folder of all members of `tar`, if persons' folders lie in it.
+fn top_of(tar: &Path) -> Option<String> {
+    let mut archive = tar::Archive::new(BufReader::with_capacity(SMALL_BUFFER, File::open(tar).ok()?));
+    let mut top: Option<String> = None;
+    for entry in archive.entries_with_seek().ok()?.take(FIRST).flatten().filter(|e| e.header().entry_type().is_file()) {
+        let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        let mut folders = name.trim_start_matches("./").split('/');
+        let first = folders.next().filter(|_| folders.count() >= 2)?;
+        if top.as_ref().is_some_and(|top| top != first) {
+            return None;
+        }
+        top = Some(first.to_owned());
+    }
+    top
+}
+
+/// Key and kind of a member, as WebDataset has it: the name up to the first point after the last slash, and what follows. In folders a
+/// picture may have points in its name.
 fn parts(name: &str) -> Option<(&str, &str)> {
     let file = name.rfind('/').map_or(0, |at| at + 1);
-    let point = name[file..].find('.')? + file;
+    let mut point = name[file..].find('.')? + file;
+    let last = name.rfind('.')?;
+    if file > 0 && is_picture(&name[last + 1..]) {
+        point = last;
+    }
     (point > file).then(|| (&name[..point], &name[point + 1..]))
 }
 
 impl Sample {
-    /// The label of the sample, and the picture; none where it has no picture.
-    fn item(self, tar: &Path, row: usize, pictures: bool) -> std::result::Result<Option<Item>, String> {
-        let Some(bytes) = self.members.iter().find(|(kind, _)| is_picture(kind)).map(|(_, bytes)| bytes.clone()) else {
-            return Ok(None);
-        };
-        let identity = match (self.members.get("cls"), self.members.get("json")) {
+    /// The pictures of the sample: the first, where a member says its label, else all.
+    fn items(
+        self,
+        tar: &Path,
+        top: Option<&str>,
+        row: usize,
+        pictures: bool,
+    ) -> std::result::Result<Vec<Item>, String> {
+        let label = match (self.members.get("cls"), self.members.get("json")) {
             (Some(cls), _) => Some(String::from_utf8_lossy(cls).trim().to_owned()),
             (None, Some(json)) => {
                 let json: serde_json::Value =
@@ -66,16 +101,20 @@ impl Sample {
             }
             (None, None) => None,
         };
-        let (folder, name) = self.key.trim_start_matches("./").split_once('/').unwrap_or(("", &self.key));
-        let identity = identity.or_else(|| Some(folder.to_owned())).filter(|name| !name.is_empty());
-        Ok(Some(Item {
-            place: (tar.display().to_string(), row),
-            identity,
-            image_id: Some(if folder.is_empty() { self.key.clone() } else { name.to_owned() }),
+        let most = if label.is_some() { 1 } else { usize::MAX };
+        let key = self.key.trim_start_matches("./");
+        let inner = top.and_then(|top| key.strip_prefix(top)?.strip_prefix('/')).unwrap_or(key).to_owned();
+        let (folder, name) = inner.split_once('/').unwrap_or(("", &inner));
+        let identity = label.or_else(|| Some(folder.to_owned())).filter(|name| !name.is_empty());
+        let item = |(n, (_, bytes)): (usize, (String, Vec<u8>))| Item {
+            place: (tar.display().to_string(), row + n, 0),
+            identity: identity.clone(),
+            image_id: Some(if folder.is_empty() { inner.clone() } else { name.to_owned() }),
             split: None,
             of: [None, None],
             picture: if pictures { Picture::Bytes(bytes) } else { Picture::Skipped },
-        }))
+        };
+        Ok(self.members.into_iter().filter(|(kind, _)| is_picture(kind)).take(most).enumerate().map(item).collect())
     }
 }
 
@@ -90,13 +129,15 @@ impl Source for Tars {
 
     fn read(&self, pictures: bool, f: &mut dyn FnMut(Chunk) -> Result<()>) -> Result<()> {
         let mut gathering = Gathering::new(f);
+        self.others.set(0);
         for path in &self.paths {
             let damaged = |what: &dyn std::fmt::Display| Error::Manifest(format!("{}: {what}", path.display()));
             let file = File::open(path).map_err(|e| Error::io(path, e))?;
-            let mut archive = tar::Archive::new(BufReader::with_capacity(BUFFER, file));
+            let mut archive =
+                tar::Archive::new(BufReader::with_capacity(if pictures { BUFFER } else { SMALL_BUFFER }, file));
             let (mut sample, mut row) = (Sample::default(), 0);
             let finish = |sample: Sample, row: &mut usize, gathering: &mut Gathering| {
-                if let Some(item) = sample.item(path, *row, pictures).map_err(|e| damaged(&e))? {
+                for item in sample.items(path, self.top.as_deref(), *row, pictures).map_err(|e| damaged(&e))? {
                     *row += 1;
                     gathering.push(item)?;
                 }
@@ -111,11 +152,13 @@ impl Source for Tars {
                 }
                 let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
                 let hidden = name.rsplit('/').next().is_some_and(|file| file.starts_with('.'));
-                let Some((key, kind)) = parts(&name).filter(|_| !hidden) else { continue };
-                let kind = kind.to_lowercase();
-                if !is_picture(&kind) && !matches!(kind.as_str(), "cls" | "json") {
+                let known = parts(&name)
+                    .filter(|(_, kind)| is_picture(kind) || KINDS.iter().any(|k| kind.eq_ignore_ascii_case(k)));
+                let Some((key, kind)) = known.filter(|_| !hidden) else {
+                    self.others.set(self.others.get() + usize::from(!hidden));
                     continue;
-                }
+                };
+                let kind = kind.to_lowercase();
                 if entry.size() > MOST {
                     return Err(damaged(&format!("member {name} has {} bytes, more than {MOST}", entry.size())));
                 }
@@ -133,6 +176,10 @@ impl Source for Tars {
         }
         gathering.finish()
     }
+
+    fn passed_over(&self) -> Option<String> {
+        (self.others.get() > 0).then(|| format!("{} members that are no pictures and no labels", self.others.get()))
+    }
 }
 
 #[cfg(test)]
@@ -141,7 +188,9 @@ mod tests {
 
     #[test]
     fn keys_end_at_the_first_point_of_the_file() {
-        assert_eq!(parts("a.b/000.seg.png"), Some(("a.b/000", "seg.png")));
+        assert_eq!(parts("000.seg.png"), Some(("000", "seg.png")));
+        assert_eq!(parts("Bob/Bob.Smith_1.jpg"), Some(("Bob/Bob.Smith_1", "jpg")));
+        assert_eq!(parts("a.b/000.json"), Some(("a.b/000", "json")));
         assert_eq!(parts("000.jpg"), Some(("000", "jpg")));
         assert_eq!((parts("a.b/README"), parts("a/.hidden")), (None, None));
     }

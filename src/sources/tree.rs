@@ -56,13 +56,13 @@ impl Tree {
                     self.others.set(self.others.get() + 1);
                     continue;
                 }
-                Some(Err(reason)) => Picture::None(reason),
+                Some(Err(reason)) => Picture::None(reason, Some(path.display().to_string())),
                 Some(Ok(())) => Picture::File(path.clone()),
             };
             let (of, identity, split) = person;
             let inner = path.strip_prefix(of).unwrap_or(&path).with_extension("");
             gathering.push(Item {
-                place: (path.display().to_string(), 0),
+                place: (path.display().to_string(), 0, 0),
                 identity: Some(identity.to_owned()),
                 image_id: Some(inner.to_string_lossy().into_owned()),
                 split: split.map(str::to_owned),
@@ -75,17 +75,18 @@ impl Tree {
 
     /// The persons below `folder`.
     fn persons(&self, folder: &Path, split: Option<&str>, gathering: &mut Gathering) -> Result<()> {
+        let above = [std::fs::canonicalize(&self.root).map_err(|e| Error::io(&self.root, e))?];
         for path in sorted(folder)? {
             if path.is_dir() {
-                self.walk(&path, &[], (&path, &name(&path), split), gathering)?;
+                self.walk(&path, &above, (&path, &name(&path), split), gathering)?;
             } else if picture_of(&path).is_some() {
                 gathering.push(Item {
-                    place: (path.display().to_string(), 0),
+                    place: (path.display().to_string(), 0, 0),
                     identity: None,
                     image_id: None,
                     split: split.map(str::to_owned),
                     of: [None, None],
-                    picture: Picture::None("it lies in no folder of a person".into()),
+                    picture: Picture::None("it lies in no folder of a person".into(), None),
                 })?;
             } else {
                 self.others.set(self.others.get() + 1);
