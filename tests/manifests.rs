@@ -53,7 +53,11 @@ fn photos(dir: &Path) {
 fn rows(manifest: &Path) -> Vec<Row> {
     let mut all = Vec::new();
     let manifest = Manifest::open(manifest.to_str().unwrap(), &Columns::default()).unwrap();
-    manifest.read(true, |rows| Ok(all.extend(rows))).unwrap();
+    let mut add = |rows: Vec<Row>| {
+        all.extend(rows);
+        Ok(())
+    };
+    manifest.read(true, &mut add).unwrap();
     all
 }
 

@@ -465,8 +465,9 @@ fn evaluate_compares_arms_judges_images_and_writes_a_report() {
     // A generator of a few steps: nobody is recognised in its images.
     let top1 = |kind: &str| quality[kind]["top1"].as_f64().unwrap();
     assert!(top1("real") > 0.2 && top1("existing") < 0.5 * top1("real"), "{quality}");
-    // No test person looks like a training person.
-    assert_eq!((&json["alike"], stderr.contains("look like training")), (&serde_json::json!([]), false), "{stderr}");
+    // Some drawn test images look like drawn training images: said, and no reason to refuse with so few identities.
+    let alike = json["alike"].to_string();
+    assert!(alike.contains("look like training") && stderr.contains("look like training"), "{alike} {stderr}");
     let shown = |kind: &str| quality[kind].as_array().unwrap().clone();
     let similar: Vec<f64> = shown("nearest").iter().map(|n| n["similarity"].as_f64().unwrap()).collect();
     assert!(similar.len() == 12 && similar.is_sorted_by(|a, b| a >= b), "{similar:?}");

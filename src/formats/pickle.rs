@@ -132,11 +132,11 @@ impl<'a> Value<'a> {
             return items.into_iter().map(Self::truth).collect();
         }
         let array = self.array().filter(|a| a.dimensions == 1)?;
-        numbers(&array.dtype, &array.data.raw(2)?)?.into_iter().map(|n| as_truth(&n)).collect()
+        numbers(&array.dtype, &array.data.raw(2)?)?.into_iter().map(as_truth).collect()
     }
 
     fn truth(self) -> Option<bool> {
-        as_truth(&self.whole()?)
+        as_truth(self.whole()?)
     }
 
     /// A whole number, a truth value, or one of NumPy's.
@@ -198,7 +198,7 @@ impl<'a> Value<'a> {
     }
 }
 
-fn as_truth(n: &i64) -> Option<bool> {
+fn as_truth(n: i64) -> Option<bool> {
     match n {
         0 => Some(false),
         1 => Some(true),
@@ -228,7 +228,7 @@ impl<'a> Machine<'a> {
                 0x95 => _ = self.take(8)?,
                 b'(' => self.marks.push(self.stack.len()),
                 b'0' => _ = self.pop()?,
-                b'1' => _ = self.above_mark()?,
+                b'1' | b'u' => _ = self.above_mark()?,
                 b'2' => {
                     let top = self.top()?;
                     self.stack.push(top);
@@ -313,7 +313,6 @@ impl<'a> Machine<'a> {
                     self.pop()?;
                     self.pop()?;
                 }
-                b'u' => _ = self.above_mark()?,
                 b'p' => {
                     let key = parsed(self.line()?)?;
                     self.put(key as u64)?;
@@ -487,10 +486,7 @@ fn parsed(line: &[u8]) -> Read<i64> {
 /// The bytes of a quoted string of Python 2.
 fn unquoted(line: &[u8]) -> Read<Vec<u8>> {
     let line = line.trim_ascii_end();
-    let inner = match line {
-        [b'\'', inner @ .., b'\''] | [b'"', inner @ .., b'"'] => inner,
-        _ => return Err(CUT.into()),
-    };
+    let ([b'\'', inner @ .., b'\''] | [b'"', inner @ .., b'"']) = line else { return Err(CUT.into()) };
     let mut out = Vec::with_capacity(inner.len());
     let mut rest = inner.iter().copied();
     while let Some(byte) = rest.next() {

@@ -177,7 +177,7 @@ struct Looked {
 /// A source that cannot be read, or holds no image of a person; an output that is somebody else's file.
 pub fn run(request: &Request, progress: &mut dyn Progress) -> Result<Made> {
     let out = &request.out;
-    if out.is_dir() || !out.extension().is_some_and(|e| e == "parquet") {
+    if out.is_dir() || out.extension().is_none_or(|e| e != "parquet") {
         return Err(Error::Usage(format!("option `out` {} must name a .parquet file", out.display())));
     }
     if out.exists() && !is_ours(out) {
@@ -221,7 +221,7 @@ pub fn run(request: &Request, progress: &mut dyn Progress) -> Result<Made> {
         });
     }
     let mut division = match &request.shares {
-        Some(shares) => Some(shares.divide(counts, request.seed)?),
+        Some(shares) => Some(shares.divide(&counts, request.seed)?),
         None => None,
     };
     let mut writer = Writer::create(out, request.link, columns, &source.extras())?;

@@ -68,7 +68,7 @@ impl Shares {
     ///
     /// # Errors
     /// Too few persons.
-    pub(super) fn divide(&self, counts: BTreeMap<String, usize>, seed: u64) -> Result<Division> {
+    pub(super) fn divide(&self, counts: &BTreeMap<String, usize>, seed: u64) -> Result<Division> {
         let seeds = Seeds::keyed(&[b"splits", &seed.to_le_bytes()]);
         let mut order: Vec<&String> = counts.keys().collect();
         order.sort_by(|a, b| keys::compare(a, b));
@@ -141,7 +141,7 @@ mod tests {
     fn persons_and_images_are_divided_by_their_shares() {
         let shares: Shares = "train=0.8,val=0.1,dev=0.1@persons".parse().unwrap();
         let counts: BTreeMap<String, usize> = (0..100).map(|i| (format!("p{i}"), 1 + i % 20)).collect();
-        let mut division = shares.divide(counts.clone(), 3).unwrap();
+        let mut division = shares.divide(&counts, 3).unwrap();
         let mut found: BTreeMap<String, BTreeMap<String, usize>> = BTreeMap::new();
         for (person, n) in &counts {
             for _ in 0..*n {
@@ -163,7 +163,7 @@ mod tests {
         }
         // The same again, and others with another seed.
         let persons = |seed: u64| {
-            let mut division = shares.divide(counts.clone(), seed).unwrap();
+            let mut division = shares.divide(&counts, seed).unwrap();
             counts.keys().filter(|p| division.next(p) == "dev").cloned().collect::<Vec<_>>()
         };
         assert!(persons(3) == persons(3) && persons(3) != persons(4));
@@ -177,6 +177,6 @@ mod tests {
         assert!(refused("train=0.5,train=0.5").contains("name of its own"));
         assert!(refused("dev=1@persons").contains("must take images"));
         let few = "train=0.5,dev=0.5@persons".parse::<Shares>().unwrap();
-        assert!(few.divide(BTreeMap::from([("a".into(), 1), ("b".into(), 2)]), 0).is_err());
+        assert!(few.divide(&BTreeMap::from([("a".into(), 1), ("b".into(), 2)]), 0).is_err());
     }
 }

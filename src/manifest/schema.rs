@@ -159,10 +159,10 @@ fn split_of(path: &Path) -> Option<String> {
 /// A word about a column that is likely to be meant by `identity`.
 fn likely(schema: &Schema) -> String {
     let names = schema.fields().iter().map(|f| f.name().as_str());
-    likely_identity(names).map_or(String::new(), |name| format!(" (perhaps `{name}`)"))
+    likely_identity(&names).map_or(String::new(), |name| format!(" (perhaps `{name}`)"))
 }
 
 /// The one among names of columns that persons are likely to stand in.
-pub(crate) fn likely_identity<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Option<&'a str> {
+pub(crate) fn likely_identity<'a>(names: &(impl Iterator<Item = &'a str> + Clone)) -> Option<&'a str> {
     LIKELY.iter().find_map(|likely| names.clone().find(|name| name.trim().eq_ignore_ascii_case(likely)))
 }

@@ -34,13 +34,20 @@ pub(super) enum Purpose {
 /// Text that says what would help.
 pub(super) fn check(ty: &DataType, purpose: Purpose) -> Result<(), String> {
     match ty {
-        DataType::Null | DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Ok(()),
-        DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => Ok(()),
-        DataType::Float16 | DataType::Float32 | DataType::Float64 => Ok(()),
-        ty if ty.is_integer() => Ok(()),
+        DataType::Null
+        | DataType::Utf8
+        | DataType::LargeUtf8
+        | DataType::Utf8View
+        | DataType::Binary
+        | DataType::LargeBinary
+        | DataType::BinaryView
+        | DataType::FixedSizeBinary(_)
+        | DataType::Float16
+        | DataType::Float32
+        | DataType::Float64 => Ok(()),
+        ty if ty.is_integer() || decimal_scale(ty) == Some(0) => Ok(()),
         DataType::Dictionary(_, value) => check(value, purpose),
         DataType::RunEndEncoded(_, value) => check(value.data_type(), purpose),
-        ty if decimal_scale(ty) == Some(0) => Ok(()),
         ty if decimal_scale(ty).is_some() => {
             Err(format!("it is {ty}, with digits after the point; cast it to a whole number or to text"))
         }
@@ -138,7 +145,8 @@ fn day(number: i64) -> String {
 
 /// A UUID in its usual notation.
 fn uuid(bytes: &[u8]) -> String {
-    let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
+    let number = bytes.iter().fold(0u128, |number, byte| number << 8 | u128::from(*byte));
+    let hex = format!("{number:032x}");
     [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
 }
 

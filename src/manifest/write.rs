@@ -58,7 +58,7 @@ pub struct Writer {
     schema: SchemaRef,
     link: bool,
     columns: [bool; 3],
-    writer: ArrowWriter<File>,
+    table: ArrowWriter<File>,
     rows: usize,
     bytes: usize,
 }
@@ -96,9 +96,9 @@ impl Writer {
         if let Some(folder) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
             store::create_dir(folder)?;
         }
-        let writer = ArrowWriter::try_new(store::create(&part.0)?, schema.clone(), Some(properties.build()));
-        let writer = writer.map_err(|e| store::failed(&part.0, &e))?;
-        Ok(Self { path: path.to_owned(), part, schema, link, columns, writer, rows: 0, bytes: 0 })
+        let table = ArrowWriter::try_new(store::create(&part.0)?, schema.clone(), Some(properties.build()));
+        let table = table.map_err(|e| store::failed(&part.0, &e))?;
+        Ok(Self { path: path.to_owned(), part, schema, link, columns, table, rows: 0, bytes: 0 })
     }
 
     /// Adds `entries` with their rows of kept columns.
@@ -120,16 +120,22 @@ impl Writer {
         });
         columns.push(text(&|e| e.image_id.as_deref()));
         let [split, set, group] = self.columns;
-        let optional: [(bool, &dyn Fn(&Entry) -> Option<&str>); 3] =
-            [(split, &|e| e.split.as_deref()), (set, &|e| e.of[0].as_deref()), (group, &|e| e.of[1].as_deref())];
-        columns.extend(optional.into_iter().filter(|(there, _)| *there).map(|(_, f)| text(f)));
+        if split {
+            columns.push(text(&|e| e.split.as_deref()));
+        }
+        if set {
+            columns.push(text(&|e| e.of[0].as_deref()));
+        }
+        if group {
+            columns.push(text(&|e| e.of[1].as_deref()));
+        }
         columns.extend(extras.iter().flat_map(|batch| batch.columns()).cloned());
         let batch = RecordBatch::try_new(self.schema.clone(), columns).map_err(|e| store::failed(&self.part.0, &e))?;
-        self.writer.write(&batch).map_err(|e| store::failed(&self.part.0, &e))?;
+        self.table.write(&batch).map_err(|e| store::failed(&self.part.0, &e))?;
         self.rows += entries.len();
         self.bytes += entries.iter().map(|e| e.image.len()).sum::<usize>();
         if self.bytes >= ROW_GROUP_BYTES {
-            self.writer.flush().map_err(|e| store::failed(&self.part.0, &e))?;
+            self.table.flush().map_err(|e| store::failed(&self.part.0, &e))?;
             self.bytes = 0;
         }
         Ok(())
@@ -140,7 +146,7 @@ impl Writer {
     /// # Errors
     /// The file cannot be written.
     pub fn finish(self) -> Result<usize> {
-        self.writer.close().map_err(|e| store::failed(&self.part.0, &e))?;
+        self.table.close().map_err(|e| store::failed(&self.part.0, &e))?;
         store::publish(&self.part.0, &self.path)?;
         Ok(self.rows)
     }

@@ -70,7 +70,7 @@ impl List {
             named.insert(column.name().to_string(), values.iter().map(text).collect::<Values>());
         }
         // The first line has the names.
-        Self::of_columns(path, columns, order, named, (1..=table.height()).collect())
+        Self::of_columns(path, columns, &order, named, (1..=table.height()).collect())
     }
 
     /// Reads JSON lines.
@@ -103,7 +103,7 @@ impl List {
             numbers.push(n);
         }
         named.values_mut().for_each(|values| values.resize(numbers.len(), None));
-        Self::of_columns(path, columns, order, named, numbers)
+        Self::of_columns(path, columns, &order, named, numbers)
     }
 
     /// Lines of a path and a label in either order, or of a number, and these.
@@ -142,7 +142,7 @@ impl List {
     fn of_columns(
         path: &Path,
         columns: &Columns,
-        order: Vec<String>,
+        order: &[String],
         mut named: BTreeMap<String, Values>,
         numbers: Vec<usize>,
     ) -> Result<Self> {
@@ -156,7 +156,7 @@ impl List {
             ))
         };
         let identity =
-            like(&columns.identity).or_else(|| likely_identity(order.iter().map(String::as_str)).map(str::to_owned));
+            like(&columns.identity).or_else(|| likely_identity(&order.iter().map(String::as_str)).map(str::to_owned));
         let identity = identity.ok_or_else(|| lacks("persons", "identity_column"))?;
         let paths = like(&columns.image_uri).or_else(|| PATHS.iter().find_map(|name| like(name)));
         let paths = paths.filter(|name| *name != identity).ok_or_else(|| lacks("paths", "uri_column"))?;
@@ -167,7 +167,7 @@ impl List {
         let kept = |name: &&String| named.contains_key(*name) && !is_ours_by_name(name);
         let rest: Vec<&String> = order.iter().filter(kept).collect();
         let extras = Schema::new(rest.iter().map(|name| Field::new(*name, DataType::Utf8, true)).collect::<Vec<_>>());
-        let kept = rest.iter().map(|name| Arc::new(StringArray::from_iter(named[*name].iter().cloned())) as ArrayRef);
+        let kept = rest.iter().map(|name| Arc::new(named[*name].iter().cloned().collect::<StringArray>()) as ArrayRef);
         let kept = kept.collect();
         Ok(Self {
             path: path.to_owned(),
@@ -231,10 +231,10 @@ impl Source for List {
 mod tests {
     use super::*;
 
-    fn read(
-        name: &str,
-        text: &str,
-    ) -> std::result::Result<Vec<(Option<String>, Option<String>, Option<String>)>, String> {
+    /// Identity, path and split.
+    type Line = [Option<String>; 3];
+
+    fn read(name: &str, text: &str) -> std::result::Result<Vec<Line>, String> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(name);
         std::fs::write(&path, text).unwrap();
@@ -247,7 +247,7 @@ mod tests {
             for item in chunk.items {
                 let Picture::File(file) = item.picture else { panic!("{item:?}") };
                 let file = file.strip_prefix(dir.path()).unwrap().display().to_string();
-                found.push((item.identity, Some(file), item.split));
+                found.push([item.identity, Some(file), item.split]);
             }
             Ok(())
         })
@@ -258,7 +258,7 @@ mod tests {
     #[test]
     fn lists_of_every_kind_say_the_same() {
         let row = |identity: &str, path: &str, split: Option<&str>| {
-            (Some(identity.to_owned()), Some(path.to_owned()), split.map(str::to_owned))
+            [Some(identity.to_owned()), Some(path.to_owned()), split.map(str::to_owned)]
         };
         let expected = vec![row("Ann", "a/1.jpg", Some("train")), row("7", "b 2.png", Some("test"))];
         assert_eq!(
