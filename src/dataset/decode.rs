@@ -66,13 +66,13 @@ pub fn decode(bytes: &[u8]) -> Result<image::RgbImage, String> {
     if format.is_none() {
         return Err(unknown(bytes));
     }
+    if format == Some(ImageFormat::Jpeg) && !has_end(bytes) {
+        return Err(CUT_OFF.into());
+    }
     reader.limits(limits.clone());
     let mut decoder = reader.into_decoder().map_err(|e| e.to_string())?;
     check_size(decoder.dimensions(), bytes.len() as u64)?;
     limits.reserve(decoder.total_bytes()).map_err(|e| e.to_string())?;
-    if format == Some(ImageFormat::Jpeg) && !has_end(bytes) {
-        return Err(CUT_OFF.into());
-    }
     let orientation = decoder.orientation().map_err(|e| e.to_string())?;
     let mut image = DynamicImage::from_decoder(decoder).map_err(|e| e.to_string())?;
     image.apply_orientation(orientation);

@@ -347,6 +347,7 @@ fn choose_split(splits: &BTreeSet<&str>, wanted: Option<&str>) -> std::result::R
     match near[..] {
         [one] => Ok(Some(one.to_owned())),
         [] if wanted.is_none() => Ok(None),
+        [] if splits.is_empty() => Err(format!("no row has split `{name}`: none has a split at all")),
         [] => Err(format!(
             "no row has split `{name}`; there are: {}, all",
             splits.iter().copied().collect::<Vec<_>>().join(", ")
@@ -395,6 +396,7 @@ mod tests {
         assert_eq!(choose(&["train"], Some("all")), Ok(None));
         assert_eq!(choose(&["TEST"], Some("test")), found("TEST"));
         assert!(choose(&["Train", "TRAIN"], None).unwrap_err().contains("`TRAIN`, `Train`"));
+        assert!(choose(&[], Some("test")).unwrap_err().contains("none has a split"));
         assert!(choose(&["test"], Some("tset")).unwrap_err().contains("there are: test, all"));
     }
 }

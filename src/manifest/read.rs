@@ -164,8 +164,12 @@ pub(super) fn read_with(
         })
         .collect();
     let mut places = chosen.iter().flat_map(|g| (starts[*g]..starts[*g] + rows_of(*g)).map(move |row| (*g, row)));
-    let damaged =
-        |e: &dyn std::fmt::Display| Error::Manifest(format!("{}: damaged Parquet data: {e}", part.path.display()));
+    let damaged = |e: &dyn std::fmt::Display| {
+        Error::Manifest(format!(
+            "{}: damaged Parquet data, or encrypted columns: {e}; write it again, without encryption",
+            part.path.display()
+        ))
+    };
     let mut reader = guarded(&part.path, || {
         let file = File::open(&part.path).map_err(|e| Error::io(&part.path, e))?;
         let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, part.metadata.clone());

@@ -46,6 +46,10 @@ impl Root {
     /// # Errors
     /// Text that says why it cannot be one.
     pub fn image(&self, uri: &str) -> std::result::Result<LocalImage, String> {
+        let encoded = uri.len() > LONGEST || uri.starts_with("data:");
+        if encoded || BASE64.iter().any(|start| uri.starts_with(start) && uri.len() > start.len() + 40) {
+            return Err("image path is no path but the picture itself as text (base64): decode it, and write the bytes as binary".into());
+        }
         let decoded;
         let path = match uri.split_once("://") {
             None => uri,
@@ -74,6 +78,10 @@ impl Root {
     }
 }
 
+/// Bytes of a path, at most.
+const LONGEST: usize = 4096;
+/// How pictures begin as base64: JPEG, PNG, WebP.
+const BASE64: [&str; 3] = ["/9j/", "iVBORw0KGgo", "UklGR"];
 const OUTSIDE: &str = "only files below it are read; move the manifest above them, or copy them";
 
 /// `path` without `.` and `..`, if it stays below where it begins.
