@@ -13,11 +13,14 @@ use crate::manifest::{Columns, Root};
 use crate::progress::Progress;
 use crate::sources::{self, Chunk, Item, Picture};
 use crate::store;
+use arrow::array::{RecordBatch, UInt32Array};
+use arrow::compute::take_record_batch;
 use rayon::prelude::*;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::sync_channel;
 
 /// A person with fewer images has few.
 const FEW: usize = 5;
@@ -25,6 +28,8 @@ const FEW: usize = 5;
 const SMALL: u32 = 64;
 /// Bytes of pictures that are looked at and written at a time, about.
 const AT_ONCE: u64 = 64 << 20;
+/// Chunks of pictures that are read, and rows that are ready, before their turn.
+const AHEAD: usize = 2;
 /// Examples of a finding.
 const EXAMPLES: usize = 3;
 
@@ -220,20 +225,54 @@ pub fn run(request: &Request, progress: &mut dyn Progress) -> Result<Made> {
             rejected,
         });
     }
-    let mut division = match &request.shares {
+    let division = match &request.shares {
         Some(shares) => Some(shares.divide(&counts, request.seed)?),
         None => None,
     };
+    let folder = out.parent().unwrap_or(Path::new(""));
     let mut writer = Writer::create(out, request.link, columns, &source.extras())?;
-    let (mut seen, mut rejected, mut done) = (Seen::default(), Vec::new(), 0u64);
+    let root = if request.link { Some(Root::open(folder)?) } else { None };
+    let mut sorting = Sorting { request, root, division, seen: Seen::default(), rejected: Vec::new() };
     progress.start("manifest", total as u64, "images");
-    let read = source.read(true, &mut |chunk| {
-        done += chunk.items.len() as u64;
-        write(request, chunk, &mut division, &mut writer, &mut seen, &mut rejected)?;
-        progress.at(done);
-        if progress.stop_requested() { Err(Error::Stopped) } else { Ok(()) }
-    });
-    read?;
+    // Reading, looking and writing overlap.
+    let (read, written) = std::thread::scope(|scope| {
+        let (chunks, read) = sync_channel::<Chunk>(AHEAD);
+        let reading = scope.spawn(move || {
+            let outcome = source.read(true, &mut |chunk| chunks.send(chunk).map_err(|_| Error::Stopped));
+            (source, outcome)
+        });
+        let (rows, looked) = sync_channel::<Rows>(AHEAD);
+        let writing = scope.spawn(move || -> Result<Writer> {
+            for (entries, extras) in looked {
+                writer.write(&entries, extras.as_ref())?;
+            }
+            Ok(writer)
+        });
+        let mut done = 0;
+        let mut handle = |chunk: Chunk| -> Result<()> {
+            done += chunk.items.len() as u64;
+            for found in sorting.sort(chunk)? {
+                // A writer that has ended says why.
+                rows.send(found).map_err(|_| Error::Stopped)?;
+            }
+            progress.at(done);
+            if progress.stop_requested() { Err(Error::Stopped) } else { Ok(()) }
+        };
+        let handled = read.iter().try_for_each(&mut handle);
+        drop((read, rows));
+        let lost = |_| Error::Internal("a thread ended unexpectedly".into());
+        let (source, outcome) = reading.join().map_err(lost)?;
+        let written = writing.join().map_err(lost)?;
+        Ok::<_, Error>(((source, outcome, handled), written))
+    })?;
+    let writer = written?;
+    let (source, outcome, handled) = read;
+    // Who was told to stop ended because of the other.
+    match (handled, outcome) {
+        (Err(e), _) | (Ok(()), Err(e)) => return Err(e),
+        (Ok(()), Ok(())) => {}
+    }
+    let Sorting { mut seen, rejected, .. } = sorting;
     if seen.names.is_empty() {
         let first = rejected.first().map(ToString::to_string).unwrap_or_default();
         return Err(Error::Manifest(format!("{}: no image can be used; the first: {first}", request.source)));
@@ -265,69 +304,66 @@ fn key(identity: &str, of: &[Option<String>; 2]) -> String {
     of[0].as_ref().map_or_else(|| identity.to_owned(), |set| format!("{set}/{identity}"))
 }
 
-/// Writes the usable images of `chunk`, as many at a time as are not too large together.
-fn write(
-    request: &Request,
-    chunk: Chunk,
-    division: &mut Option<Division>,
-    writer: &mut Writer,
-    seen: &mut Seen,
-    rejected: &mut Vec<Reject>,
-) -> Result<()> {
-    let size = |item: &Item| match &item.picture {
-        Picture::Bytes(bytes) => bytes.len() as u64,
-        Picture::File(path) => std::fs::metadata(path).map_or(0, |m| m.len()),
-        Picture::Below(_) => MAX_FILE / 8,
-        Picture::Skipped | Picture::None(..) => 0,
-    };
-    let (mut items, mut from) = (chunk.items.into_iter().peekable(), 0);
-    while items.peek().is_some() {
-        let (mut some, mut bytes) = (Vec::new(), 0);
-        while let Some(item) = items.next_if(|_| some.is_empty() || bytes < AT_ONCE) {
-            bytes += size(&item);
-            some.push(item);
-        }
-        let extras = chunk.extras.as_ref().map(|extras| extras.slice(from, some.len()));
-        from += some.len();
-        write_some(request, Chunk { items: some, extras }, division, writer, seen, rejected)?;
-    }
-    Ok(())
+/// Rows to write, and their kept columns.
+type Rows = (Vec<Entry>, Option<RecordBatch>);
+
+/// Images on their way into rows.
+struct Sorting<'a> {
+    request: &'a Request,
+    /// The folder that linked images must lie in.
+    root: Option<Root>,
+    division: Option<Division>,
+    seen: Seen,
+    rejected: Vec<Reject>,
 }
 
-fn write_some(
-    request: &Request,
-    chunk: Chunk,
-    division: &mut Option<Division>,
-    writer: &mut Writer,
-    seen: &mut Seen,
-    rejected: &mut Vec<Reject>,
-) -> Result<()> {
-    let folder = request.out.parent().unwrap_or(Path::new(""));
-    let root = if request.link { Some(Root::open(folder)?) } else { None };
-    let looked: Vec<std::result::Result<(Entry, Looked), Reject>> =
-        chunk.items.into_par_iter().map(|item| look(item, request, root.as_ref())).collect();
-    let (mut entries, mut kept) = (Vec::new(), Vec::new());
-    for (row, found) in looked.into_iter().enumerate() {
-        match found {
-            Ok((mut entry, looked)) => {
-                if let Some(division) = division {
-                    entry.split = Some(division.next(&key(&entry.identity, &entry.of)).to_owned());
-                }
-                seen.add(&entry, &looked);
-                entries.push(entry);
-                kept.push(row as u32);
+impl Sorting<'_> {
+    /// The usable images of `chunk`, as many at a time as are not too large together.
+    fn sort(&mut self, chunk: Chunk) -> Result<Vec<Rows>> {
+        let size = |item: &Item| match &item.picture {
+            Picture::Bytes(bytes) => bytes.len() as u64,
+            Picture::File(path) => std::fs::metadata(path).map_or(0, |m| m.len()),
+            Picture::Below(_) => MAX_FILE / 8,
+            Picture::Skipped | Picture::None(..) => 0,
+        };
+        let (mut items, mut from, mut found) = (chunk.items.into_iter().peekable(), 0, Vec::new());
+        while items.peek().is_some() {
+            let (mut some, mut bytes) = (Vec::new(), 0);
+            while let Some(item) = items.next_if(|_| some.is_empty() || bytes < AT_ONCE) {
+                bytes += size(&item);
+                some.push(item);
             }
-            Err(reject) => rejected.push(reject),
+            let extras = chunk.extras.as_ref().map(|extras| extras.slice(from, some.len()));
+            from += some.len();
+            found.extend(self.sort_some(some, extras.as_ref())?);
         }
+        Ok(found)
     }
-    if entries.is_empty() {
-        return Ok(());
+
+    fn sort_some(&mut self, items: Vec<Item>, extras: Option<&RecordBatch>) -> Result<Option<Rows>> {
+        let (request, root) = (self.request, self.root.as_ref());
+        let looked: Vec<std::result::Result<(Entry, Looked), Reject>> =
+            items.into_par_iter().map(|item| look(item, request, root)).collect();
+        let (mut entries, mut kept) = (Vec::new(), Vec::new());
+        for (row, found) in looked.into_iter().enumerate() {
+            match found {
+                Ok((mut entry, looked)) => {
+                    if let Some(division) = &mut self.division {
+                        entry.split = Some(division.next(&key(&entry.identity, &entry.of)).to_owned());
+                    }
+                    self.seen.add(&entry, &looked);
+                    entries.push(entry);
+                    kept.push(row as u32);
+                }
+                Err(reject) => self.rejected.push(reject),
+            }
+        }
+        let extras = extras.map(|extras| {
+            let rows = UInt32Array::from(kept);
+            take_record_batch(extras, &rows).map_err(|e| store::failed(&self.request.out, &e))
+        });
+        Ok(if entries.is_empty() { None } else { Some((entries, extras.transpose()?)) })
     }
-    let extras = chunk.extras.map(|extras| {
-        let rows = arrow::array::UInt32Array::from(kept);
-        arrow::compute::take_record_batch(&extras, &rows).map_err(|e| store::failed(&request.out, &e))
-    });
-    writer.write(&entries, extras.transpose()?.as_ref())
 }
 
 /// The row of `item`, if it can be used. With `root`, its picture is named by a path below that.

@@ -18,7 +18,7 @@ pub const PICTURES: [&str; 5] = ["jpg", "jpeg", "png", "webp", "bmp"];
 /// Ends of the names of pictures that must be converted first.
 const OTHER_PICTURES: [&str; 9] = ["gif", "tif", "tiff", "avif", "heic", "heif", "jp2", "jxl", "ppm"];
 /// Pictures that are handed over at a time, at most.
-const CHUNK: usize = 256;
+const CHUNK: usize = 2048;
 /// Bytes of them, about.
 const CHUNK_BYTES: usize = 32 << 20;
 
@@ -64,7 +64,7 @@ pub struct Chunk {
 }
 
 /// A stream of labelled pictures.
-pub trait Source {
+pub trait Source: Send {
     /// What it is, in a word or two.
     fn kind(&self) -> &'static str;
 
