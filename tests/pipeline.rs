@@ -434,6 +434,26 @@ fn synthetic_images_carry_the_mark_and_real_ones_do_not() {
     }
 }
 
+/// A judge that watches a training leaves its figures.
+#[test]
+fn a_judge_watches_the_training() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("model");
+    let args =
+        ["train", "--manifest", DEMO, "--duration-kimg", "0.4", "--set", "train.patience_kimg=0.3", "-q", "--out"];
+    ok(&[&args[..], &[out.to_str().unwrap()]].concat());
+    let text = std::fs::read_to_string(out.join("metrics.jsonl")).unwrap();
+    let lines = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let figures: Vec<serde_json::Value> = lines.filter(|line| line["figures"].is_object()).collect();
+    assert!((3..=4).contains(&figures.len()), "{figures:?}");
+    for line in &figures {
+        let figure = |name: &str| line["figures"][name].as_f64().unwrap();
+        // A generator of a few steps shows nobody, and is far from photographs.
+        assert!(figure("frechet") > 0.3 && figure("top1") < 0.3, "{line}");
+    }
+    assert!(std::fs::read_to_string(out.join("training.html")).unwrap().contains("<figcaption>frechet</figcaption>"));
+}
+
 /// `augment evaluate` on the demonstration set with few steps and one seed.
 fn evaluate(out: &Path, more: &[&str]) -> Output {
     let args = ["evaluate", "--manifest", DEMO, "--seeds", "1", "--set", "recipe.steps=40", "--json"];

@@ -1,6 +1,6 @@
 //! Subcommands and their arguments, as typed.
 
-use super::groups::{ConfigArgs, EvaluationConfigArgs, InputArgs, OutputArgs, SynthesisArgs, similarity};
+use super::groups::{ColumnArgs, ConfigArgs, EvaluationConfigArgs, InputArgs, OutputArgs, SynthesisArgs, similarity};
 use ::augment::jobs::Arm;
 use ::augment::jobs::evaluate::Placement;
 use ::augment::jobs::manifest::Shares;
@@ -270,15 +270,8 @@ pub struct ManifestArgs {
     /// Decode every image: finds what is damaged inside, and equal pixels in different files.
     #[arg(long)]
     pub check: bool,
-    /// Name of the identity column, in lists and tables.
-    #[arg(long, value_name = "NAME", default_value = "identity")]
-    pub identity_column: String,
-    /// Name of the column with encoded images, in tables.
-    #[arg(long, value_name = "NAME", default_value = "image")]
-    pub image_column: String,
-    /// Name of the column with image paths, in lists and tables.
-    #[arg(long, value_name = "NAME", default_value = "image_uri")]
-    pub uri_column: String,
+    #[command(flatten)]
+    pub columns: ColumnArgs,
 }
 
 /// `augment demo`

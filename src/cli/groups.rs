@@ -9,15 +9,10 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Which images to read.
+/// What columns are called.
 #[derive(Args)]
-pub struct InputArgs {
-    /// Parquet file, folder or quoted glob; `hf://datasets/owner/name@COMMIT/path.parquet` for the hub.
-    #[arg(long, env = "AUGMENT_MANIFEST", value_name = "PATH", required = true, help_heading = "Input")]
-    pub manifest: Option<String>,
-    /// Rows to use: a value of the column `split`, or `all` [default: `train` if there is one, else all].
-    #[arg(long, env = "AUGMENT_SPLIT", value_name = "NAME", help_heading = "Input")]
-    pub split: Option<String>,
+#[allow(clippy::struct_field_names, reason = "they are the names of flags")]
+pub struct ColumnArgs {
     /// Name of the identity column.
     #[arg(long, value_name = "NAME", default_value = "identity", help_heading = "Input")]
     pub identity_column: String,
@@ -27,6 +22,28 @@ pub struct InputArgs {
     /// Name of the column with image paths, used where there is no image column.
     #[arg(long, value_name = "NAME", default_value = "image_uri", help_heading = "Input")]
     pub uri_column: String,
+}
+
+impl ColumnArgs {
+    /// The names.
+    pub fn columns(&self) -> Columns {
+        let [identity, image, image_uri] =
+            [&self.identity_column, &self.image_column, &self.uri_column].map(Clone::clone);
+        Columns { identity, image, image_uri }
+    }
+}
+
+/// Which images to read.
+#[derive(Args)]
+pub struct InputArgs {
+    /// Parquet file, folder or quoted glob; `hf://datasets/owner/name@COMMIT/path.parquet` for the hub.
+    #[arg(long, env = "AUGMENT_MANIFEST", value_name = "PATH", required = true, help_heading = "Input")]
+    pub manifest: Option<String>,
+    /// Rows to use: a value of the column `split`, or `all` [default: `train` if there is one, else all].
+    #[arg(long, env = "AUGMENT_SPLIT", value_name = "NAME", help_heading = "Input")]
+    pub split: Option<String>,
+    #[command(flatten)]
+    pub columns: ColumnArgs,
     /// Use only rows whose subjects agreed to this purpose: `consent` is true, `purpose` names it (several are separated by `;`),
     /// `expires` has not passed. Rows that lack one of these are left out.
     #[arg(long, env = "AUGMENT_PURPOSE", value_name = "NAME", help_heading = "Input")]
@@ -42,14 +59,9 @@ pub struct InputArgs {
 impl InputArgs {
     /// What they ask for.
     pub fn request(&self) -> Input {
-        let columns = Columns {
-            identity: self.identity_column.clone(),
-            image: self.image_column.clone(),
-            image_uri: self.uri_column.clone(),
-        };
         Input {
             split: self.split.clone(),
-            columns,
+            columns: self.columns.columns(),
             purpose: self.purpose.clone(),
             as_of: self.as_of,
             max_bad: self.max_bad,

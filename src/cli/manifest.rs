@@ -4,20 +4,14 @@ use super::Outcome;
 use super::args::{GlobalArgs, ManifestArgs};
 use super::terminal::Terminal;
 use ::augment::error::Result;
-use ::augment::jobs::Columns;
 use ::augment::jobs::manifest::{Made, Request, run as run_job};
 use serde_json::json;
 use std::fmt::Write as _;
 
 /// Makes the manifest that the arguments describe, and says what is in it.
 pub fn run(args: &ManifestArgs, global: &GlobalArgs, terminal: &mut Terminal) -> Result<Outcome> {
-    let columns = Columns {
-        identity: args.identity_column.clone(),
-        image: args.image_column.clone(),
-        image_uri: args.uri_column.clone(),
-    };
     let request = Request {
-        columns,
+        columns: args.columns.columns(),
         link: args.link,
         shares: args.split.clone(),
         seed: args.seed,

@@ -13,7 +13,6 @@ pub const MAX_FILE: u64 = 64 << 20;
 /// Images of more pixels must have the data of a photograph: a byte for so many pixels at least.
 const LARGE: u64 = 25_000_000;
 const PIXELS_A_BYTE: u64 = 50;
-const CUT_OFF: &str = "the JPEG data end before the image does";
 /// Bytes of a pixel in memory, at most: 16 bits of red, green, blue and alpha.
 const PIXEL_BYTES: u64 = 8;
 
@@ -61,14 +60,7 @@ fn unknown(bytes: &[u8]) -> String {
 pub fn decode(bytes: &[u8]) -> Result<image::RgbImage, String> {
     let mut limits = Limits::default();
     limits.max_alloc = Some(MAX_PIXELS * PIXEL_BYTES);
-    let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|e| e.to_string())?;
-    let format = reader.format().filter(ImageFormat::reading_enabled);
-    if format.is_none() {
-        return Err(unknown(bytes));
-    }
-    if format == Some(ImageFormat::Jpeg) && !has_end(bytes) {
-        return Err(CUT_OFF.into());
-    }
+    let mut reader = reader(bytes)?;
     reader.limits(limits.clone());
     let mut decoder = reader.into_decoder().map_err(|e| e.to_string())?;
     check_size(decoder.dimensions(), bytes.len() as u64)?;
@@ -84,18 +76,26 @@ pub fn decode(bytes: &[u8]) -> Result<image::RgbImage, String> {
 /// # Errors
 /// Text that says why it cannot be decoded.
 pub fn look(bytes: &[u8]) -> Result<(u32, u32), String> {
-    std::panic::catch_unwind(|| look_at(bytes)).unwrap_or_else(|_| Err("the image decoder gave up".into()))
+    guarded(|| {
+        let size = reader(bytes)?.into_dimensions().map_err(|e| e.to_string())?;
+        check_size(size, bytes.len() as u64)?;
+        Ok(size)
+    })
 }
 
-fn look_at(bytes: &[u8]) -> Result<(u32, u32), String> {
+/// A reader of a picture of a kind that is read, whose end is there.
+fn reader(bytes: &[u8]) -> Result<ImageReader<Cursor<&[u8]>>, String> {
     let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|e| e.to_string())?;
     let format = reader.format().filter(ImageFormat::reading_enabled).ok_or_else(|| unknown(bytes))?;
     if format == ImageFormat::Jpeg && !has_end(bytes) {
-        return Err(CUT_OFF.into());
+        return Err("the JPEG data end before the image does".into());
     }
-    let size = reader.into_dimensions().map_err(|e| e.to_string())?;
-    check_size(size, bytes.len() as u64)?;
-    Ok(size)
+    Ok(reader)
+}
+
+/// Runs a decoder, of which a panic on a hostile file is an error like others: a bad row is not the end of the run.
+fn guarded<T>(f: impl FnOnce() -> Result<T, String> + std::panic::UnwindSafe) -> Result<T, String> {
+    std::panic::catch_unwind(f).unwrap_or_else(|_| Err("the image decoder gave up".into()))
 }
 
 /// Refuses pictures that are too large, by their side, their pixels, or their pixels for the size of the file.
@@ -156,6 +156,5 @@ pub fn decode_source(source: &ImageSource) -> std::result::Result<RgbImage, Stri
 /// # Errors
 /// Text that says what is wrong with the picture.
 pub fn decode_bytes(bytes: &[u8]) -> Result<RgbImage, String> {
-    // A bad row is not the end of the run.
-    std::panic::catch_unwind(|| decode(bytes)).unwrap_or_else(|_| Err("the image decoder gave up".into()))
+    guarded(|| decode(bytes))
 }

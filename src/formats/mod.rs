@@ -1,5 +1,6 @@
 //! Layouts of a written dataset, one file each, which owns writing, reading and erasing it; and lists of verification pairs.
 
+pub mod bin;
 pub mod folder;
 pub mod forgotten;
 pub mod pairs;

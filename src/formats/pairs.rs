@@ -1,6 +1,6 @@
 //! Lists of image pairs for verification: from Parquet, LFW's pairs.txt, insightface's .bin, or drawn from labelled images.
 
-use super::pickle::Pickle;
+use super::bin;
 use crate::dataset::{IdentityDataset, View};
 use crate::error::{Error, Result};
 use crate::manifest::{Columns, Manifest, Policy, guarded};
@@ -14,9 +14,6 @@ use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::Path;
-
-/// Bytes of images that a `.bin` may name, in multiples of its own.
-const REPEATED: usize = 4;
 
 /// Folds of a list.
 pub const FOLDS: usize = 10;
@@ -95,20 +92,9 @@ impl PairSet {
         Self::new(name, images, listed)
     }
 
-    /// End of the names of pickled lists.
-    pub const PICKLED: &str = ".bin";
-
-    /// Reads the pickle `path` and decodes nothing in it.
-    ///
-    /// # Errors
-    /// It cannot be read.
-    pub fn try_pickle(path: &Path) -> Result<()> {
-        unpickled(path).map(|_| ())
-    }
-
     /// insightface's verification set: a pickle of encoded images and of whether each two of them show one person.
     fn from_bin(path: &Path, name: String, view: View) -> Result<Self> {
-        let (images, same) = unpickled(path)?;
+        let (images, same) = bin::read(path)?;
         let failed = |m: String| Error::Manifest(format!("{}: {m}", path.display()));
         let square = |(i, bytes): (usize, &Vec<u8>)| view.encoded(bytes).map_err(|e| format!("image {i}: {e}"));
         let pixels: Vec<Vec<u8>> =
@@ -204,36 +190,6 @@ fn in_folds(listed: Vec<Listed>) -> Vec<Pair> {
     let mut pairs: Vec<Pair> = listed.into_iter().enumerate().map(pair).collect();
     pairs.sort_by_key(|p| p.fold);
     pairs
-}
-
-/// Encoded images and truth values of a pickled list.
-fn unpickled(path: &Path) -> Result<(Vec<Vec<u8>>, Vec<bool>)> {
-    let failed = |m: String| Error::Manifest(format!("{}: {m}", path.display()));
-    let file = std::fs::read(path).map_err(|e| Error::io(path, e))?;
-    let no_pairs = |what: &str| failed(format!("not a pickle of (images, is_same): {what}"));
-    let pickle = Pickle::read(&file).map_err(|e| no_pairs(&e))?;
-    let parts = pickle.root().items().unwrap_or_default();
-    let [images, same] = parts[..] else { return Err(no_pairs("it is no tuple of two")) };
-    let images = images.items().ok_or_else(|| no_pairs("the first part is no list"))?;
-    let same = same.truths().ok_or_else(|| no_pairs("the second part is no list of truth values"))?;
-    if images.len() != 2 * same.len() || same.is_empty() {
-        return Err(failed(format!("{} images do not make {} pairs", images.len(), same.len())));
-    }
-    let mut bytes = 0;
-    let images: Vec<Vec<u8>> = images
-        .into_iter()
-        .enumerate()
-        .map(|(i, value)| {
-            let image = value.bytes().map_err(|e| failed(format!("image {i}: {e}")))?;
-            bytes += image.len();
-            // A pickle may name one image many times.
-            if bytes > REPEATED * file.len() {
-                return Err(failed("it names the same images over and over".into()));
-            }
-            Ok(image)
-        })
-        .collect::<Result<_>>()?;
-    Ok((images, same))
 }
 
 /// Columns `left_identity`, `left_image_id`, `right_identity`, `right_image_id`, `is_same`, and `fold` if there is one.

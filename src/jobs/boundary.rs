@@ -3,7 +3,7 @@
 
 use super::Context;
 use crate::error::{Error, Result};
-use crate::formats::pairs::PairSet;
+use crate::formats::bin;
 use crate::manifest::{Columns, Manifest};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::path::Path;
@@ -57,8 +57,9 @@ pub fn run(manifest: &str, columns: &Columns) -> Result<()> {
     limit(Resource::Core, 0)?;
     let gigabytes = Manifest::size(manifest).unwrap_or(0).div_ceil(1 << 30);
     limit(Resource::Cpu, SECONDS.0 + SECONDS.1 * gigabytes)?;
-    if manifest.ends_with(PairSet::PICKLED) {
-        let _ = PairSet::try_pickle(Path::new(manifest));
+    let path = Path::new(manifest);
+    if path.extension().is_some_and(|e| e == bin::EXTENSION) {
+        let _ = bin::read(path);
     } else {
         let _ = Manifest::open(manifest, columns).and_then(|m| m.read(true, |_| Ok(())));
     }

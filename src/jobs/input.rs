@@ -1,5 +1,6 @@
 //! The images of a job: a manifest, the rows of it to use, and one walk over them.
 
+use super::splits::choose_split;
 use super::{Context, boundary};
 use crate::dataset::decode::decode_source;
 use crate::dataset::{self, IdentityDataset, Selection, View};
@@ -9,7 +10,7 @@ use crate::manifest::{Census, Columns, ImageSource, Manifest, Policy, REJECTS_SU
 use crate::progress::Progress;
 use crate::{remote, store};
 use chrono::NaiveDate;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Bytes of pixels that are held at a time, about: identity sets that fill more are read in several passes.
@@ -329,36 +330,6 @@ impl Source {
     }
 }
 
-/// The split among `splits` that `wanted` means: a name as it is, or up to case and blanks; without one what is called `train`, if anything
-/// is; none for all rows.
-fn choose_split(splits: &BTreeSet<&str>, wanted: Option<&str>) -> std::result::Result<Option<String>, String> {
-    let plain = |name: &str| match name.trim().to_lowercase().as_str() {
-        "training" => "train".to_owned(),
-        name => name.to_owned(),
-    };
-    let name = wanted.unwrap_or("train");
-    if name == "all" {
-        return Ok(None);
-    }
-    if splits.contains(name) {
-        return Ok(Some(name.to_owned()));
-    }
-    let near: Vec<&str> = splits.iter().copied().filter(|s| plain(s) == plain(name)).collect();
-    match near[..] {
-        [one] => Ok(Some(one.to_owned())),
-        [] if wanted.is_none() => Ok(None),
-        [] if splits.is_empty() => Err(format!("no row has split `{name}`: none has a split at all")),
-        [] => Err(format!(
-            "no row has split `{name}`; there are: {}, all",
-            splits.iter().copied().collect::<Vec<_>>().join(", ")
-        )),
-        _ => Err(format!(
-            "several splits may be meant by `{name}`: `{}`; name one with option `split`",
-            near.join("`, `")
-        )),
-    }
-}
-
 /// Tells `progress` how many images are handled, and ends the reading where a stop is asked for.
 pub(super) fn at(progress: &mut dyn Progress) -> impl FnMut(usize) -> Result<()> {
     |n| {
@@ -379,24 +350,4 @@ pub fn rejects_path(out: &Path) -> Result<PathBuf> {
         store::create_dir(folder)?;
     }
     Ok(path)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn splits_are_meant_up_to_case_and_blanks() {
-        let choose = |splits: &[&str], wanted| choose_split(&splits.iter().copied().collect(), wanted);
-        let found = |name: &str| Ok(Some(name.to_owned()));
-        assert_eq!(choose(&["test", "train"], None), found("train"));
-        assert_eq!(choose(&["Test", "Train "], None), found("Train "));
-        assert_eq!(choose(&["testing", "training"], None), found("training"));
-        assert_eq!(choose(&["0", "1"], None), Ok(None));
-        assert_eq!(choose(&["train"], Some("all")), Ok(None));
-        assert_eq!(choose(&["TEST"], Some("test")), found("TEST"));
-        assert!(choose(&["Train", "TRAIN"], None).unwrap_err().contains("`TRAIN`, `Train`"));
-        assert!(choose(&[], Some("test")).unwrap_err().contains("none has a split"));
-        assert!(choose(&["test"], Some("tset")).unwrap_err().contains("there are: test, all"));
-    }
 }

@@ -2,6 +2,8 @@
 //! hours are spent on it.
 
 use super::Rejected;
+pub use super::findings::{Findings, SplitCount};
+use super::findings::{Looked, Seen, key};
 use super::input::rejects_path;
 use super::shares::Division;
 pub use super::shares::Shares;
@@ -16,22 +18,15 @@ use crate::store;
 use arrow::array::{RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
 use rayon::prelude::*;
-use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::sync_channel;
 
-/// A person with fewer images has few.
-const FEW: usize = 5;
-/// Images whose shorter side is smaller are small.
-const SMALL: u32 = 64;
 /// Bytes of pictures that are looked at and written at a time, about.
 const AT_ONCE: u64 = 64 << 20;
 /// Chunks of pictures that are read, and rows that are ready, before their turn.
 const AHEAD: usize = 2;
-/// Examples of a finding.
-const EXAMPLES: usize = 3;
 
 /// What to do.
 #[derive(Clone, Debug)]
@@ -62,34 +57,6 @@ impl Request {
     }
 }
 
-/// Images of a split.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct SplitCount {
-    /// Persons.
-    pub identities: usize,
-    /// Images.
-    pub images: usize,
-}
-
-/// What should be known of the images.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct Findings {
-    /// Persons with one image.
-    pub single: usize,
-    /// Persons with fewer than five.
-    pub few: usize,
-    /// Images that a person has more than once.
-    pub repeated: usize,
-    /// Images that several persons share, and examples of the persons.
-    pub shared: usize,
-    /// See `shared`.
-    pub shared_by: Vec<String>,
-    /// Shorter sides: smallest, median, largest, in pixels.
-    pub sides: Option<[u32; 3]>,
-    /// Images with a shorter side below 64 px.
-    pub small: usize,
-}
-
 /// A manifest that was made.
 #[derive(Clone, Debug)]
 pub struct Made {
@@ -107,73 +74,6 @@ pub struct Made {
     pub passed_over: Option<String>,
     /// Images that were left out.
     pub rejected: Rejected,
-}
-
-/// What is known of the images that were seen.
-#[derive(Default)]
-struct Seen {
-    persons: BTreeMap<String, u32>,
-    names: Vec<String>,
-    images: Vec<usize>,
-    splits: BTreeMap<String, BTreeMap<u32, usize>>,
-    /// Start of the hash of each image, and its person.
-    hashes: Vec<(u64, u32)>,
-    /// Number of images by their shorter side.
-    sides: BTreeMap<u32, usize>,
-}
-
-impl Seen {
-    fn add(&mut self, entry: &Entry, looked: &Looked) {
-        let number = self.names.len() as u32;
-        let person = *self.persons.entry(key(&entry.identity, &entry.of)).or_insert(number);
-        if person == number {
-            self.names.push(entry.identity.clone());
-            self.images.push(0);
-        }
-        self.images[person as usize] += 1;
-        let split = entry.split.clone().unwrap_or_default();
-        *self.splits.entry(split).or_default().entry(person).or_default() += 1;
-        self.hashes.push((looked.hash, person));
-        *self.sides.entry(looked.side).or_default() += 1;
-    }
-
-    fn findings(&mut self) -> Findings {
-        let below = |n: usize| self.images.iter().filter(|images| **images < n).count();
-        let mut found = Findings { single: below(2), few: below(FEW), ..Findings::default() };
-        self.hashes.sort_unstable();
-        for equal in self.hashes.chunk_by(|a, b| a.0 == b.0).filter(|equal| equal.len() > 1) {
-            let persons: Vec<u32> = equal.chunk_by(|a, b| a.1 == b.1).map(|own| own[0].1).collect();
-            if persons.len() > 1 {
-                found.shared += equal.len();
-                if found.shared_by.len() < EXAMPLES {
-                    let names = persons.iter().take(EXAMPLES).map(|p| self.names[*p as usize].as_str());
-                    found.shared_by.push(names.collect::<Vec<_>>().join(" and "));
-                }
-            } else {
-                found.repeated += equal.len() - 1;
-            }
-        }
-        let all = self.hashes.len();
-        let mut before = 0;
-        let mut middle = 0;
-        for (side, n) in &self.sides {
-            if before <= all / 2 && all / 2 < before + n {
-                middle = *side;
-            }
-            before += n;
-        }
-        if let (Some((least, _)), Some((most, _))) = (self.sides.first_key_value(), self.sides.last_key_value()) {
-            found.sides = Some([*least, middle, *most]);
-        }
-        found.small = self.sides.range(..SMALL).map(|(_, n)| n).sum();
-        found
-    }
-}
-
-/// What a look at an image told.
-struct Looked {
-    hash: u64,
-    side: u32,
 }
 
 /// Makes the manifest.
@@ -200,10 +100,11 @@ pub fn run(request: &Request, progress: &mut dyn Progress) -> Result<Made> {
         total += chunk.items.len();
         for item in chunk.items {
             columns[0] |= item.split.is_some();
-            item.of.iter().zip(&mut columns[1..]).for_each(|(value, there)| *there |= value.is_some());
+            columns[1] |= item.identity_set.is_some();
+            columns[2] |= item.group.is_some();
             let usable = !matches!(item.picture, Picture::None(..));
             if let Some(identity) = item.identity.filter(|i| usable && !i.trim().is_empty()) {
-                *counts.entry(key(&identity, &item.of)).or_default() += 1;
+                *counts.entry(key(&identity, item.identity_set.as_deref())).or_default() += 1;
             }
         }
         if progress.stop_requested() { Err(Error::Stopped) } else { Ok(()) }
@@ -285,23 +186,15 @@ pub fn run(request: &Request, progress: &mut dyn Progress) -> Result<Made> {
     if !rejected.is_empty() {
         rejects::write(&list, &rejected)?;
     }
-    let splits = seen.splits.iter().map(|(name, persons)| {
-        (name.clone(), SplitCount { identities: persons.len(), images: persons.values().sum() })
-    });
     Ok(Made {
         kind: source.kind(),
         rows,
         identities: seen.names.len(),
-        splits: splits.collect(),
+        splits: seen.splits(),
         findings: seen.findings(),
         passed_over: source.passed_over(),
         rejected: Rejected { count: rejected.len(), list },
     })
-}
-
-/// A person's name, which is unique within an identity set.
-fn key(identity: &str, of: &[Option<String>; 2]) -> String {
-    of[0].as_ref().map_or_else(|| identity.to_owned(), |set| format!("{set}/{identity}"))
 }
 
 /// Rows to write, and their kept columns.
@@ -349,7 +242,8 @@ impl Sorting<'_> {
             match found {
                 Ok((mut entry, looked)) => {
                     if let Some(division) = &mut self.division {
-                        entry.split = Some(division.next(&key(&entry.identity, &entry.of)).to_owned());
+                        entry.split =
+                            Some(division.next(&key(&entry.identity, entry.identity_set.as_deref())).to_owned());
                     }
                     self.seen.add(&entry, &looked);
                     entries.push(entry);
@@ -407,8 +301,8 @@ fn look(item: Item, request: &Request, root: Option<&Root>) -> std::result::Resu
     let file_name = || path.as_ref().and_then(|p| p.file_name()).map(|n| n.to_string_lossy().into_owned());
     let path = name.or_else(file_name).or_else(|| item.image_id.clone()).unwrap_or_default();
     let image = if request.link { Vec::new() } else { bytes };
-    let (image_id, split, of) = (item.image_id, item.split, item.of);
-    Ok((Entry { identity, image_id, image, path, split, of }, looked))
+    let Item { image_id, split, identity_set, group, .. } = item;
+    Ok((Entry { identity, image_id, image, path, split, identity_set, group }, looked))
 }
 
 /// The bytes of the file `path`.

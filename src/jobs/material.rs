@@ -7,6 +7,7 @@ use crate::dataset::{IdentityDataset, Selection, View, load_sets};
 use crate::error::{Error, Result};
 use crate::evaluate::Synthetic;
 use crate::evaluate::comparison::Material;
+use crate::formats::bin;
 use crate::formats::pairs::PairSet;
 use crate::manifest::keys;
 use crate::progress::Progress;
@@ -62,7 +63,7 @@ pub(super) fn material(
             if let (Some(images), true) = (images, pairs.extension().is_some_and(|e| e == "parquet")) {
                 boundary::try_manifest(images, &source.columns, context)?;
             }
-            if pairs.extension().is_some_and(|e| e == "bin") {
+            if pairs.extension().is_some_and(|e| e == bin::EXTENSION) {
                 boundary::try_manifest(&pairs.display().to_string(), &source.columns, context)?;
             }
             PairSet::read(pairs, images.as_deref(), &source.columns, source.policy.as_ref(), view)?

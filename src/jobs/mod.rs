@@ -9,6 +9,7 @@ pub mod boundary;
 pub mod demo;
 pub mod evaluate;
 mod filtering;
+mod findings;
 pub mod forget;
 pub mod input;
 pub mod inspect;

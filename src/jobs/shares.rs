@@ -58,9 +58,8 @@ struct Person {
     images: usize,
     /// The split of the whole person.
     whole: Option<usize>,
-    /// Splits of the images that are to come, the last one first.
-    rest: Vec<u8>,
-    begun: bool,
+    /// Splits of the images that are to come, the last one first; none before the first image.
+    rest: Option<Vec<u8>>,
 }
 
 impl Shares {
@@ -89,7 +88,7 @@ impl Shares {
             }
         }
         let person = |(name, images): (&String, &usize)| {
-            (name.clone(), Person { images: *images, whole: whole.get(name).copied(), rest: Vec::new(), begun: false })
+            (name.clone(), Person { images: *images, whole: whole.get(name).copied(), rest: None })
         };
         Ok(Division { splits: counts.iter().map(person).collect(), shares: self.clone(), seeds })
     }
@@ -121,14 +120,13 @@ impl Division {
         if let Some(whole) = person.whole {
             return &self.shares.of_persons[whole].0;
         }
-        if !person.begun {
-            person.begun = true;
+        let (shares, seeds, images) = (&self.shares, &self.seeds, person.images);
+        let rest = person.rest.get_or_insert_with(|| {
             let key = blake3::hash(identity.as_bytes());
             let key: [u8; 8] = std::array::from_fn(|i| key.as_bytes()[i]);
-            person.rest =
-                self.shares.of_one(person.images, &mut self.seeds.stream("images", &[u64::from_le_bytes(key)]));
-        }
-        let split = person.rest.pop().unwrap_or(0);
+            shares.of_one(images, &mut seeds.stream("images", &[u64::from_le_bytes(key)]))
+        });
+        let split = rest.pop().unwrap_or(0);
         &self.shares.of_images[usize::from(split)].0
     }
 }

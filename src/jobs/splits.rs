@@ -1,4 +1,4 @@
-//! Which splits of a manifest an evaluation uses, where nobody names them: a split of other persons is its test, one of the training persons
+//! Which split a name means, and which splits of a manifest an evaluation uses, where nobody names them: a split of other persons is its test, one of the training persons
 //! its held-out images.
 
 use super::input::Source;
@@ -45,6 +45,39 @@ impl Splits {
     }
 }
 
+/// The split among `splits` that `wanted` means: a name as it is, or up to case and blanks; without one what is called `train`, if anything
+/// is; none for all rows.
+pub(super) fn choose_split(
+    splits: &BTreeSet<&str>,
+    wanted: Option<&str>,
+) -> std::result::Result<Option<String>, String> {
+    let plain = |name: &str| match name.trim().to_lowercase().as_str() {
+        "training" => "train".to_owned(),
+        name => name.to_owned(),
+    };
+    let name = wanted.unwrap_or("train");
+    if name == "all" {
+        return Ok(None);
+    }
+    if splits.contains(name) {
+        return Ok(Some(name.to_owned()));
+    }
+    let near: Vec<&str> = splits.iter().copied().filter(|s| plain(s) == plain(name)).collect();
+    match near[..] {
+        [one] => Ok(Some(one.to_owned())),
+        [] if wanted.is_none() => Ok(None),
+        [] if splits.is_empty() => Err(format!("no row has split `{name}`: none has a split at all")),
+        [] => Err(format!(
+            "no row has split `{name}`; there are: {}, all",
+            splits.iter().copied().collect::<Vec<_>>().join(", ")
+        )),
+        _ => Err(format!(
+            "several splits may be meant by `{name}`: `{}`; name one with option `split`",
+            near.join("`, `")
+        )),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,5 +98,20 @@ mod tests {
         let found = |training: &str| Splits::among(&splits, training);
         assert_eq!(found("train"), Splits { of_others: Some("dev".into()), of_known: Some("val".into()) });
         assert_eq!(found("one"), Splits { of_others: Some("dev".into()), of_known: None });
+    }
+
+    #[test]
+    fn splits_are_meant_up_to_case_and_blanks() {
+        let choose = |splits: &[&str], wanted| choose_split(&splits.iter().copied().collect(), wanted);
+        let found = |name: &str| Ok(Some(name.to_owned()));
+        assert_eq!(choose(&["test", "train"], None), found("train"));
+        assert_eq!(choose(&["Test", "Train "], None), found("Train "));
+        assert_eq!(choose(&["testing", "training"], None), found("training"));
+        assert_eq!(choose(&["0", "1"], None), Ok(None));
+        assert_eq!(choose(&["train"], Some("all")), Ok(None));
+        assert_eq!(choose(&["TEST"], Some("test")), found("TEST"));
+        assert!(choose(&["Train", "TRAIN"], None).unwrap_err().contains("`TRAIN`, `Train`"));
+        assert!(choose(&[], Some("test")).unwrap_err().contains("none has a split"));
+        assert!(choose(&["test"], Some("tset")).unwrap_err().contains("there are: test, all"));
     }
 }

@@ -4,6 +4,7 @@
 //! group, without decoding a picture.
 
 mod census;
+mod files;
 pub mod keys;
 mod other;
 mod pictures;
@@ -25,10 +26,11 @@ use crate::error::{Error, Result};
 use crate::store::file_hash;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{FieldRef, Schema, SchemaRef};
+pub(crate) use files::is_input;
+use files::{find_files, hive_folders};
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::file::metadata::{ColumnChunkMetaData, RowGroupMetaData};
 use parquet::file::statistics::Statistics;
-use percent_encoding::percent_decode_str;
 use pictures::{Kind, Pictures};
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -38,8 +40,6 @@ use std::sync::Arc;
 
 /// End of the names of lists of rejected rows.
 pub const REJECTS_SUFFIX: &str = "-rejects.parquet";
-/// What Hive and DuckDB write for a null in the name of a folder.
-const HIVE_NULL: &str = "__HIVE_DEFAULT_PARTITION__";
 /// File that marks the folder of a written dataset.
 pub const PLAN_FILE: &str = "_PLAN.json";
 
@@ -176,7 +176,8 @@ impl Manifest {
     /// Another file lacks one, or has it as another type.
     pub fn other_columns(&self) -> Result<SchemaRef> {
         let of = |part: &Part| -> Vec<FieldRef> {
-            let known = part.layout.columns();
+            let layout = &part.layout;
+            let known: Vec<usize> = layout.texts().chain(layout.pictures.iter().map(|p| p.column)).collect();
             let fields = part.metadata.schema().fields().iter().enumerate();
             let other = |(i, field): &(usize, &FieldRef)| !known.contains(i) && !write::is_ours_by_name(field.name());
             fields.filter(other).map(|(_, field)| field.clone()).collect()
@@ -324,98 +325,6 @@ pub(crate) fn guarded<T>(path: &Path, f: impl FnOnce() -> Result<T>) -> Result<T
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(f)).unwrap_or_else(|_| {
         Err(Error::Manifest(format!("{}: the file is damaged (its reader gave up); write it again", path.display())))
     })
-}
-
-/// The files that `spec` means, sorted, and the folder that image paths are relative to.
-fn find_files(spec: &str) -> Result<(PathBuf, Vec<PathBuf>)> {
-    let path = Path::new(spec);
-    if path.is_dir() {
-        let mut paths = Vec::new();
-        collect_parquet(path, &[], &mut paths)?;
-        if paths.is_empty() {
-            return Err(Error::Manifest(other::of_folder(spec)));
-        }
-        return Ok((path.to_owned(), once(paths)));
-    }
-    if path.exists() || !spec.contains(['*', '?', '[']) {
-        if !path.exists() {
-            let stdin = if spec == "-" { ": standard input is not read; save it as a file" } else { "" };
-            return Err(Error::Manifest(format!(
-                "{spec}: no such file{stdin}; give a Parquet file, a folder or a quoted glob"
-            )));
-        }
-        return Ok((path.parent().unwrap_or(Path::new("")).to_owned(), vec![path.to_owned()]));
-    }
-    let pattern = glob::glob(spec).map_err(|e| Error::Manifest(format!("{spec}: {e}")))?;
-    let matching = pattern
-        .collect::<std::result::Result<Vec<_>, _>>()
-        .map_err(|e| Error::io(e.path(), std::io::Error::other(e.to_string())))?;
-    // A pattern means what a folder would: no hidden files, nothing of our own; a folder that matches is searched.
-    let mut paths = Vec::new();
-    for path in matching.into_iter().filter(|path| is_input(path)) {
-        if path.is_dir() {
-            collect_parquet(&path, &[], &mut paths)?;
-        } else {
-            paths.push(path);
-        }
-    }
-    if paths.is_empty() {
-        return Err(Error::Manifest(format!("{spec}: no file matches, hidden ones and augment's own left out")));
-    }
-    let paths = once(paths);
-    // Relative to the part of the pattern before the first wildcard.
-    let fixed: PathBuf =
-        path.components().take_while(|c| !c.as_os_str().to_string_lossy().contains(['*', '?', '['])).collect();
-    Ok((fixed, paths))
-}
-
-/// The Parquet files below `folder`. `above` are the real folders that lead to it: a link back to one of them is passed over.
-fn collect_parquet(folder: &Path, above: &[PathBuf], paths: &mut Vec<PathBuf>) -> Result<()> {
-    let real = std::fs::canonicalize(folder).map_err(|e| Error::io(folder, e))?;
-    if above.contains(&real) {
-        return Ok(());
-    }
-    let here: Vec<PathBuf> = above.iter().cloned().chain([real]).collect();
-    for entry in std::fs::read_dir(folder).map_err(|e| Error::io(folder, e))? {
-        let path = entry.map_err(|e| Error::io(folder, e))?.path();
-        if !is_input(&path) {
-            continue;
-        }
-        if path.is_dir() {
-            collect_parquet(&path, &here, paths)?;
-        } else if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("parquet")) {
-            paths.push(path);
-        }
-    }
-    Ok(())
-}
-
-/// False for hidden files and folders, and for what this program wrote: datasets, and lists of rejected rows.
-pub(crate) fn is_input(path: &Path) -> bool {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    !name.starts_with(['.', '_']) && !name.ends_with(REJECTS_SUFFIX) && !path.join(PLAN_FILE).exists()
-}
-
-/// Every real file once, under the first of its names, in the order of names.
-fn once(mut paths: Vec<PathBuf>) -> Vec<PathBuf> {
-    let mut seen = BTreeSet::new();
-    paths.sort();
-    paths.retain(|path| std::fs::canonicalize(path).map_or(true, |real| seen.insert(real)));
-    paths
-}
-
-/// Keys and values of the `key=value` folders below `root` that `path` lies in, as Hive and DuckDB write them: escaped, with a word for null.
-fn hive_folders(root: &Path, path: &Path) -> Vec<(String, Option<String>)> {
-    let inner = path.strip_prefix(root).unwrap_or(path);
-    let folders = inner.parent().into_iter().flat_map(Path::components);
-    let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
-    folders
-        .filter_map(|c| {
-            let (key, value) = c.as_os_str().to_str()?.split_once('=')?;
-            let value = Some(decoded(value)).filter(|_| value != HIVE_NULL);
-            Some((decoded(key), value))
-        })
-        .collect()
 }
 
 #[cfg(test)]

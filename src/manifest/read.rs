@@ -134,15 +134,8 @@ pub(super) fn read_with(
     let layout = &part.layout;
     let kept = others.fields().iter().map(|field| part.metadata.schema().index_of(field.name()));
     let kept: Vec<usize> = kept.collect::<std::result::Result<_, _>>().map_err(|e| Error::Manifest(e.to_string()))?;
-    let optional = [&layout.split, &layout.identity_set, &layout.image_id, &layout.group].into_iter().flatten();
-    let mut wanted: Vec<usize> = std::iter::once(&layout.identity)
-        .chain(optional)
-        .chain(part.terms.iter().flat_map(|t| &t.fields))
-        .filter_map(|f| match f {
-            Field::Column(i, _) => Some(*i),
-            Field::Fixed(_) => None,
-        })
-        .collect();
+    let terms = part.terms.iter().flat_map(|t| &t.fields).filter_map(Field::column);
+    let mut wanted: Vec<usize> = layout.texts().chain(terms).collect();
     // Lists are always read: their lengths are the numbers of images.
     let read_images = images || layout.pictures.iter().any(|p| p.list);
     if read_images {

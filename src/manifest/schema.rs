@@ -63,15 +63,10 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
-    /// Positions of the root columns that it names.
-    pub fn columns(&self) -> Vec<usize> {
-        let texts = [Some(&self.identity), self.split.as_ref(), self.identity_set.as_ref()];
-        let texts = texts.into_iter().chain([self.image_id.as_ref(), self.group.as_ref()]).flatten();
-        let texts = texts.filter_map(|field| match field {
-            Field::Column(i, _) => Some(*i),
-            Field::Fixed(_) => None,
-        });
-        texts.chain(self.pictures.iter().map(|p| p.column)).collect()
+    /// Positions of the root columns of text that it names.
+    pub fn texts(&self) -> impl Iterator<Item = usize> {
+        let optional = [&self.split, &self.identity_set, &self.image_id, &self.group].into_iter().flatten();
+        std::iter::once(&self.identity).chain(optional).filter_map(Field::column)
     }
 }
 
@@ -82,6 +77,16 @@ pub(crate) enum Field {
     Column(usize, Option<Arc<Vec<String>>>),
     /// What a `key=value` folder, or the file's name, says of all rows.
     Fixed(Option<String>),
+}
+
+impl Field {
+    /// Position of the root column, if it is one.
+    pub fn column(&self) -> Option<usize> {
+        match self {
+            Self::Column(i, _) => Some(*i),
+            Self::Fixed(_) => None,
+        }
+    }
 }
 
 impl Layout {
@@ -153,7 +158,12 @@ fn class_names(schema: &Schema, name: &str) -> Option<Arc<Vec<String>>> {
 fn split_of(path: &Path) -> Option<String> {
     let name = path.file_stem()?.to_string_lossy().to_lowercase();
     let first = name.split(|c: char| !c.is_ascii_alphanumeric()).next()?;
-    NAMED_SPLITS.iter().find(|(word, _)| *word == first).map(|(_, split)| (*split).to_owned())
+    named_split(first).map(str::to_owned)
+}
+
+/// The split that a lower-case word names.
+pub(crate) fn named_split(word: &str) -> Option<&'static str> {
+    NAMED_SPLITS.iter().find(|(known, _)| *known == word).map(|(_, split)| *split)
 }
 
 /// A word about a column that is likely to be meant by `identity`.

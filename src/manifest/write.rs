@@ -33,8 +33,10 @@ pub struct Entry {
     pub path: String,
     /// Its split.
     pub split: Option<String>,
-    /// Its identity set and the group of its person.
-    pub of: [Option<String>; 2],
+    /// Its identity set.
+    pub identity_set: Option<String>,
+    /// The group of its person.
+    pub group: Option<String>,
 }
 
 /// The file that a manifest grows in: it goes if it has not got the manifest's name.
@@ -124,10 +126,10 @@ impl Writer {
             columns.push(text(&|e| e.split.as_deref()));
         }
         if set {
-            columns.push(text(&|e| e.of[0].as_deref()));
+            columns.push(text(&|e| e.identity_set.as_deref()));
         }
         if group {
-            columns.push(text(&|e| e.of[1].as_deref()));
+            columns.push(text(&|e| e.group.as_deref()));
         }
         columns.extend(extras.iter().flat_map(|batch| batch.columns()).cloned());
         let batch = RecordBatch::try_new(self.schema.clone(), columns).map_err(|e| store::failed(&self.part.0, &e))?;

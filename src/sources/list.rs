@@ -25,7 +25,6 @@ type Values = Vec<Option<String>>;
 /// A list that was read.
 pub(super) struct List {
     path: PathBuf,
-    rows: usize,
     /// Number of each row in the file, from 0.
     numbers: Vec<usize>,
     identity: Values,
@@ -134,9 +133,8 @@ impl List {
             identity.push(Some(label.to_owned()));
             paths.push(Some(words[at].to_owned()));
         }
-        let rows = paths.len();
         let (extras, kept) = (Arc::new(Schema::empty()), Vec::new());
-        Ok(Self { path: path.to_owned(), rows, numbers, identity, paths, image_id: None, split: None, extras, kept })
+        Ok(Self { path: path.to_owned(), numbers, identity, paths, image_id: None, split: None, extras, kept })
     }
 
     fn of_columns(
@@ -146,7 +144,6 @@ impl List {
         mut named: BTreeMap<String, Values>,
         numbers: Vec<usize>,
     ) -> Result<Self> {
-        let rows = numbers.len();
         let like = |wanted: &str| order.iter().find(|name| name.trim().eq_ignore_ascii_case(wanted)).cloned();
         let have = order.join(", ");
         let lacks = |what: &str, option: &str| {
@@ -169,17 +166,7 @@ impl List {
         let extras = Schema::new(rest.iter().map(|name| Field::new(*name, DataType::Utf8, true)).collect::<Vec<_>>());
         let kept = rest.iter().map(|name| Arc::new(named[*name].iter().cloned().collect::<StringArray>()) as ArrayRef);
         let kept = kept.collect();
-        Ok(Self {
-            path: path.to_owned(),
-            rows,
-            numbers,
-            identity,
-            paths,
-            image_id,
-            split,
-            extras: Arc::new(extras),
-            kept,
-        })
+        Ok(Self { path: path.to_owned(), numbers, identity, paths, image_id, split, extras: Arc::new(extras), kept })
     }
 
     fn item(&self, row: usize, folder: &Path) -> Item {
@@ -194,7 +181,8 @@ impl List {
             identity: self.identity[row].clone(),
             image_id: of(&self.image_id).or_else(stem),
             split: of(&self.split),
-            of: [None, None],
+            identity_set: None,
+            group: None,
             picture,
         }
     }
@@ -211,8 +199,8 @@ impl Source for List {
 
     fn read(&self, _pictures: bool, f: &mut dyn FnMut(Chunk) -> Result<()>) -> Result<()> {
         let folder = self.path.parent().unwrap_or(Path::new(""));
-        for from in (0..self.rows).step_by(CHUNK) {
-            let length = CHUNK.min(self.rows - from);
+        for from in (0..self.numbers.len()).step_by(CHUNK) {
+            let length = CHUNK.min(self.numbers.len() - from);
             let items = (from..from + length).map(|row| self.item(row, folder)).collect();
             let extras = if self.kept.is_empty() {
                 None

@@ -48,8 +48,10 @@ pub struct Item {
     pub image_id: Option<String>,
     /// The split that it belongs to already.
     pub split: Option<String>,
-    /// Its identity set and the group of its person.
-    pub of: [Option<String>; 2],
+    /// Its identity set.
+    pub identity_set: Option<String>,
+    /// The group of its person.
+    pub group: Option<String>,
     /// The picture.
     pub picture: Picture,
 }

@@ -144,7 +144,8 @@ impl Source for Records {
                 identity: Some(label.to_string()),
                 image_id: Some(format!("{row:08}")),
                 split: None,
-                of: [None, None],
+                identity_set: None,
+                group: None,
                 picture: if pictures { Picture::Bytes(bytes) } else { Picture::Skipped },
             })?;
         }

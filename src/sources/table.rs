@@ -39,7 +39,8 @@ impl Source for Table {
                 identity: row.identity,
                 image_id: row.image_id.or_else(|| row.image.path()),
                 split: row.split,
-                of: [row.identity_set, row.group],
+                identity_set: row.identity_set,
+                group: row.group,
                 picture: match row.image {
                     ImageSource::Bytes(bytes) => Picture::Bytes(bytes),
                     ImageSource::Path(image) => Picture::Below(image),

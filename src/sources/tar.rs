@@ -111,7 +111,8 @@ impl Sample {
             identity: identity.clone(),
             image_id: Some(if folder.is_empty() { inner.clone() } else { name.to_owned() }),
             split: None,
-            of: [None, None],
+            identity_set: None,
+            group: None,
             picture: if pictures { Picture::Bytes(bytes) } else { Picture::Skipped },
         };
         Ok(self.members.into_iter().filter(|(kind, _)| is_picture(kind)).take(most).enumerate().map(item).collect())

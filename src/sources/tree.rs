@@ -2,11 +2,9 @@
 
 use super::{Chunk, Gathering, Item, Picture, Source, picture_of, sorted};
 use crate::error::{Error, Result};
+use crate::manifest::schema::named_split;
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
-
-/// Names of folders that are splits, if all folders are.
-const SPLITS: [&str; 7] = ["train", "training", "val", "validation", "valid", "dev", "test"];
 
 /// A folder of persons.
 pub(super) struct Tree {
@@ -29,7 +27,7 @@ impl Tree {
                 root.display()
             )));
         }
-        let splits = folders.iter().all(|f| SPLITS.contains(&name(f).to_lowercase().as_str()));
+        let splits = folders.iter().all(|f| named_split(&name(f).to_lowercase()).is_some());
         Ok(Self { root: root.to_owned(), splits, others: Cell::new(0) })
     }
 
@@ -66,7 +64,8 @@ impl Tree {
                 identity: Some(identity.to_owned()),
                 image_id: Some(inner.to_string_lossy().into_owned()),
                 split: split.map(str::to_owned),
-                of: [None, None],
+                identity_set: None,
+                group: None,
                 picture,
             })?;
         }
@@ -85,7 +84,8 @@ impl Tree {
                     identity: None,
                     image_id: None,
                     split: split.map(str::to_owned),
-                    of: [None, None],
+                    identity_set: None,
+                    group: None,
                     picture: Picture::None("it lies in no folder of a person".into(), None),
                 })?;
             } else {
