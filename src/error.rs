@@ -19,7 +19,7 @@ pub enum Error {
     Manifest(String),
     /// More rows were rejected than `--max-bad` allows.
     #[error(
-        "{rejected} of {rows} manifest rows were rejected, more than option `max_bad` {max_bad} allows; first: {first}; all are listed in {list}"
+        "{rejected} of {rows} manifest rows were rejected, more than option `max_bad` {max_bad} allows; first: {first}; all are listed in {list}; mend them or take them out, or allow more"
     )]
     TooManyRejects {
         /// Rows refused.

@@ -44,6 +44,7 @@
 pub mod config;
 pub mod dataset;
 pub mod demo;
+pub mod detector;
 pub mod error;
 pub mod evaluate;
 pub mod formats;
@@ -51,6 +52,7 @@ pub mod jobs;
 pub mod manifest;
 pub mod model;
 pub mod nn;
+pub mod onnx;
 pub mod ops;
 pub mod progress;
 pub mod recogniser;

@@ -12,6 +12,10 @@ pub trait Progress {
     fn finish(&mut self) {}
     /// One line worth reading.
     fn note(&mut self, _message: &str) {}
+    /// One line that whoever starts a job must read.
+    fn warn(&mut self, message: &str) {
+        self.note(message);
+    }
     /// A training step ended with these losses, by name.
     fn train_step(&mut self, _step: u64, _losses: &[(&'static str, f32)]) {}
     /// True if the user asked to stop.

@@ -205,14 +205,14 @@ fn bombs_and_nonsense_are_refused() {
 fn squares_are_cut_from_the_centre_with_antialiasing() {
     // Black and white columns: resizing to a third must give even grey, not stripes.
     let stripes = RgbImage::from_fn(96, 96, |x, _| image::Rgb([if x % 2 == 0 { 255 } else { 0 }; 3]));
-    let small = View::new(32).square(&stripes).unwrap();
+    let small = View::square(32).centre(&stripes).unwrap();
     let inner: Vec<u8> = small.chunks_exact(3 * 32).flat_map(|row| row[12..84].to_vec()).collect();
     assert!(inner.iter().all(|v| (100..=155).contains(v)), "{:?}", &inner[..24]);
     // A red middle between blue sides: only the middle stays.
     let wide = RgbImage::from_fn(90, 30, |x, _| {
         if (30..60).contains(&x) { image::Rgb([200, 0, 0]) } else { image::Rgb([0, 0, 200]) }
     });
-    assert!(View::new(30).square(&wide).unwrap().chunks_exact(3).all(|p| p == [200, 0, 0]));
+    assert!(View::square(30).centre(&wide).unwrap().chunks_exact(3).all(|p| p == [200, 0, 0]));
 }
 
 /// Decoders fill up a JPEG that was cut off; a half-grey face must not be trained on.

@@ -43,7 +43,7 @@ fn cost(path: &Path, dir: &Path) -> (u64, Vec<usize>) {
     let mut sizes = Vec::new();
     let list = dir.join("rejects.parquet");
     source
-        .for_each_set(View::new(32), &list, &mut Silent, |_, dataset, _| {
+        .for_each_set(View::square(32), &list, &mut Silent, |_, dataset, _| {
             sizes.push(dataset.len());
             Ok(())
         })
@@ -73,7 +73,7 @@ fn many_sets_cost_as_much_as_one() {
     let hashes = |source: &Source| {
         let mut hashes = Vec::new();
         source
-            .for_each_set(View::new(32), &at("list.parquet"), &mut Silent, |set, dataset, _| {
+            .for_each_set(View::square(32), &at("list.parquet"), &mut Silent, |set, dataset, _| {
                 hashes.push((set.to_owned(), dataset.hash().to_owned()));
                 Ok(())
             })

@@ -3,7 +3,7 @@
 use super::groups::{ColumnArgs, ConfigArgs, EvaluationConfigArgs, InputArgs, OutputArgs, SynthesisArgs, similarity};
 use ::augment::jobs::Arm;
 use ::augment::jobs::evaluate::Placement;
-use ::augment::jobs::manifest::Shares;
+use ::augment::jobs::manifest::{MIN_SCORE, Shares};
 use clap::{Args, Parser, Subcommand};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -270,6 +270,13 @@ pub struct ManifestArgs {
     /// Decode every image: finds what is damaged inside, and equal pixels in different files.
     #[arg(long)]
     pub check: bool,
+    /// Find the face in each photograph with this network in ONNX (YuNet's form; a file, or `hf://owner/name@COMMIT/file`), and keep where
+    /// it is, by which it is aligned later.
+    #[arg(long, value_name = "MODEL")]
+    pub detector: Option<String>,
+    /// With --detector: score below which nothing is taken for a face, in [0, 1].
+    #[arg(long, value_name = "S", requires = "detector", default_value_t = MIN_SCORE, value_parser = similarity)]
+    pub min_score: f64,
     #[command(flatten)]
     pub columns: ColumnArgs,
 }

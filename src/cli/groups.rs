@@ -1,6 +1,6 @@
 //! Groups of arguments that several subcommands share, and the requests that they ask for.
 
-use ::augment::config::{EvaluationSettings, LatentSource, Preset, RecogniserPreset, Settings};
+use ::augment::config::{Alignment, EvaluationSettings, LatentSource, Preset, RecogniserPreset, Settings};
 use ::augment::jobs::wanted::{Chooser, Destination, Encoding, MIX_SUM, Synthesis};
 use ::augment::jobs::{Columns, FORMATS, Input, NaiveDate};
 use clap::Args;
@@ -89,6 +89,9 @@ pub struct ConfigArgs {
     /// the preset's].
     #[arg(long, env = "AUGMENT_IMAGE_SIZE", value_name = "PX", help_heading = "Configuration")]
     pub image_size: Option<usize>,
+    /// What is shown of pictures whose rows say where their faces are (`landmarks`, `bbox`) [default: arcface].
+    #[arg(long, env = "AUGMENT_ALIGNMENT", value_name = "FRAME", help_heading = "Configuration")]
+    pub alignment: Option<Alignment>,
     /// Length of the training, in thousands of images shown [default: the preset's; `base`
     /// shows every image of the largest identity set 33 times, within 60 and 400].
     #[arg(long, env = "AUGMENT_DURATION_KIMG", value_name = "KIMG", help_heading = "Configuration")]
@@ -115,6 +118,7 @@ impl ConfigArgs {
             file: self.config.clone(),
             preset: self.preset,
             image_size: self.image_size,
+            alignment: self.alignment,
             duration_kimg: self.duration_kimg,
             budget: self.budget,
             seed: self.seed,
@@ -234,7 +238,11 @@ pub struct OutputArgs {
     /// Encoding of synthesized images.
     #[arg(long, value_enum, default_value_t, help_heading = "Output")]
     pub encoding: Encoding,
-    /// Also write the real images (synthetic = false): at their own size, encoded again without metadata.
+    /// Side of all images, in pixels, such as the 112 of a recogniser [default: that of the networks; real images that are not aligned
+    /// keep their own].
+    #[arg(long, value_name = "PX", help_heading = "Output")]
+    pub output_size: Option<usize>,
+    /// Also write the real images (synthetic = false), encoded again without metadata.
     #[arg(long, help_heading = "Output")]
     pub include_real: bool,
     /// Make again what was changed or lost since it was written, instead of refusing to go on.
@@ -252,6 +260,7 @@ impl OutputArgs {
         Destination {
             format: FORMATS.into_iter().find(|f| f.name() == self.format).unwrap_or(plain.format),
             encoding: self.encoding,
+            output_size: self.output_size,
             include_real: self.include_real,
             repair: self.repair,
             shard_rows: self.shard_rows,
@@ -272,6 +281,9 @@ pub struct EvaluationConfigArgs {
     /// Side of the images that the recogniser sees, in pixels [default: the preset's].
     #[arg(long, value_name = "PX", help_heading = "Configuration")]
     pub image_size: Option<usize>,
+    /// What is shown of pictures whose rows say where their faces are (`landmarks`, `bbox`) [default: as the synthetic images were made, else arcface].
+    #[arg(long, env = "AUGMENT_ALIGNMENT", value_name = "FRAME", help_heading = "Configuration")]
+    pub alignment: Option<Alignment>,
     /// Seed of the first training; the others follow it [default: 0].
     #[arg(long, env = "AUGMENT_SEED", value_name = "N", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64), help_heading = "Configuration")]
     pub seed: Option<u64>,
@@ -287,6 +299,7 @@ impl EvaluationConfigArgs {
             file: self.config.clone(),
             preset: self.preset,
             image_size: self.image_size,
+            alignment: self.alignment,
             seed: self.seed,
             set: self.set.clone(),
         }

@@ -1,6 +1,6 @@
 //! `augment manifest`
 
-use super::Outcome;
+use super::{Outcome, environment};
 use super::args::{GlobalArgs, ManifestArgs};
 use super::terminal::Terminal;
 use ::augment::error::Result;
@@ -16,10 +16,12 @@ pub fn run(args: &ManifestArgs, global: &GlobalArgs, terminal: &mut Terminal) ->
         shares: args.split.clone(),
         seed: args.seed,
         check: args.check,
+        detector: args.detector.clone(),
+        min_score: args.min_score,
         dry_run: global.dry_run,
         ..Request::new(&args.source, &args.out)
     };
-    let made = run_job(&request, terminal)?;
+    let made = run_job(&request, &environment::context(global)?, terminal)?;
     let json = json!({
         "version": 1, "out": args.out, "source": made.kind, "images": made.rows, "identities": made.identities,
         "splits": made.splits, "findings": made.findings,
@@ -36,29 +38,7 @@ fn in_words(made: &Made, args: &ManifestArgs, dry_run: bool) -> String {
     for (name, split) in made.splits.iter().filter(|(name, _)| !name.is_empty()) {
         line(format!("split {name}: {} images of {} persons", split.images, split.identities));
     }
-    let f = &made.findings;
-    if let Some([least, middle, most]) = f.sides {
-        line(format!("shorter sides {least} to {most} px, median {middle}"));
-    }
-    let notes = [
-        (
-            f.single,
-            "persons have one image: nothing tells their pose from their face, and no judge can be tested on them",
-        ),
-        (f.few - f.single, "persons have two to four images"),
-        (f.repeated, "images are repeats of another one of the same person"),
-        (f.small, "images are smaller than 64 px"),
-    ];
-    for (n, what) in notes.iter().filter(|(n, _)| *n > 0) {
-        line(format!("{n} {what}"));
-    }
-    if f.shared > 0 {
-        line(format!(
-            "{} images are shared by several persons, such as {}: one label of each is wrong",
-            f.shared,
-            f.shared_by.join("; ")
-        ));
-    }
+    made.findings.in_words().into_iter().for_each(&mut line);
     if let Some(others) = &made.passed_over {
         line(format!("passed over {others}"));
     }

@@ -68,9 +68,12 @@ impl Terminal {
     }
 
     fn line(&self, text: &str) {
-        if self.quiet {
-            return;
+        if !self.quiet {
+            self.print(text);
         }
+    }
+
+    fn print(&self, text: &str) {
         match self.stage.as_ref().and_then(|s| s.bar.as_ref()) {
             Some(bar) => bar.println(text),
             None => {
@@ -137,6 +140,10 @@ impl Progress for Terminal {
         if let Some(Stage { bar: Some(bar), .. }) = self.stage.take() {
             bar.finish();
         }
+    }
+
+    fn warn(&mut self, message: &str) {
+        self.print(&format!("warning: {}", super::printable(message)));
     }
 
     fn note(&mut self, message: &str) {

@@ -1,6 +1,6 @@
 //! The typed configuration of an evaluation: the recogniser that is trained, its recipe, and what is compared.
 
-use super::lay_over;
+use super::{Alignment, lay_over};
 use crate::error::{Error, Result};
 use crate::ops::Precision;
 use serde::{Deserialize, Serialize};
@@ -20,6 +20,8 @@ pub struct EvaluationConfig {
     pub seed: u64,
     /// Side of the square images that the recogniser sees, in pixels.
     pub image_size: usize,
+    /// What of a picture is shown whose row says where its face is.
+    pub alignment: Alignment,
     /// The recogniser's network.
     pub recogniser: RecogniserConfig,
     /// How it is trained; the same for every arm.
@@ -150,6 +152,7 @@ impl EvaluationConfig {
             preset,
             seed: 0,
             image_size,
+            alignment: Alignment::default(),
             recogniser: RecogniserConfig { stem_channels, channels, blocks, embedding_size },
             recipe: RecipeConfig {
                 steps,

@@ -29,6 +29,8 @@ pub struct RunConfig {
     pub seed: u64,
     /// Side of the square images that the networks see, in pixels.
     pub image_size: usize,
+    /// What of a picture is shown whose row says where its face is.
+    pub alignment: Alignment,
     /// Shapes of the four networks.
     pub model: ModelConfig,
     /// Training of the CVAE-GAN.
@@ -48,6 +50,20 @@ pub enum Preset {
     Base,
     /// 128x128, the networks of the paper.
     Paper,
+}
+
+/// What of a picture is shown whose row says where its face is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
+#[serde(rename_all = "lowercase")]
+pub enum Alignment {
+    /// The frame that recognisers of faces are usually trained on: the template of ArcFace in 112 x 112 px, from the forehead to below the chin.
+    #[default]
+    Arcface,
+    /// The middle 84 x 84 px of that frame: eyes, nose and mouth, and little else.
+    Tight,
+    /// The centre square of the picture, wherever its face is.
+    None,
 }
 
 /// Networks of the CVAE-GAN.

@@ -1,7 +1,7 @@
 //! The named starting points, and their adaptation to other image sizes.
 
 use super::{
-    GeneratorConfig, LatentSource, ModelConfig, Preset, RunConfig, SynthesisConfig, TrainConfig, Trunk, Upsample,
+    Alignment, GeneratorConfig, LatentSource, ModelConfig, Preset, RunConfig, SynthesisConfig, TrainConfig, Trunk, Upsample,
 };
 use crate::error::{Error, Result};
 use crate::ops::Precision;
@@ -137,7 +137,8 @@ impl RunConfig {
             Preset::Paper => (LatentSource::Prior, 1.0),
             Preset::Tiny | Preset::Base => (LatentSource::Transfer, 0.85),
         };
-        Self { preset, seed: 0, image_size, model, train, synthesis: SynthesisConfig { seed: 0, latent, truncation } }
+        let synthesis = SynthesisConfig { seed: 0, latent, truncation };
+        Self { preset, seed: 0, image_size, alignment: Alignment::default(), model, train, synthesis }
     }
 
     /// [`Self::preset`] for `images` training images, if their number is known: preset `base` shows each [`PASSES`] times, within bounds.

@@ -1,6 +1,6 @@
 //! What a user says of a configuration: single values, then a file, then a preset.
 
-use super::{EvaluationConfig, Preset, RecogniserPreset, RunConfig, with};
+use super::{Alignment, EvaluationConfig, Preset, RecogniserPreset, RunConfig, with};
 use crate::error::Result;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -22,6 +22,8 @@ pub struct Settings {
     pub preset: Option<Preset>,
     /// Side of the images that the networks see, in pixels.
     pub image_size: Option<usize>,
+    /// What of a picture is shown whose row says where its face is.
+    pub alignment: Option<Alignment>,
     /// Length of the training, in thousands of images shown.
     pub duration_kimg: Option<f64>,
     /// Time that training may take: its length is cut down to what is likely to fit.
@@ -51,6 +53,7 @@ impl Settings {
         if let Some(size) = self.image_size.or(by_images) {
             config = config.with_image_size(size)?;
         }
+        config.alignment = self.alignment.unwrap_or(config.alignment);
         config.train.duration_kimg = self.duration_kimg.unwrap_or(config.train.duration_kimg);
         config.seed = self.seed.unwrap_or(config.seed);
         config.train.balanced |= self.balanced;
@@ -67,6 +70,7 @@ impl Settings {
             ("config", self.file.is_some()),
             ("preset", self.preset.is_some()),
             ("image_size", self.image_size.is_some()),
+            ("alignment", self.alignment.is_some()),
             ("duration_kimg", self.duration_kimg.is_some()),
             ("budget", self.budget.is_some()),
             ("seed", self.seed.is_some()),
@@ -86,6 +90,8 @@ pub struct EvaluationSettings {
     pub preset: Option<RecogniserPreset>,
     /// Side of the images that the recogniser sees, in pixels.
     pub image_size: Option<usize>,
+    /// What of a picture is shown whose row says where its face is; without it what the synthetic dataset was made with.
+    pub alignment: Option<Alignment>,
     /// Seed of the first training.
     pub seed: Option<u64>,
     /// Any other keys, as `key.in.dots=value`.
@@ -105,6 +111,7 @@ impl EvaluationSettings {
             None => EvaluationConfig::fitted(self.preset.unwrap_or(fallback), images),
         };
         config.image_size = self.image_size.unwrap_or(config.image_size);
+        config.alignment = self.alignment.unwrap_or(config.alignment);
         config.seed = self.seed.unwrap_or(config.seed);
         for set in &self.set {
             config = with(&config, set)?;

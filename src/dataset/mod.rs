@@ -1,5 +1,6 @@
 //! The decoded images of one identity set, in memory as bytes, and the one place where [-1, 1] is defined.
 
+mod align;
 pub mod decode;
 pub mod encode;
 mod view;
@@ -10,6 +11,7 @@ use crate::manifest::{Manifest, Place, Row, keys};
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
+pub use align::face_side;
 pub use view::View;
 
 /// Which rows of a manifest belong to datasets.

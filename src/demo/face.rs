@@ -224,7 +224,7 @@ pub(super) fn draw(number: usize, index: usize, size: usize, seeds: &Seeds) -> R
 /// What a camera makes of the drawing: light and colours, a sensor of fewer pixels, noise.
 fn photograph(drawing: Vec<u8>, n: &Nuisance, size: usize, rng: &mut ChaCha8Rng) -> Result<Vec<u8>> {
     let sensor = (size as f32 * n.sharpness).round() as usize;
-    let small = View::new(sensor).pixels(drawing, CANVAS as usize).map_err(Error::Config)?;
+    let small = View::square(sensor).pixels(drawing, CANVAS as usize).map_err(Error::Config)?;
     let noise = normal_vec(rng, small.len());
     let seen = small.chunks_exact(3).zip(noise.chunks_exact(3)).flat_map(|(pixel, noise)| {
         let mut colour = [0, 1, 2].map(|c| f32::from(pixel[c]) * n.tint[c]);
@@ -233,7 +233,7 @@ fn photograph(drawing: Vec<u8>, n: &Nuisance, size: usize, rng: &mut ChaCha8Rng)
         }
         [0, 1, 2].map(|c| (colour[c] + n.noise * noise[c]).round().clamp(0.0, 255.0) as u8)
     });
-    View::new(size).pixels(seen.collect(), sensor).map_err(Error::Config)
+    View::square(size).pixels(seen.collect(), sensor).map_err(Error::Config)
 }
 
 /// The person, from back to front.

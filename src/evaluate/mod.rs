@@ -75,7 +75,7 @@ fn decoded(
     dataset: &Path,
 ) -> Result<IdentityDataset> {
     let failed = |e: String| Error::Manifest(format!("{}: {e}", dataset.display()));
-    let view = View::new(size);
+    let view = View::square(size);
     let pixels = images
         .par_iter()
         .map(|(_, bytes)| view.encoded(bytes))

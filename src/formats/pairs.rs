@@ -336,7 +336,7 @@ mod tests {
         let list = dir.path().join("pairs.txt");
         let read = |text: &str| {
             std::fs::write(&list, text).unwrap();
-            PairSet::read(&list, Some(dir.path().to_str().unwrap()), &Columns::default(), None, View::new(16))
+            PairSet::read(&list, Some(dir.path().to_str().unwrap()), &Columns::default(), None, View::square(16))
         };
         let lines = "Ann_A\t1\t2\nAnn_A\t1\tBob_B\t3\nBob_B\t2\t3\nBob_B\t1\tAnn_A\t3\n";
         for first in ["10\t300\n", "500\n"] {

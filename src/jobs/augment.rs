@@ -85,7 +85,7 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
         return Ok(Augmented { written, rejected: Rejected { count: 0, list } });
     }
     let (mut found, config) = (Vec::new(), assembly.config.clone());
-    let view = View::new(config.image_size);
+    let view = View::new(config.image_size, config.alignment);
     let (mut given, mut held) = (given, 0);
     let judged = request.synthesis.chooser == Chooser::Own;
     let rejected = source.for_each_set(view, &list, progress, |set, dataset, progress| {

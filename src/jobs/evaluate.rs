@@ -18,7 +18,7 @@ use crate::recogniser::judge::{JUDGE_FILE, Judge};
 use crate::recogniser::outside::Outside;
 pub use crate::recogniser::outside::Placement;
 use crate::report::{self, Report};
-use crate::sink::ledger::Entry;
+use crate::sink::ledger::{self, Entry};
 use crate::train::{TrainedModel, trained::MODEL_FILE};
 use crate::{remote, store};
 use serde_json::json;
@@ -125,7 +125,7 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
         progress.note(&note);
     }
     let list = rejects_path(out)?;
-    let view = View::new(config.image_size);
+    let view = View::new(config.image_size, config.alignment);
     let mut loaded = None;
     let rejected = source.for_each_set(view, &list, progress, |_, dataset, _| {
         loaded = Some(dataset);
@@ -236,7 +236,12 @@ fn prepare(request: &Request, context: &Context) -> Result<Prepared> {
         return Err(Error::Usage(format!("evaluate serves one identity set, the manifest has {}", sets.len())));
     };
     let set = set.clone();
-    let config = request.settings.resolve(source.typical_side()?, Some(source.count(&set).1))?;
+    let images = Some(source.count(&set).1);
+    let made = request.synthetic.as_ref().and_then(|dataset| ledger::order(dataset).ok().flatten());
+    let alignment = request.settings.alignment.or(made.map(|order| order.alignment));
+    let settings = EvaluationSettings { alignment, ..request.settings.clone() };
+    let alignment = settings.resolve(None, images)?.alignment;
+    let config = settings.resolve(source.typical_side(alignment)?, images)?;
     let Splits { of_others, of_known } = Splits::of(&source, &set);
     let held_out = request.held_out.clone().or(of_known);
     let test = request.test.clone().or(of_others.map(Test::Split)).ok_or_else(|| {

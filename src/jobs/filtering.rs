@@ -48,7 +48,7 @@ fn screen_set(
     let training: Option<&IdentityDataset> = match (&m.training, assembly.source) {
         (Some(training), _) => Some(training),
         (None, Some(source)) => {
-            read = source.load_set(&m.set, View::new(m.image_size), progress)?;
+            read = source.load_set(&m.set, View::new(m.image_size, assembly.config.alignment), progress)?;
             Some(&read)
         }
         (None, None) => None,

@@ -1,12 +1,12 @@
 //! What should be known of images before hours are spent on them: persons with few, images that stand twice, their sizes.
 
-use crate::manifest::write::Entry;
+use crate::dataset::IdentityDataset;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
 /// A person with fewer images has few.
 const FEW: usize = 5;
-/// Images whose shorter side is smaller are small.
+/// Images that show fewer pixels from edge to edge are small.
 const SMALL: u32 = 64;
 /// Examples of a finding.
 const EXAMPLES: usize = 3;
@@ -23,6 +23,8 @@ pub struct SplitCount {
 /// What should be known of the images.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Findings {
+    /// Persons.
+    pub persons: usize,
     /// Persons with one image.
     pub single: usize,
     /// Persons with fewer than five.
@@ -33,18 +35,76 @@ pub struct Findings {
     pub shared: usize,
     /// See `shared`.
     pub shared_by: Vec<String>,
-    /// Shorter sides: smallest, median, largest, in pixels.
+    /// Sides of what is shown of images, in their pixels: smallest, median, largest.
     pub sides: Option<[u32; 3]>,
-    /// Images with a shorter side below 64 px.
+    /// Images of which less than 64 px are shown.
     pub small: usize,
+    /// Photographs in which no face was found; they are left out.
+    pub faceless: usize,
+    /// Photographs with several faces, one of which was taken.
+    pub several: usize,
+}
+
+impl Findings {
+    /// What should be known, in sentences.
+    pub fn in_words(&self) -> Vec<String> {
+        let sides = self.sides.map(|[least, middle, most]| format!("sides {least} to {most} px, median {middle}"));
+        let notes = [
+            (self.few - self.single, "persons have two to four images: theirs will vary little"),
+            (self.small, "images show less than 64 px: what they lack, synthetic ones will lack too"),
+            (self.faceless, "photographs show no face, and are left out"),
+            (self.several, "photographs show several faces, of which the largest near the middle is taken"),
+        ];
+        sides.into_iter().chain(counted(&notes)).chain(self.warnings()).collect()
+    }
+
+    /// What will spoil whatever is made of the images, and how, in sentences.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        if self.persons == 1 {
+            lines.push("all images show one person: nothing tells what makes a face this person's, and no recogniser gains by it".into());
+        }
+        lines.extend(counted(&[
+            (
+                self.single,
+                "persons have one image: nothing tells their pose and light from their face, their synthetic images will vary as those of \
+                 others do, and no judge can be tested on them",
+            ),
+            (self.repeated, "images are repeats of another one of the same person: they teach nothing new"),
+        ]));
+        if self.shared > 0 {
+            lines.push(format!(
+                "{} images are shared by several persons, such as {}: one label of each is wrong, and their synthetic images will look alike",
+                self.shared,
+                self.shared_by.join("; ")
+            ));
+        }
+        lines
+    }
+}
+
+/// Sentences about what there is at all.
+fn counted(notes: &[(usize, &str)]) -> Vec<String> {
+    notes.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect()
 }
 
 /// What a look at an image told.
 pub(super) struct Looked {
     /// Start of the hash of its file, or of its pixels.
-    pub hash: u64,
-    /// Shorter side, in pixels.
-    pub side: u32,
+    hash: u64,
+    /// Side of what is shown of it, in its pixels.
+    side: Option<u32>,
+    /// Faces in it, where they were looked for.
+    faces: usize,
+}
+
+impl Looked {
+    /// A look at `bytes`, a file or its pixels.
+    pub fn at(bytes: &[u8], side: Option<u32>, faces: usize) -> Self {
+        let hash = blake3::hash(bytes);
+        let start: [u8; 8] = std::array::from_fn(|i| hash.as_bytes()[i]);
+        Self { hash: u64::from_le_bytes(start), side, faces }
+    }
 }
 
 /// What is known of the images that were seen.
@@ -57,30 +117,41 @@ pub(super) struct Seen {
     splits: BTreeMap<String, BTreeMap<u32, usize>>,
     /// Start of the hash of each image, and its person.
     hashes: Vec<(u64, u32)>,
-    /// Number of images by their shorter side.
+    /// Number of images by their side.
     sides: BTreeMap<u32, usize>,
+    several: usize,
 }
 
 impl Seen {
-    /// Adds a row and what a look at its image told.
-    pub fn add(&mut self, entry: &Entry, looked: &Looked) {
+    /// Adds an image of `identity`, whose `set` and `split` may have no name, and what a look at it told.
+    pub fn add(&mut self, identity: &str, set: Option<&str>, split: Option<&str>, looked: &Looked) {
         let number = self.names.len() as u32;
-        let person = *self.persons.entry(key(&entry.identity, entry.identity_set.as_deref())).or_insert(number);
+        let person = *self.persons.entry(key(identity, set)).or_insert(number);
         if person == number {
-            self.names.push(entry.identity.clone());
+            self.names.push(identity.to_owned());
             self.images.push(0);
         }
         self.images[person as usize] += 1;
-        let split = entry.split.clone().unwrap_or_default();
-        *self.splits.entry(split).or_default().entry(person).or_default() += 1;
+        *self.splits.entry(split.unwrap_or_default().to_owned()).or_default().entry(person).or_default() += 1;
         self.hashes.push((looked.hash, person));
-        *self.sides.entry(looked.side).or_default() += 1;
+        if let Some(side) = looked.side {
+            *self.sides.entry(side).or_default() += 1;
+        }
+        self.several += usize::from(looked.faces > 1);
+    }
+
+    /// Adds the images of a set, as networks see them.
+    pub fn add_all(&mut self, set: &str, images: &IdentityDataset) {
+        for (i, label) in images.labels().iter().enumerate() {
+            self.add(&images.identities()[*label as usize], Some(set), None, &Looked::at(images.image(i), None, 1));
+        }
     }
 
     /// What the images show.
     pub fn findings(&mut self) -> Findings {
         let below = |n: usize| self.images.iter().filter(|images| **images < n).count();
-        let mut found = Findings { single: below(2), few: below(FEW), ..Findings::default() };
+        let (persons, several) = (self.names.len(), self.several);
+        let mut found = Findings { persons, single: below(2), few: below(FEW), several, ..Findings::default() };
         self.hashes.sort_unstable();
         for equal in self.hashes.chunk_by(|a, b| a.0 == b.0).filter(|equal| equal.len() > 1) {
             let persons: Vec<u32> = equal.chunk_by(|a, b| a.1 == b.1).map(|own| own[0].1).collect();
@@ -94,7 +165,7 @@ impl Seen {
                 found.repeated += equal.len() - 1;
             }
         }
-        let all = self.hashes.len();
+        let all: usize = self.sides.values().sum();
         let mut before = 0;
         let mut middle = 0;
         for (side, n) in &self.sides {

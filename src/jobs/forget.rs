@@ -141,7 +141,7 @@ fn search(
         }
     }
     let asked = found.places.len();
-    let models = context.cache.join("models");
+    let models = context.cache()?.join("models");
     if models.exists() {
         found.look(&models);
     }

@@ -1,12 +1,13 @@
 //! The images of a job: a manifest, the rows of it to use, and one walk over them.
 
+use super::findings::{Looked, Seen};
 use super::splits::choose_split;
 use super::{Context, boundary};
-use crate::dataset::decode::decode_source;
+use crate::config::Alignment;
 use crate::dataset::{self, IdentityDataset, Selection, View};
 use crate::error::{Error, Result};
 use crate::manifest::rejects::{self, Reject};
-use crate::manifest::{Census, Columns, ImageSource, Manifest, Policy, REJECTS_SUFFIX};
+use crate::manifest::{Census, Columns, Manifest, Policy, REJECTS_SUFFIX};
 use crate::progress::Progress;
 use crate::{remote, store};
 use chrono::NaiveDate;
@@ -110,6 +111,15 @@ impl Source {
         }
         if source.sets().is_empty() {
             let why = if source.policy.is_some() { " that option `purpose` permits" } else { "" };
+            let unlabelled: usize = source.census.unlabelled.values().sum();
+            let why = match unlabelled {
+                0 => format!("{why}; it has {} rows", source.manifest.rows()),
+                n => format!(
+                    "{why}: column `{}` is null or empty in {n} rows; write the persons' keys there, or name another column with option \
+                     `identity_column`",
+                    source.columns.identity
+                ),
+            };
             return Err(Error::Manifest(format!("{}: holds no labelled row to work on{why}", source.spec)));
         }
         Ok(source)
@@ -187,14 +197,13 @@ impl Source {
         persons
     }
 
-    /// Median shorter side of the first images that can be decoded, in pixels.
+    /// Median side of what `alignment` shows of the first images that can be shown, in their pixels.
     ///
     /// # Errors
     /// The manifest cannot be read.
-    pub fn typical_side(&self) -> Result<Option<usize>> {
-        let images = self.manifest.first_images(FIRST_PICTURES)?;
-        let side = |i: &ImageSource| decode_source(i).ok().map(|i| i.width().min(i.height()) as usize);
-        let mut sides: Vec<usize> = images.iter().filter_map(side).collect();
+    pub fn typical_side(&self, alignment: Alignment) -> Result<Option<usize>> {
+        let view = View::new(0, alignment);
+        let mut sides: Vec<usize> = self.manifest.first(FIRST_PICTURES)?.iter().filter_map(|r| view.side(r)).collect();
         sides.sort_unstable();
         Ok(sides.get(sides.len() / 2).copied())
     }
@@ -206,16 +215,19 @@ impl Source {
     pub fn try_all(&self, view: View, rejects_to: Option<&Path>, progress: &mut dyn Progress) -> Result<Vec<Reject>> {
         let sets = self.sets();
         progress.note(&self.in_words());
-        let mut sizes = vec![0; sets.len()];
-        progress.start("try", sets.iter().map(|s| self.count(s).1 as u64).sum(), "images");
+        let (mut sizes, mut seen) = (vec![0; sets.len()], Seen::default());
+        progress.start("try", self.to_read(&sets), "images");
         let selection = self.selection(&sets, true);
-        let rejected = dataset::for_each_image(&self.manifest, &selection, view, at(progress), |row, _| {
+        let rejected = dataset::for_each_image(&self.manifest, &selection, view, at(progress), |row, pixels| {
             if let Ok(n) = sets.binary_search_by(|s| s.as_str().cmp(row.set())) {
                 sizes[n] += 1;
+                let identity = row.identity.as_deref().unwrap_or_default();
+                seen.add(identity, Some(row.set()), None, &Looked::at(pixels, None, 1));
             }
         })?;
         progress.finish();
         self.judge(&rejected, &sets, &sizes, rejects_to, progress)?;
+        seen.findings().warnings().iter().for_each(|line| progress.warn(line));
         Ok(rejected)
     }
 
@@ -248,6 +260,9 @@ impl Source {
             let (datasets, rejected) = self.load(all, true, view, progress)?;
             let sizes: Vec<usize> = datasets.iter().map(IdentityDataset::len).collect();
             self.judge(&rejected, &sets, &sizes, Some(rejects_to), progress)?;
+            let mut seen = Seen::default();
+            sets.iter().zip(&datasets).for_each(|(set, dataset)| seen.add_all(set, dataset));
+            seen.findings().warnings().iter().for_each(|line| progress.warn(line));
             for (set, dataset) in sets.iter().zip(datasets) {
                 f(set, dataset, progress)?;
             }
@@ -285,11 +300,19 @@ impl Source {
         view: View,
         progress: &mut dyn Progress,
     ) -> Result<(Vec<IdentityDataset>, Vec<Reject>)> {
-        progress.start("read", sets.iter().map(|s| self.count(s).1 as u64).sum(), "images");
+        let rows = if unlabelled { self.to_read(sets) } else { sets.iter().map(|s| self.count(s).1 as u64).sum() };
+        progress.start("read", rows, "images");
         let selection = self.selection(sets, unlabelled);
         let loaded = dataset::load_sets(&self.manifest, &selection, sets, view, at(progress))?;
         progress.finish();
         Ok(loaded)
+    }
+
+    /// Rows of `sets`, and those without identity.
+    fn to_read(&self, sets: &[String]) -> u64 {
+        let labelled: usize = sets.iter().map(|s| self.count(s).1).sum();
+        let unlabelled = self.census.unlabelled.iter().filter(|(split, _)| self.uses(split)).map(|(_, n)| n);
+        (labelled + unlabelled.sum::<usize>()) as u64
     }
 
     /// Lists rejected rows, and refuses if they are too many or leave a set without an image.
@@ -301,10 +324,7 @@ impl Source {
         rejects_to: Option<&Path>,
         progress: &mut dyn Progress,
     ) -> Result<()> {
-        let labelled: usize = sets.iter().map(|s| self.count(s).1).sum();
-        let unlabelled: usize =
-            self.census.unlabelled.iter().filter(|(split, _)| self.uses(split)).map(|(_, n)| n).sum();
-        let rows = labelled + unlabelled;
+        let rows = self.to_read(sets) as usize;
         if let Some(old) = rejects_to.filter(|path| path.exists()) {
             // The list of an earlier run says nothing of this one.
             store::remove(old)?;
@@ -315,7 +335,7 @@ impl Source {
                     rejects::write(path, rejected)?;
                     path.display().to_string()
                 }
-                None => "a file beside the output, where they are used".into(),
+                None => "a file beside the output by the run itself".into(),
             };
             if rejected.len() as f64 > self.max_bad * rows as f64 {
                 let (rejected, first) = (rejected.len(), first.to_string());

@@ -29,11 +29,12 @@ pub(super) fn resolve(
 ) -> Result<RunConfig> {
     let sets = source.sets();
     let images = sets.iter().map(|set| source.count(set).1).max();
-    let mut config = settings.resolve(source.typical_side()?, images)?;
+    let alignment = settings.resolve(None, images)?.alignment;
+    let mut config = settings.resolve(source.typical_side(alignment)?, images)?;
     let Some(budget) = settings.budget else { return Ok(config) };
     let place = (context.device.is_cpu(), rayon::current_num_threads());
     let key = (config.training_only().hash()?, source.manifest.hash(), &source.split, sets.len(), budget, place);
-    let folder = context.cache.join("lengths");
+    let folder = context.cache()?.join("lengths");
     let path = folder.join(format!("{}.json", &crate::config::hash(&key)?[..32]));
     // A damaged file is written again.
     let stored = store::read_sealed(&path).ok().flatten().and_then(|v| v["kimg"].as_f64());

@@ -1,18 +1,22 @@
 //! Makes a manifest of what people have: reads a source, divides it into splits, writes Parquet, and says what should be known before
 //! hours are spent on it.
 
-use super::Rejected;
+use super::{Context, Rejected};
 pub use super::findings::{Findings, SplitCount};
 use super::findings::{Looked, Seen, key};
 use super::input::rejects_path;
 use super::shares::Division;
 pub use super::shares::Shares;
+use crate::config::Alignment;
 use crate::dataset::decode::{self, MAX_FILE};
+use crate::dataset::face_side;
+use crate::detector::{Detector, principal};
 use crate::error::{Error, Result};
 use crate::manifest::rejects::{self, Reject};
-use crate::manifest::write::{Entry, Writer, is_ours};
+use crate::manifest::write::{Entry, FoundFace, Optional, Writer, is_ours, without_faces};
 use crate::manifest::{Columns, Root};
 use crate::progress::Progress;
+use crate::remote;
 use crate::sources::{self, Chunk, Item, Picture};
 use crate::store;
 use arrow::array::{RecordBatch, UInt32Array};
@@ -25,6 +29,8 @@ use std::sync::mpsc::sync_channel;
 
 /// Bytes of pictures that are looked at and written at a time, about.
 const AT_ONCE: u64 = 64 << 20;
+/// Why a photograph without a face is left out.
+const FACELESS: &str = "no face was found in it";
 /// Chunks of pictures that are read, and rows that are ready, before their turn.
 const AHEAD: usize = 2;
 
@@ -45,15 +51,32 @@ pub struct Request {
     pub seed: u64,
     /// Decode every image, not only look at its head: finds what is damaged inside, and equal pixels in different files.
     pub check: bool,
+    /// Find the face in every photograph by this network in ONNX, a file or its address on the hub; where it lies, columns say.
+    pub detector: Option<String>,
+    /// Score below which nothing is taken for a face, in [0, 1].
+    pub min_score: f64,
     /// Count images and persons, and write nothing.
     pub dry_run: bool,
 }
 
+/// [`Request::min_score`] where nothing else is asked for.
+pub const MIN_SCORE: f64 = 0.6;
+
 impl Request {
     /// Embeds all images of `source`, as they are divided there.
     pub fn new(source: impl Into<String>, out: impl Into<PathBuf>) -> Self {
-        let (source, out, columns) = (source.into(), out.into(), Columns::default());
-        Self { source, out, columns, link: false, shares: None, seed: 0, check: false, dry_run: false }
+        Self {
+            source: source.into(),
+            out: out.into(),
+            columns: Columns::default(),
+            link: false,
+            shares: None,
+            seed: 0,
+            check: false,
+            detector: None,
+            min_score: MIN_SCORE,
+            dry_run: false,
+        }
     }
 }
 
@@ -80,7 +103,7 @@ pub struct Made {
 ///
 /// # Errors
 /// A source that cannot be read, or holds no image of a person; an output that is somebody else's file.
-pub fn run(request: &Request, progress: &mut dyn Progress) -> Result<Made> {
+pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) -> Result<Made> {
     let out = &request.out;
     if out.is_dir() || out.extension().is_none_or(|e| e != "parquet") {
         return Err(Error::Usage(format!("option `out` {} must name a .parquet file", out.display())));
@@ -92,16 +115,23 @@ pub fn run(request: &Request, progress: &mut dyn Progress) -> Result<Made> {
         )));
     }
     let list = rejects_path(&out.with_extension(""))?;
+    let detector = match &request.detector {
+        Some(spec) => {
+            let path = remote::localize_file(spec, &context.cache, &context.access)?;
+            Some(Detector::load(&path, request.min_score)?)
+        }
+        None => None,
+    };
     let source = sources::open(&request.source, &request.columns, out)?;
     // The labels alone: how many there are, and what the source itself divides.
     let (mut counts, mut total) = (BTreeMap::<String, usize>::new(), 0);
-    let mut columns = [request.shares.is_some(), false, false];
+    let mut columns = Optional { split: request.shares.is_some(), faces: detector.is_some(), ..Optional::default() };
     source.read(false, &mut |chunk| {
         total += chunk.items.len();
         for item in chunk.items {
-            columns[0] |= item.split.is_some();
-            columns[1] |= item.identity_set.is_some();
-            columns[2] |= item.group.is_some();
+            columns.split |= item.split.is_some();
+            columns.identity_set |= item.identity_set.is_some();
+            columns.group |= item.group.is_some();
             let usable = !matches!(item.picture, Picture::None(..));
             if let Some(identity) = item.identity.filter(|i| usable && !i.trim().is_empty()) {
                 *counts.entry(key(&identity, item.identity_set.as_deref())).or_default() += 1;
@@ -110,7 +140,12 @@ pub fn run(request: &Request, progress: &mut dyn Progress) -> Result<Made> {
         if progress.stop_requested() { Err(Error::Stopped) } else { Ok(()) }
     })?;
     if counts.is_empty() {
-        return Err(Error::Manifest(format!("{}: holds no image with a person's name", request.source)));
+        let passed = source.passed_over().map_or(String::new(), |others| format!("; passed over {others}"));
+        return Err(Error::Manifest(format!(
+            "{}: holds no image with a person's name: {}{passed}",
+            request.source,
+            source.naming()
+        )));
     }
     if request.dry_run {
         let (rows, identities) = (counts.values().sum(), counts.len());
@@ -131,9 +166,14 @@ pub fn run(request: &Request, progress: &mut dyn Progress) -> Result<Made> {
         None => None,
     };
     let folder = out.parent().unwrap_or(Path::new(""));
-    let mut writer = Writer::create(out, request.link, columns, &source.extras())?;
+    let extras = source.extras();
+    // What is found here takes the place of what was known before.
+    let kept = if detector.is_some() { without_faces(&extras) } else { (0..extras.fields().len()).collect() };
+    let extras = extras.project(&kept).map_err(|e| store::failed(out, &e))?;
+    let mut writer = Writer::create(out, request.link, columns, &extras)?;
     let root = if request.link { Some(Root::open(folder)?) } else { None };
-    let mut sorting = Sorting { request, root, division, seen: Seen::default(), rejected: Vec::new() };
+    let (seen, rejected) = (Seen::default(), Vec::new());
+    let mut sorting = Sorting { request, root, detector, kept, division, seen, faceless: 0, rejected };
     progress.start("manifest", total as u64, "images");
     // Reading, looking and writing overlap.
     let (read, written) = std::thread::scope(|scope| {
@@ -173,7 +213,7 @@ pub fn run(request: &Request, progress: &mut dyn Progress) -> Result<Made> {
         (Err(e), _) | (Ok(()), Err(e)) => return Err(e),
         (Ok(()), Ok(())) => {}
     }
-    let Sorting { mut seen, rejected, .. } = sorting;
+    let Sorting { mut seen, faceless, rejected, .. } = sorting;
     if seen.names.is_empty() {
         let first = rejected.first().map(ToString::to_string).unwrap_or_default();
         return Err(Error::Manifest(format!("{}: no image can be used; the first: {first}", request.source)));
@@ -191,7 +231,7 @@ pub fn run(request: &Request, progress: &mut dyn Progress) -> Result<Made> {
         rows,
         identities: seen.names.len(),
         splits: seen.splits(),
-        findings: seen.findings(),
+        findings: Findings { faceless, ..seen.findings() },
         passed_over: source.passed_over(),
         rejected: Rejected { count: rejected.len(), list },
     })
@@ -205,8 +245,13 @@ struct Sorting<'a> {
     request: &'a Request,
     /// The folder that linked images must lie in.
     root: Option<Root>,
+    detector: Option<Detector>,
+    /// Columns of the source that are kept.
+    kept: Vec<usize>,
     division: Option<Division>,
     seen: Seen,
+    /// Photographs without a face.
+    faceless: usize,
     rejected: Vec<Reject>,
 }
 
@@ -234,9 +279,9 @@ impl Sorting<'_> {
     }
 
     fn sort_some(&mut self, items: Vec<Item>, extras: Option<&RecordBatch>) -> Result<Option<Rows>> {
-        let (request, root) = (self.request, self.root.as_ref());
+        let this = &*self;
         let looked: Vec<std::result::Result<(Entry, Looked), Reject>> =
-            items.into_par_iter().map(|item| look(item, request, root)).collect();
+            items.into_par_iter().map(|item| this.look(item)).collect();
         let (mut entries, mut kept) = (Vec::new(), Vec::new());
         for (row, found) in looked.into_iter().enumerate() {
             match found {
@@ -245,64 +290,79 @@ impl Sorting<'_> {
                         entry.split =
                             Some(division.next(&key(&entry.identity, entry.identity_set.as_deref())).to_owned());
                     }
-                    self.seen.add(&entry, &looked);
+                    let (set, split) = (entry.identity_set.as_deref(), entry.split.as_deref());
+                    self.seen.add(&entry.identity, set, split, &looked);
                     entries.push(entry);
                     kept.push(row as u32);
                 }
-                Err(reject) => self.rejected.push(reject),
+                Err(reject) => {
+                    self.faceless += usize::from(reject.reason == FACELESS);
+                    self.rejected.push(reject);
+                }
             }
         }
         let extras = extras.map(|extras| {
             let rows = UInt32Array::from(kept);
-            take_record_batch(extras, &rows).map_err(|e| store::failed(&self.request.out, &e))
+            extras.project(&self.kept).and_then(|extras| take_record_batch(&extras, &rows)).map_err(|e| store::failed(&self.request.out, &e))
         });
         Ok(if entries.is_empty() { None } else { Some((entries, extras.transpose()?)) })
     }
-}
 
-/// The row of `item`, if it can be used. With `root`, its picture is named by a path below that.
-fn look(item: Item, request: &Request, root: Option<&Root>) -> std::result::Result<(Entry, Looked), Reject> {
-    let (file, row, at) = item.place.clone();
-    let path = match &item.picture {
-        Picture::File(path) => Some(path.clone()),
-        Picture::Below(image) => Some(image.absolute()),
-        Picture::None(_, path) => path.as_ref().map(PathBuf::from),
-        Picture::Bytes(_) | Picture::Skipped => None,
-    };
-    let shown = path.as_ref().map(|p| p.display().to_string());
-    let refuse = |reason: String| Reject { file: file.clone(), row, item: at, reason, path: shown.clone() };
-    if let Picture::None(reason, _) = item.picture {
-        return Err(refuse(reason));
-    }
-    let identity = item.identity.filter(|i| !i.trim().is_empty()).ok_or_else(|| refuse("it names no person".into()))?;
-    let (bytes, name) = match (item.picture, root, &path) {
-        (_, Some(_), None) => return Err(refuse("it lies in no file of its own: leave out option `link`".into())),
-        // What is written is what was read, as its reader will read it.
-        (_, Some(root), Some(path)) => {
-            let image = std::path::absolute(path).map_err(|e| e.to_string());
-            let image = image.and_then(|path| root.image(path.to_str().ok_or("its path is no UTF-8")?));
-            let image = image.map_err(|e| refuse(format!("{e}; or leave out option `link`")))?;
-            (image.read(MAX_FILE).map_err(&refuse)?, Some(image.path.to_string_lossy().into_owned()))
+    /// The row of `item`, if it can be used. With a root, its picture is named by a path below that.
+    fn look(&self, item: Item) -> std::result::Result<(Entry, Looked), Reject> {
+        let (request, root) = (self.request, self.root.as_ref());
+        let (file, row, at) = item.place.clone();
+        let path = match &item.picture {
+            Picture::File(path) => Some(path.clone()),
+            Picture::Below(image) => Some(image.absolute()),
+            Picture::None(_, path) => path.as_ref().map(PathBuf::from),
+            Picture::Bytes(_) | Picture::Skipped => None,
+        };
+        let shown = path.as_ref().map(|p| p.display().to_string());
+        let refuse = |reason: String| Reject { file: file.clone(), row, item: at, reason, path: shown.clone() };
+        if let Picture::None(reason, _) = item.picture {
+            return Err(refuse(reason));
         }
-        (Picture::Bytes(bytes), None, _) => (bytes, None),
-        (Picture::File(path), None, _) => (read(&path).map_err(&refuse)?, None),
-        (Picture::Below(image), None, _) => (image.read(MAX_FILE).map_err(&refuse)?, None),
-        (Picture::Skipped | Picture::None(..), None, _) => return Err(refuse("it was not read".into())),
-    };
-    let (width, height) = decode::look(&bytes).map_err(&refuse)?;
-    let hash = if request.check {
-        let pixels = decode::decode_bytes(&bytes).map_err(&refuse)?;
-        blake3::hash(pixels.as_raw())
-    } else {
-        blake3::hash(&bytes)
-    };
-    let start: [u8; 8] = std::array::from_fn(|i| hash.as_bytes()[i]);
-    let looked = Looked { hash: u64::from_le_bytes(start), side: width.min(height) };
-    let file_name = || path.as_ref().and_then(|p| p.file_name()).map(|n| n.to_string_lossy().into_owned());
-    let path = name.or_else(file_name).or_else(|| item.image_id.clone()).unwrap_or_default();
-    let image = if request.link { Vec::new() } else { bytes };
-    let Item { image_id, split, identity_set, group, .. } = item;
-    Ok((Entry { identity, image_id, image, path, split, identity_set, group }, looked))
+        let identity = item.identity.filter(|i| !i.trim().is_empty()).ok_or_else(|| refuse("it names no person".into()))?;
+        let (bytes, name) = match (item.picture, root, &path) {
+            (_, Some(_), None) => return Err(refuse("it lies in no file of its own: leave out option `link`".into())),
+            // What is written is what was read, as its reader will read it.
+            (_, Some(root), Some(path)) => {
+                let image = std::path::absolute(path).map_err(|e| e.to_string());
+                let image = image.and_then(|path| root.image(path.to_str().ok_or("its path is no UTF-8")?));
+                let image = image.map_err(|e| refuse(format!("{e}; or leave out option `link`")))?;
+                (image.read(MAX_FILE).map_err(&refuse)?, Some(image.path.to_string_lossy().into_owned()))
+            }
+            (Picture::Bytes(bytes), None, _) => (bytes, None),
+            (Picture::File(path), None, _) => (read(&path).map_err(&refuse)?, None),
+            (Picture::Below(image), None, _) => (image.read(MAX_FILE).map_err(&refuse)?, None),
+            (Picture::Skipped | Picture::None(..), None, _) => return Err(refuse("it was not read".into())),
+        };
+        let (width, height) = decode::look(&bytes).map_err(&refuse)?;
+        let (mut side, mut face) = (width.min(height), None);
+        let looked = if request.check || self.detector.is_some() {
+            let pixels = decode::decode_bytes(&bytes).map_err(&refuse)?;
+            if let Some(detector) = &self.detector {
+                let faces = detector.find(&pixels).map_err(&refuse)?;
+                let found = principal(&faces, pixels.width(), pixels.height()).ok_or_else(|| refuse(FACELESS.into()))?;
+                side = face_side(&found.face(), Alignment::default()).map_err(&refuse)? as u32;
+                face = Some(FoundFace {
+                    landmarks: found.landmarks.map(|v| v as f32),
+                    bbox: found.bbox.map(|v| v as f32),
+                    score: found.score as f32,
+                    faces: faces.len() as i32,
+                });
+            }
+            Looked::at(pixels.as_raw(), Some(side), face.map_or(1, |f| f.faces as usize))
+        } else {
+            Looked::at(&bytes, Some(side), 1)
+        };
+        let file_name = || path.as_ref().and_then(|p| p.file_name()).map(|n| n.to_string_lossy().into_owned());
+        let path = name.or_else(file_name).or_else(|| item.image_id.clone()).unwrap_or_default();
+        let image = if request.link { Vec::new() } else { bytes };
+        let Item { image_id, split, identity_set, group, .. } = item;
+        Ok((Entry { identity, image_id, image, path, split, identity_set, group, face }, looked))
+    }
 }
 
 /// The bytes of the file `path`.

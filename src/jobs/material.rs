@@ -101,7 +101,7 @@ fn reconstructions(model: &TrainedModel, real: &IdentityDataset) -> Result<Ident
     let (mut pixels, mut labels) = (Vec::new(), Vec::new());
     for (label, image) in synthesize::reconstruct(model)? {
         let Some(label) = keys::find(real.identities(), &model.header.identities[label as usize]) else { continue };
-        pixels.extend(View::new(real.image_size()).pixels(image, size).map_err(Error::Model)?);
+        pixels.extend(View::square(real.image_size()).pixels(image, size).map_err(Error::Model)?);
         labels.push(label as u32);
     }
     if labels.is_empty() {

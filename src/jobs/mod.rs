@@ -46,12 +46,13 @@ pub use chrono::NaiveDate;
 pub use input::Input;
 
 use crate::error::{Error, Result};
+use crate::remote;
 use std::path::{Path, PathBuf};
 
 /// Where a job runs: what it may use beside its request.
 #[derive(Clone, Debug)]
 pub struct Context {
-    /// Folder of cached models and downloads.
+    /// Folder of cached models and downloads; empty where there is none.
     pub cache: PathBuf,
     /// Where to compute.
     pub device: Device,
@@ -71,11 +72,20 @@ impl Context {
         Self { cache: cache.into(), device: Device::Cpu, access, today: None, trial: None }
     }
 
+    /// The folder of cached models and downloads.
+    ///
+    /// # Errors
+    /// `Usage`: there is none.
+    pub fn cache(&self) -> Result<&Path> {
+        remote::there(&self.cache)
+    }
+
     /// An error that says what to do where the cache cannot be written.
     fn of_cache(&self, e: Error) -> Error {
         match e {
             Error::Io { path, source }
-                if (path.starts_with(&self.cache) || self.cache.starts_with(&path)) && !Error::may_pass(&source) =>
+                if !self.cache.as_os_str().is_empty()
+                    && (path.starts_with(&self.cache) || self.cache.starts_with(&path)) && !Error::may_pass(&source) =>
             {
                 Error::Usage(format!(
                     "{}: {source}; name another folder for trained models with option `cache`",

@@ -25,7 +25,7 @@ pub fn folder(context: &Context, dataset: &IdentityDataset, config: &RunConfig) 
     let versions = format!("training {} kernels {}", train::VERSION, ops::VERSION);
     let key = format!("{versions} {} {}", dataset.hash(), config.training_only().hash()?);
     let key = blake3::hash(key.as_bytes());
-    Ok(context.cache.join("models").join(&key.to_hex()[..32]))
+    Ok(context.cache()?.join("models").join(&key.to_hex()[..32]))
 }
 
 /// The model for `dataset` and `config` of the cache, trained if it is not there, and its folder. Where one is there, it serves, whether it was

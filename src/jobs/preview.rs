@@ -65,7 +65,7 @@ impl Preview {
         context: &Context,
         progress: &mut dyn Progress,
     ) -> Result<Self> {
-        let rejected = source.try_all(View::new(config.image_size), None, progress)?;
+        let rejected = source.try_all(View::new(config.image_size, config.alignment), None, progress)?;
         let set = |set: String| {
             let (identities, images) = source.count(&set);
             SetPreview { set, images, identities }

@@ -2,7 +2,7 @@
 
 use super::input::Source;
 use super::write::Assembly;
-use crate::dataset::Selection;
+use crate::dataset::{Selection, View};
 use crate::dataset::decode::decode_source;
 use crate::dataset::encode::{Origin, encode};
 use crate::error::{Error, Result};
@@ -26,7 +26,9 @@ pub(super) fn write(
     sink: &mut Sink,
     progress: &mut dyn Progress,
 ) -> Result<()> {
-    let (extension, manifest_hash) = (assembly.destination.extension(), &assembly.manifest_hash);
+    let (d, config, manifest_hash) = (assembly.destination, &assembly.config, &assembly.manifest_hash);
+    let extension = d.extension();
+    let view = View::new(d.output_size.unwrap_or(config.image_size), config.alignment);
     let mut labels: BTreeMap<(&str, &str), i64> = BTreeMap::new();
     for m in &assembly.models {
         for identity in &m.identities {
@@ -47,15 +49,23 @@ pub(super) fn write(
             .into_par_iter()
             .filter(|row| wanted.contains(row))
             .filter_map(|row| {
-                // A row that was fine must be fine, or all that follow it would get other places.
-                let image = match (decode_source(&row.image), rejected.contains(&(&row.file, row.row, row.item))) {
-                    (_, true) => return None,
-                    (Err(e), false) => return Some(Err(changed(&format!("{} row {}: {e}", row.file, row.row)))),
-                    (Ok(image), false) => image,
+                if rejected.contains(&(&row.file, row.row, row.item)) {
+                    return None;
+                }
+                let shown = if d.output_size.is_some() || view.aligns(&row) {
+                    view.row(&row).map(|pixels| (pixels, view.size(), view.size()))
+                } else {
+                    let whole = decode_source(&row.image);
+                    whole.map(|image| {
+                        let (w, h) = (image.width() as usize, image.height() as usize);
+                        (image.into_raw(), w, h)
+                    })
                 };
-                let (w, h) = (image.width() as usize, image.height() as usize);
-                let encoded = encode(image.as_raw(), w, h, extension, Origin::Real);
-                Some(encoded.map(|bytes| (row, bytes)))
+                Some(match shown {
+                    // A row that was fine must be fine, or all that follow it would get other places.
+                    Err(e) => Err(changed(&format!("{} row {}: {e}", row.file, row.row))),
+                    Ok((pixels, w, h)) => encode(&pixels, w, h, extension, Origin::Real).map(|bytes| (row, bytes)),
+                })
             })
             .collect();
         for row in encoded {

@@ -1,11 +1,11 @@
 //! Stored images made again from their rows, and compared.
 
 use super::Context;
-use crate::dataset::encode::{Origin, encode};
+use crate::dataset::decode;
 use crate::error::{Error, Result};
 use crate::formats::{Reader, Sample};
 use crate::progress::Progress;
-use crate::synthesize::{BATCH, Item, Sampling, item_of, render};
+use crate::synthesize::{BATCH, Item, Sampling, item_of, picture, render};
 use crate::train::{TrainedModel, trained::MODEL_FILE};
 use crate::{remote, store};
 use std::path::PathBuf;
@@ -106,8 +106,10 @@ impl Check<'_> {
         let Some((_, _, sampling)) = waiting.first() else { return Ok(()) };
         let items: Vec<Item> = waiting.iter().map(|(_, item, _)| item.clone()).collect();
         let size = self.model.header.config.image_size;
-        for (pixels, (sample, _, _)) in render(self.model, sampling, &items)?.iter().zip(&waiting) {
-            let image = encode(pixels, size, size, sample.extension, Origin::Synthetic)?;
+        for (pixels, (sample, _, _)) in render(self.model, sampling, &items)?.into_iter().zip(&waiting) {
+            // Of what size it was written, its file says.
+            let side = decode::look(&sample.image).map_or(size, |(side, _)| side as usize);
+            let image = picture(pixels, size, side, sample.extension)?;
             if let (Some(_), Some(out)) = (&self.request.sample_id, &self.request.out) {
                 store::create_dir(out)?;
                 store::write_atomic(&out.join(format!("{}.{}", sample.sample_id, sample.extension)), &image)?;

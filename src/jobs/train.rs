@@ -66,11 +66,14 @@ impl Request {
 pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) -> Result<Trained> {
     let request = &request.placed()?;
     let (source, config) = prepare(request, true, context, progress)?;
-    let out = request.out.clone().unwrap_or_else(|| context.cache.join(folder_name(&source.spec, "models")));
+    let out = match &request.out {
+        Some(out) => out.clone(),
+        None => context.cache()?.join(folder_name(&source.spec, "models")),
+    };
     let list = rejects_path(&out)?;
     let mut models = Vec::new();
     let sets = source.sets();
-    let rejected = source.for_each_set(View::new(config.image_size), &list, progress, |set, dataset, progress| {
+    let rejected = source.for_each_set(View::new(config.image_size, config.alignment), &list, progress, |set, dataset, progress| {
         let folder = match folder(request, &sets, set) {
             Some(folder) => folder,
             None => models::folder(context, &dataset, &config)?,

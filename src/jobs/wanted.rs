@@ -2,11 +2,12 @@
 
 use super::place;
 use crate::config::{LatentSource, RunConfig};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::formats::{self, Format};
 use crate::recogniser::judge::Judge;
 use candle_core::Device;
 use std::num::NonZeroUsize;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 /// [`Synthesis::mix_sum`] where nothing else is asked for (docs/experiments.md).
@@ -100,6 +101,9 @@ impl Synthesis {
     }
 }
 
+/// Sides that images are written at, in pixels.
+const OUTPUT_SIZES: RangeInclusive<usize> = 16..=1024;
+
 /// Encoding of synthesized images.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
@@ -120,7 +124,9 @@ pub struct Destination {
     pub format: &'static dyn Format,
     /// Encoding of synthesized images.
     pub encoding: Encoding,
-    /// Also write the real images: at their own size, encoded again without metadata.
+    /// Side of all images, in pixels; without it that of the networks, and real images that are not aligned keep their own.
+    pub output_size: Option<usize>,
+    /// Also write the real images, encoded again without metadata.
     pub include_real: bool,
     /// Make again what was changed or lost since it was written, instead of refusing to go on.
     pub repair: bool,
@@ -135,14 +141,19 @@ impl Destination {
             out: out.into(),
             format: &formats::parquet::Parquet,
             encoding: Encoding::Jpeg,
+            output_size: None,
             include_real: false,
             repair: false,
             shard_rows: NonZeroUsize::new(10_000).unwrap_or(NonZeroUsize::MIN),
         }
     }
 
-    /// The same with an output folder that can be used.
+    /// The same with an output folder that can be used, if the size of its images can be.
     pub(super) fn placed(&self) -> Result<Self> {
+        if let Some(size) = self.output_size.filter(|size| !OUTPUT_SIZES.contains(size)) {
+            let (least, most) = OUTPUT_SIZES.into_inner();
+            return Err(Error::Usage(format!("option `output_size` {size} must lie between {least} and {most} px")));
+        }
         Ok(Self { out: place::usable(&self.out)?, ..self.clone() })
     }
 

@@ -28,7 +28,7 @@ impl Watching {
     /// # Errors
     /// The images cannot be seen at the judge's size.
     pub fn new(judge: Judge, dataset: &IdentityDataset, config: &RunConfig) -> Result<Self> {
-        let images = dataset.seen_as(View::new(judge.image_size()))?;
+        let images = dataset.seen_as(View::square(judge.image_size()))?;
         let unseen = Role::Measures.images(&images)?;
         let pixels = (0..unseen.len()).flat_map(|i| unseen.image(i)).copied().collect();
         let real = judge.embed(pixels, unseen.len())?;
@@ -52,7 +52,7 @@ impl Watching {
                 Item { identity: identities[label].clone(), index, mix: vec![(label as u32, 1.0)] }
             })
             .collect();
-        let view = View::new(self.judge.image_size());
+        let view = View::square(self.judge.image_size());
         let images = render(model, &self.sampling, &items)?.into_iter();
         let images = images.map(|p| view.pixels(p, model.header.config.image_size).map_err(Error::Model));
         let embeddings = self.judge.embed(images.collect::<Result<Vec<_>>>()?.concat(), items.len())?;

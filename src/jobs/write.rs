@@ -168,7 +168,7 @@ impl Assembly<'_> {
         if asked == 0 && !d.include_real {
             return Err(nothing_to_make());
         }
-        let (about, least) = d.image_bytes(self.config.image_size);
+        let (about, least) = d.image_bytes(d.output_size.unwrap_or(self.config.image_size));
         let per_id = s.balance_to.unwrap_or(s.per_id);
         let output = OutputPreview::new(per_id, s.new_identities, asked, about, &d.out);
         let complete = match look(&d.out, &self.order(None)?, d.repair)? {
@@ -255,6 +255,7 @@ impl Assembly<'_> {
             policy: self.source.and_then(|s| s.policy.clone()),
             columns: self.source.map(|s| columns(&s.columns)),
             models: rows.map(|_| self.models.iter().map(model).collect()),
+            alignment: self.config.alignment,
             algorithm: (train::VERSION, ops::VERSION),
             kernels: if self.device.is_cpu() { simd::name() } else { "cuda" }.into(),
             seed: s.seed,
@@ -274,6 +275,7 @@ impl Assembly<'_> {
             include_real: d.include_real,
             format: d.format.name().into(),
             encoding: d.extension().into(),
+            output_size: d.output_size,
             shard_rows: d.shard_rows.get(),
             rows,
             ..Order::new(&self.manifest_hash, &self.config.hash()?)
@@ -328,6 +330,7 @@ impl Assembly<'_> {
                 config_hash: config_hash.clone(),
                 manifest_hash: self.manifest_hash.clone(),
                 extension: d.extension(),
+                size: d.output_size.unwrap_or(m.image_size),
             };
             m.with(&self.device, |model| {
                 synthesize::run(model, plan, first_row, &provenance, &made, &mut sink, progress)
@@ -345,7 +348,7 @@ impl Assembly<'_> {
             new_identities: plans.iter().flat_map(|p| &p.targets).filter(new).count(),
             screenings,
             content_hash: content_hash(output.files()),
-            image_size: self.models.first().map(|m| m.image_size),
+            image_size: d.output_size.or(self.models.first().map(|m| m.image_size)),
             rows: 0,
             bytes: 0,
             commits: Vec::new(),

@@ -4,6 +4,7 @@
 //! group, without decoding a picture.
 
 mod census;
+mod faces;
 mod files;
 pub mod keys;
 mod other;
@@ -17,6 +18,7 @@ mod values;
 pub mod write;
 
 pub use census::Census;
+pub use faces::Face;
 pub use policy::Policy;
 pub use read::{ImageSource, Place, Row};
 pub use root::{LocalImage, Root};
@@ -225,15 +227,15 @@ impl Manifest {
         self.parts.iter().map(|p| p.metadata.metadata().file_metadata().num_rows().max(0) as usize).sum()
     }
 
-    /// The images of the first rows, at most `n` of them.
+    /// The first rows, one an image, at most `n` of them.
     ///
     /// # Errors
     /// A file is damaged.
-    pub fn first_images(&self, n: usize) -> Result<Vec<ImageSource>> {
+    pub fn first(&self, n: usize) -> Result<Vec<Row>> {
         let mut out = Vec::new();
         for part in self.parts.iter().enumerate() {
             read::read_part(part, &self.root, true, None, &mut |rows| {
-                out.extend(rows.into_iter().take(n - out.len()).map(|row| row.image));
+                out.extend(rows.into_iter().take(n - out.len()));
                 Ok(if out.len() < n { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
             })?;
             if out.len() == n {

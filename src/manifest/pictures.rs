@@ -127,7 +127,7 @@ impl Pictures {
 }
 
 /// The type of a list's items, if `ty` is one.
-fn item(ty: &DataType) -> Option<&Arc<Field>> {
+pub(super) fn item(ty: &DataType) -> Option<&Arc<Field>> {
     match ty {
         DataType::List(item) | DataType::LargeList(item) | DataType::ListView(item) | DataType::LargeListView(item) => {
             Some(item)
@@ -143,7 +143,7 @@ fn item_of_numbers(ty: &DataType) -> bool {
 }
 
 /// The items of row `r` of an array of lists.
-fn items(array: &ArrayRef, r: usize) -> Result<ArrayRef, ArrowError> {
+pub(super) fn items(array: &ArrayRef, r: usize) -> Result<ArrayRef, ArrowError> {
     let row = array.slice(r, 1);
     let Some(field) = item(array.data_type()) else { return Ok(row) };
     let list = cast(&row, &DataType::LargeList(field.clone()))?;

@@ -1,5 +1,6 @@
 //! Streams the rows of one manifest file: projection to the columns we need, batches of a bounded number of rows.
 
+use super::faces::Face;
 use super::policy::Terms;
 use super::root::{LocalImage, Root};
 use super::schema::{Field, Layout};
@@ -101,6 +102,10 @@ pub struct Row {
     pub group: Option<String>,
     /// The picture.
     pub image: ImageSource,
+    /// Name of the column that says which that is.
+    pub column: Arc<str>,
+    /// Where its face is, or what is wrong with what the file says of it; none where the file has no column for it.
+    pub face: Option<std::result::Result<Face, String>>,
 }
 
 impl Row {
@@ -137,10 +142,16 @@ pub(super) fn read_with(
     let terms = part.terms.iter().flat_map(|t| &t.fields).filter_map(Field::column);
     let mut wanted: Vec<usize> = layout.texts().chain(terms).collect();
     // Lists are always read: their lengths are the numbers of images.
-    let read_images = images || layout.pictures.iter().any(|p| p.list);
+    let pictures_column: Arc<str> =
+        layout.pictures.first().map_or("", |p| part.metadata.schema().field(p.column).name()).into();
+    let listed = layout.pictures.iter().any(|p| p.list);
+    let read_images = images || listed;
     if read_images {
         wanted.extend(layout.pictures.iter().map(|p| p.column));
     }
+    // Where a face is means something with its picture alone.
+    let faces = layout.faces.as_ref().filter(|_| images);
+    wanted.extend(faces.iter().flat_map(|f| f.columns()));
     wanted.extend(&kept);
     wanted.sort_unstable();
     wanted.dedup();
@@ -230,6 +241,7 @@ pub(super) fn read_with(
                     (true, false) => vec![ImageSource::Skipped; count(layout, &pictures, r).map_err(|e| damaged(&e))?],
                     (true, true) => row_images(layout, &pictures, r, root).map_err(|e| damaged(&e))?,
                 };
+                let mut found = faces.map(|faces| faces.row(&column, r, sources.len(), listed).into_iter());
                 for (item, image) in sources.into_iter().enumerate() {
                     taken.push(r as u32);
                     rows.push(Row {
@@ -238,12 +250,14 @@ pub(super) fn read_with(
                         lapsed: !permitted[r].1,
                         row,
                         item,
-                        identity: identity[r].clone().filter(|v| !v.is_empty()),
+                        identity: identity[r].clone().filter(|v| !v.trim().is_empty()),
                         identity_set: set[r].clone(),
                         split: split[r].clone(),
                         image_id: image_id[r].clone(),
                         group: group[r].clone(),
                         image,
+                        column: pictures_column.clone(),
+                        face: found.as_mut().and_then(Iterator::next),
                     });
                 }
             }

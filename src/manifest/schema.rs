@@ -1,5 +1,6 @@
 //! The only home of manifest column names, and of which Arrow types they may have.
 
+use super::faces::Faces;
 use super::pictures::Pictures;
 use super::values::{self, Purpose};
 use crate::error::{Error, Result};
@@ -60,6 +61,7 @@ pub(crate) struct Layout {
     pub identity_set: Option<Field>,
     pub image_id: Option<Field>,
     pub group: Option<Field>,
+    pub faces: Option<Faces>,
 }
 
 impl Layout {
@@ -124,7 +126,7 @@ impl Layout {
         let (image_id, group) = (text(IMAGE_ID).unwrap_or_default(), text(GROUP).unwrap_or_default());
         let by_name = || split_of(path).map(|split| Field::Fixed(Some(split)));
         let (split, identity_set) = (text(SPLIT)?.or_else(by_name), text(IDENTITY_SET)?);
-        Ok(Self { identity, pictures, split, identity_set, image_id, group })
+        Ok(Self { identity, pictures, split, identity_set, image_id, group, faces: Faces::of(schema) })
     }
 }
 

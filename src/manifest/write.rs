@@ -1,10 +1,11 @@
 //! Writes a manifest: rows of one picture each, embedded as bytes or named by a path, streamed.
 
+use super::faces::{BOX, Faces, LANDMARKS};
 use super::schema::{GROUP, IDENTITY_SET, IMAGE_ID, SPLIT};
 use crate::error::Result;
 use crate::store;
-use arrow::array::{ArrayRef, BinaryArray, RecordBatch, StringArray, StructArray};
-use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
+use arrow::array::{ArrayRef, BinaryArray, Float32Array, Int32Array, ListArray, RecordBatch, StringArray, StructArray};
+use arrow::datatypes::{DataType, Field, Fields, Float32Type, Schema, SchemaRef};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
 use parquet::file::metadata::KeyValue;
@@ -37,6 +38,34 @@ pub struct Entry {
     pub identity_set: Option<String>,
     /// The group of its person.
     pub group: Option<String>,
+    /// The face that a detector found in it.
+    pub face: Option<FoundFace>,
+}
+
+/// A face that a detector found.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct FoundFace {
+    /// Five points, x and y of each, in pixels of the upright picture.
+    pub landmarks: [f32; 10],
+    /// Left, top, width and height.
+    pub bbox: [f32; 4],
+    /// How sure the detector is.
+    pub score: f32,
+    /// Faces in the picture.
+    pub faces: i32,
+}
+
+/// Columns that a manifest may have beside persons and pictures.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Optional {
+    /// There are splits.
+    pub split: bool,
+    /// There are identity sets.
+    pub identity_set: bool,
+    /// There are groups.
+    pub group: bool,
+    /// A detector has found faces.
+    pub faces: bool,
 }
 
 /// The file that a manifest grows in: it goes if it has not got the manifest's name.
@@ -59,25 +88,27 @@ pub struct Writer {
     part: Part,
     schema: SchemaRef,
     link: bool,
-    columns: [bool; 3],
+    columns: Optional,
     table: ArrowWriter<File>,
     rows: usize,
     bytes: usize,
 }
 
 impl Writer {
-    /// Begins `path` with the columns `extras` beside ours; `columns` says whether there are splits, identity sets and groups.
+    /// Begins `path` with the columns `extras` beside ours.
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn create(path: &Path, link: bool, columns: [bool; 3], extras: &Schema) -> Result<Self> {
+    pub fn create(path: &Path, link: bool, columns: Optional, extras: &Schema) -> Result<Self> {
         let text = |name: &str| Field::new(name, DataType::Utf8, true);
         let mut fields = vec![text("identity")];
         fields.push(if link { text("image_uri") } else { Field::new("image", DataType::Struct(image_fields()), true) });
         fields.push(text(IMAGE_ID));
-        fields.extend(
-            [SPLIT, IDENTITY_SET, GROUP].iter().zip(columns).filter(|(_, there)| *there).map(|(name, _)| text(name)),
-        );
+        let texts = [(SPLIT, columns.split), (IDENTITY_SET, columns.identity_set), (GROUP, columns.group)];
+        fields.extend(texts.iter().filter(|(_, there)| *there).map(|(name, _)| text(name)));
+        if columns.faces {
+            fields.extend(face_fields());
+        }
         fields.extend(extras.fields().iter().map(|f| f.as_ref().clone()));
         let features = serde_json::json!({ "image": { "_type": "Image" } });
         let features = serde_json::json!({ "info": { "features": features } }).to_string();
@@ -121,15 +152,17 @@ impl Writer {
             Arc::new(image.map_err(|e| store::failed(&self.part.0, &e))?)
         });
         columns.push(text(&|e| e.image_id.as_deref()));
-        let [split, set, group] = self.columns;
-        if split {
+        if self.columns.split {
             columns.push(text(&|e| e.split.as_deref()));
         }
-        if set {
+        if self.columns.identity_set {
             columns.push(text(&|e| e.identity_set.as_deref()));
         }
-        if group {
+        if self.columns.group {
             columns.push(text(&|e| e.group.as_deref()));
+        }
+        if self.columns.faces {
+            columns.extend(faces(entries));
         }
         columns.extend(extras.iter().flat_map(|batch| batch.columns()).cloned());
         let batch = RecordBatch::try_new(self.schema.clone(), columns).map_err(|e| store::failed(&self.part.0, &e))?;
@@ -152,6 +185,39 @@ impl Writer {
         store::publish(&self.part.0, &self.path)?;
         Ok(self.rows)
     }
+}
+
+/// Columns of what a detector found.
+fn face_fields() -> [Field; 4] {
+    let numbers = || DataType::new_list(DataType::Float32, true);
+    [
+        Field::new(LANDMARKS, numbers(), true),
+        Field::new(BOX, numbers(), true),
+        Field::new("face_score", DataType::Float32, true),
+        Field::new("faces", DataType::Int32, true),
+    ]
+}
+
+/// Their values.
+fn faces(entries: &[Entry]) -> [ArrayRef; 4] {
+    let found = || entries.iter().map(|e| e.face);
+    let numbers = |f: &dyn Fn(&FoundFace) -> Vec<f32>| -> ArrayRef {
+        let rows = found().map(|face| face.map(|face| f(&face).into_iter().map(Some).collect::<Vec<_>>()));
+        Arc::new(ListArray::from_iter_primitive::<Float32Type, _, _>(rows))
+    };
+    [
+        numbers(&|f| f.landmarks.to_vec()),
+        numbers(&|f| f.bbox.to_vec()),
+        Arc::new(found().map(|f| f.map(|f| f.score)).collect::<Float32Array>()),
+        Arc::new(found().map(|f| f.map(|f| f.faces)).collect::<Int32Array>()),
+    ]
+}
+
+/// The columns of `schema` that say nothing of where faces are.
+pub(crate) fn without_faces(schema: &Schema) -> Vec<usize> {
+    let known: Vec<usize> = Faces::of(schema).iter().flat_map(Faces::columns).collect();
+    let ours = face_fields().map(|f| f.name().clone());
+    (0..schema.fields().len()).filter(|i| !known.contains(i) && !ours.contains(schema.field(*i).name())).collect()
 }
 
 fn image_fields() -> Fields {

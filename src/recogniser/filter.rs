@@ -57,7 +57,7 @@ impl<'a> Judging<'a> {
 
     /// Whether each image shows `target`. A new identity is compared with the mean embedding of its first candidates.
     fn judge(&mut self, target: &Target, pixels: &[Vec<u8>], size: usize) -> Result<Vec<Verdict>> {
-        let view = View::new(self.judge.image_size());
+        let view = View::square(self.judge.image_size());
         let seen = pixels.iter().map(|p| view.pixels(p.clone(), size).map_err(Error::Model));
         let embeddings = self.judge.embed(seen.collect::<Result<Vec<_>>>()?.concat(), pixels.len())?;
         let mean = if target.mix.len() > 1 {

@@ -6,7 +6,6 @@ pub mod filter;
 pub mod judge;
 pub mod margin;
 pub mod network;
-mod onnx;
 pub mod outside;
 pub mod training;
 

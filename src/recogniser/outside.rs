@@ -1,9 +1,9 @@
 //! A face network of somebody else's: it measures, and neither trains nor chooses anything.
 
 use super::Embeddings;
-use super::onnx::Network;
 use crate::dataset::{IdentityDataset, View};
 use crate::error::{Error, Result};
+use crate::onnx::{Model, Network};
 use crate::progress::Progress;
 use image::RgbImage;
 use rayon::prelude::*;
@@ -41,7 +41,8 @@ impl Outside {
     pub fn load(path: &Path, placement: Option<Placement>) -> Result<Self> {
         let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
         let failed = |e: String| Error::Model(format!("{}: {e}", path.display()));
-        let network = Network::load(&bytes).map_err(failed)?;
+        let model = Model::parse(&bytes).map_err(failed)?;
+        let network = model.sides().and_then(|sides| model.at(sides)).map_err(failed)?;
         let (height, width) = network.sides();
         // What it cannot do is found before hours of training.
         network.run(&vec![0.0; 3 * height * width]).map_err(failed)?;
@@ -88,7 +89,8 @@ impl Outside {
 
     fn embed_one(&self, pixels: &[u8], size: usize) -> std::result::Result<Vec<f32>, String> {
         let input = self.input(pixels, size)?;
-        let mut row = self.network.run(&input).map_err(|e| format!("the outside judge: {e}"))?;
+        let outputs = self.network.run(&input).map_err(|e| format!("the outside judge: {e}"))?;
+        let mut row = outputs.into_iter().next().ok_or("the outside judge has no output")?.values;
         let norm = super::dot(&row, &row).sqrt();
         if !norm.is_finite() || norm == 0.0 {
             return Err("the outside judge gives an embedding that has no direction".into());
@@ -101,7 +103,7 @@ impl Outside {
     fn input(&self, pixels: &[u8], size: usize) -> std::result::Result<Vec<f32>, String> {
         let image = RgbImage::from_raw(size as u32, size as u32, pixels.to_vec()).ok_or("not a square image")?;
         let Placement { x, y, side } = self.placement;
-        let image = View::new(side).square(&image)?;
+        let image = View::square(side).centre(&image)?;
         let (height, width) = self.network.sides();
         let inside = |at: usize, from: usize| at.saturating_sub(from).min(side - 1);
         let value = |channel: usize, row: usize, column: usize| {

@@ -28,6 +28,17 @@ impl Default for Access {
     }
 }
 
+/// `cache`, unless it is empty.
+///
+/// # Errors
+/// `Usage`: there is none.
+pub(crate) fn there(cache: &Path) -> Result<&Path> {
+    if cache.as_os_str().is_empty() {
+        return Err(Error::Usage("no home folder for the cache of models; name one with option `cache`".into()));
+    }
+    Ok(cache)
+}
+
 /// The local path of a manifest: `spec` itself, or the download of an `hf://` address into `cache`.
 ///
 /// # Errors
@@ -40,7 +51,18 @@ pub fn localize_manifest(spec: &str, cache: &Path, access: &Access) -> Result<St
     if file.kind != Kind::Dataset {
         return Err(Error::Usage(format!("{spec}: a manifest comes from hf://datasets/..")));
     }
-    Ok(file.locked(&cache.join("hub"), access)?.display().to_string())
+    Ok(file.locked(&there(cache)?.join("hub"), access)?.display().to_string())
+}
+
+/// The local path of a file: `spec` itself, or the download of an `hf://` address that names one in a repository into `cache`.
+///
+/// # Errors
+/// As [`localize_manifest`].
+pub fn localize_file(spec: &str, cache: &Path, access: &Access) -> Result<PathBuf> {
+    if !spec.starts_with("hf://") {
+        return Ok(PathBuf::from(spec));
+    }
+    HubFile::parse(spec, None)?.locked(&there(cache)?.join("hub"), access)
 }
 
 /// The local path of a model: `spec` itself, or the download of an `hf://` address into `cache`, which names a repository whose model
@@ -52,5 +74,5 @@ pub fn localize_model(spec: &str, name: &str, cache: &Path, access: &Access) -> 
     if !spec.starts_with("hf://") {
         return Ok(PathBuf::from(spec));
     }
-    HubFile::parse(spec, Some(name))?.locked(&cache.join("hub"), access)
+    HubFile::parse(spec, Some(name))?.locked(&there(cache)?.join("hub"), access)
 }

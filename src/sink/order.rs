@@ -1,13 +1,13 @@
 //! What is ordered: all that decides the bytes of a dataset, and how two orders differ in words.
 
-use crate::config::LatentSource;
+use crate::config::{Alignment, LatentSource};
 use crate::manifest::Policy;
 use crate::ops::simd;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 /// Version of an [`Order`].
-pub const ORDER_VERSION: u32 = 6;
+pub const ORDER_VERSION: u32 = 7;
 
 /// What was ordered: all that decides the bytes of a dataset. Equal orders give equal bytes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,6 +24,8 @@ pub struct Order {
     pub policy: Option<Policy>,
     /// Names of the columns for identities, images, and paths of images.
     pub columns: Option<[String; 3]>,
+    /// What of a picture is shown whose row says where its face is.
+    pub alignment: Alignment,
     /// Hash of the resolved configuration.
     pub config_hash: String,
     /// The models, once they are known.
@@ -62,6 +64,8 @@ pub struct Order {
     pub format: String,
     /// Extension of image files.
     pub encoding: String,
+    /// Side of all images; none for that of the networks.
+    pub output_size: Option<usize>,
     /// Rows of a unit.
     pub shard_rows: usize,
     /// Rows asked for, once they are known.
@@ -102,6 +106,7 @@ impl Order {
             split: None,
             policy: None,
             columns: None,
+            alignment: Alignment::default(),
             config_hash: config_hash.into(),
             models: None,
             algorithm: (0, crate::ops::VERSION),
@@ -120,6 +125,7 @@ impl Order {
             include_real: false,
             format: "parquet".into(),
             encoding: "jpg".into(),
+            output_size: None,
             shard_rows: 1,
             rows: None,
         }
@@ -155,9 +161,11 @@ impl Order {
                 | "tries"
                 | "latent"
                 | "truncation"
+                | "alignment"
                 | "split"
                 | "format"
                 | "encoding"
+                | "output_size"
                 | "shard_rows"
                 | "include_real"
                 | "max_copy_similarity" => {

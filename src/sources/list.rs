@@ -3,7 +3,7 @@
 use super::{CHUNK, Chunk, Item, Picture, Source, picture_of};
 use crate::error::{Error, Result};
 use crate::manifest::Columns;
-use crate::manifest::schema::{IMAGE_ID, SPLIT, likely_identity};
+use crate::manifest::schema::{GROUP, IDENTITY_SET, IMAGE_ID, SPLIT, likely_identity};
 use crate::manifest::write::is_ours_by_name;
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -31,6 +31,8 @@ pub(super) struct List {
     paths: Values,
     image_id: Option<Values>,
     split: Option<Values>,
+    identity_set: Option<Values>,
+    group: Option<Values>,
     extras: SchemaRef,
     kept: Vec<ArrayRef>,
 }
@@ -134,7 +136,18 @@ impl List {
             paths.push(Some(words[at].to_owned()));
         }
         let (extras, kept) = (Arc::new(Schema::empty()), Vec::new());
-        Ok(Self { path: path.to_owned(), numbers, identity, paths, image_id: None, split: None, extras, kept })
+        Ok(Self {
+            path: path.to_owned(),
+            numbers,
+            identity: whole(identity),
+            paths,
+            image_id: None,
+            split: None,
+            identity_set: None,
+            group: None,
+            extras,
+            kept,
+        })
     }
 
     fn of_columns(
@@ -157,16 +170,17 @@ impl List {
         let identity = identity.ok_or_else(|| lacks("persons", "identity_column"))?;
         let paths = like(&columns.image_uri).or_else(|| PATHS.iter().find_map(|name| like(name)));
         let paths = paths.filter(|name| *name != identity).ok_or_else(|| lacks("paths", "uri_column"))?;
-        let (image_id, split) = (like(IMAGE_ID), like(SPLIT));
+        let optional = [IMAGE_ID, SPLIT, IDENTITY_SET, GROUP].map(like);
         let mut take = |name: &str| named.remove(name);
-        let (identity, paths) = (take(&identity).unwrap_or_default(), take(&paths).unwrap_or_default());
-        let (image_id, split) = (image_id.and_then(|name| take(&name)), split.and_then(|name| take(&name)));
+        let (identity, paths) = (whole(take(&identity).unwrap_or_default()), take(&paths).unwrap_or_default());
+        let [image_id, split, identity_set, group] = optional.map(|name| name.and_then(|name| take(&name)));
         let kept = |name: &&String| named.contains_key(*name) && !is_ours_by_name(name);
         let rest: Vec<&String> = order.iter().filter(kept).collect();
         let extras = Schema::new(rest.iter().map(|name| Field::new(*name, DataType::Utf8, true)).collect::<Vec<_>>());
         let kept = rest.iter().map(|name| Arc::new(named[*name].iter().cloned().collect::<StringArray>()) as ArrayRef);
         let kept = kept.collect();
-        Ok(Self { path: path.to_owned(), numbers, identity, paths, image_id, split, extras: Arc::new(extras), kept })
+        let (path, extras) = (path.to_owned(), Arc::new(extras));
+        Ok(Self { path, numbers, identity, paths, image_id, split, identity_set, group, extras, kept })
     }
 
     fn item(&self, row: usize, folder: &Path) -> Item {
@@ -181,16 +195,30 @@ impl List {
             identity: self.identity[row].clone(),
             image_id: of(&self.image_id).or_else(stem),
             split: of(&self.split),
-            identity_set: None,
-            group: None,
+            identity_set: of(&self.identity_set),
+            group: of(&self.group),
             picture,
         }
     }
 }
 
+/// Labels that are whole numbers as floats, `0.000000` of im2rec's lists say, as whole numbers.
+fn whole(labels: Values) -> Values {
+    let number = |label: &str| label.trim().parse::<f64>().ok().filter(|n| label.contains('.') && n.fract() == 0.0);
+    if labels.iter().flatten().all(|label| number(label).is_some()) {
+        let plain = |label: String| number(&label).map_or(label.clone(), |n| format!("{n:.0}"));
+        return labels.into_iter().map(|label| label.map(plain)).collect();
+    }
+    labels
+}
+
 impl Source for List {
     fn kind(&self) -> &'static str {
         "list"
+    }
+
+    fn naming(&self) -> &'static str {
+        "a column names persons: option `identity_column` says which"
     }
 
     fn extras(&self) -> SchemaRef {
@@ -263,6 +291,7 @@ mod tests {
         let plain = vec![row("0", "a/1.jpg", None), row("1", "b 2.png", None)];
         assert_eq!(read("l.lst", "5\ta/1.jpg\t0\n6\tb 2.png\t1\n"), Ok(plain.clone()));
         assert_eq!(read("l.lst", "5\t0\ta/1.jpg\n6\t1\tb 2.png\n"), Ok(plain));
+        assert_eq!(read("l.lst", "5\t7.000000\ta/1.jpg\n"), Ok(vec![row("7", "a/1.jpg", None)]));
         assert_eq!(read("l.txt", "a/1.jpg 0\n"), Ok(vec![row("0", "a/1.jpg", None)]));
     }
 

@@ -17,6 +17,8 @@ use std::sync::Arc;
 pub const PICTURES: [&str; 5] = ["jpg", "jpeg", "png", "webp", "bmp"];
 /// Ends of the names of pictures that must be converted first.
 const OTHER_PICTURES: [&str; 9] = ["gif", "tif", "tiff", "avif", "heic", "heif", "jp2", "jxl", "ppm"];
+/// Ends of the names of packed files.
+const PACKED: [&str; 7] = ["gz", "tgz", "zst", "xz", "bz2", "zip", "7z"];
 /// Pictures that are handed over at a time, at most.
 const CHUNK: usize = 2048;
 /// Bytes of them, about.
@@ -70,6 +72,9 @@ pub trait Source: Send {
     /// What it is, in a word or two.
     fn kind(&self) -> &'static str;
 
+    /// What names persons in it, in words.
+    fn naming(&self) -> &'static str;
+
     /// Columns that are kept as they are.
     fn extras(&self) -> SchemaRef {
         Arc::new(Schema::empty())
@@ -103,6 +108,8 @@ pub fn open(spec: &str, columns: &Columns, out: &Path) -> Result<Box<dyn Source>
         return match paths.first() {
             None => Err(Error::Usage(format!("{spec}: no file matches"))),
             Some(first) if has_extension(first, "tar") => Ok(Box::new(tar::Tars::open(paths)?)),
+            Some(first) if has_extension(first, "rec") => Ok(Box::new(recordio::Records::open(paths)?)),
+            Some(first) if is_packed(first) => Err(unpack(first)),
             Some(_) => {
                 if paths.iter().any(|p| is_same(p, out)) {
                     return Err(among(out));
@@ -118,12 +125,10 @@ pub fn open(spec: &str, columns: &Columns, out: &Path) -> Result<Box<dyn Source>
     match extension.as_str() {
         "csv" | "tsv" | "txt" | "lst" => Ok(Box::new(list::List::of_table(path, columns)?)),
         "jsonl" | "ndjson" | "json" => Ok(Box::new(list::List::of_json(path, columns)?)),
-        "rec" | "idx" => Ok(Box::new(recordio::Records::open(&path.with_extension("rec"))?)),
+        "rec" | "idx" => Ok(Box::new(recordio::Records::open(vec![path.with_extension("rec")])?)),
         "tar" => Ok(Box::new(tar::Tars::open(vec![path.to_owned()])?)),
         "parquet" => Ok(Box::new(table::Table::open(spec, columns)?)),
-        "gz" | "tgz" | "zst" | "xz" | "bz2" | "zip" | "7z" => {
-            Err(Error::Usage(format!("{spec}: unpack it first; tars, folders, lists, RecordIO and Parquet are read")))
-        }
+        _ if is_packed(path) => Err(unpack(path)),
         _ => Err(Error::Usage(format!(
             "{spec}: neither a folder of persons, a list (.csv, .tsv, .jsonl), RecordIO (.rec), a .tar nor .parquet"
         ))),
@@ -150,8 +155,14 @@ fn of_folder(folder: &Path, columns: &Columns, out: &Path) -> Result<Box<dyn Sou
             file.display()
         )));
     }
-    if let Some(record) = records.iter().find(|p| p.ends_with("train.rec")).or(records.first()) {
-        return Ok(Box::new(recordio::Records::open(record)?));
+    if let Some(packed) = entries.iter().find(|p| is_packed(p) && persons.is_none()) {
+        return Err(unpack(packed));
+    }
+    if let Some(record) = records.iter().find(|p| p.ends_with("train.rec")) {
+        return Ok(Box::new(recordio::Records::open(vec![record.clone()])?));
+    }
+    if !records.is_empty() {
+        return Ok(Box::new(recordio::Records::open(records)?));
     }
     if !tars.is_empty() {
         return Ok(Box::new(tar::Tars::open(tars)?));
@@ -165,6 +176,24 @@ fn of_folder(folder: &Path, columns: &Columns, out: &Path) -> Result<Box<dyn Sou
         return Ok(Box::new(table::Table::open(&folder.display().to_string(), columns)?));
     }
     Ok(Box::new(tree::Tree::open(folder)?))
+}
+
+/// True for the names of packed files.
+fn is_packed(path: &Path) -> bool {
+    PACKED.iter().any(|extension| has_extension(path, extension))
+}
+
+/// True for the first bytes of packed files: gzip, Zstandard, xz, bzip2, zip.
+fn is_compressed(start: &[u8]) -> bool {
+    [&b"\x1f\x8b"[..], b"\x28\xb5\x2f\xfd", b"\xfd7zXZ", b"BZh", b"PK\x03\x04"].iter().any(|magic| start.starts_with(magic))
+}
+
+/// What to do with a packed file.
+fn unpack(path: &Path) -> Error {
+    Error::Usage(format!(
+        "{}: is compressed: unpack it first; tars, folders, lists, RecordIO and Parquet are read",
+        path.display()
+    ))
 }
 
 /// True for two names of one file, which need not be there.

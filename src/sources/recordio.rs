@@ -3,8 +3,8 @@
 use super::{Chunk, Gathering, Item, Picture, Source};
 use crate::error::{Error, Result};
 use std::fs::File;
-use std::io::{BufReader, ErrorKind, Read, Seek};
-use std::path::{Path, PathBuf};
+use std::io::{BufReader, ErrorKind, Read};
+use std::path::PathBuf;
 
 const MAGIC: u32 = 0xced7_230a;
 /// Bytes of a record, at most.
@@ -16,24 +16,30 @@ const START: usize = 1024;
 /// Bytes read at a time.
 const BUFFER: usize = 1 << 20;
 
-/// A `.rec` file.
+/// `.rec` files.
 pub(super) struct Records {
-    path: PathBuf,
+    paths: Vec<PathBuf>,
 }
 
 impl Records {
-    /// Opens `path`.
+    /// Opens `paths`, the parts of one set.
     ///
     /// # Errors
-    /// It cannot be read, or is no RecordIO.
-    pub fn open(path: &Path) -> Result<Self> {
-        let mut start = [0; 4];
-        let read = File::open(path).and_then(|mut f| f.read_exact(&mut start));
-        read.map_err(|e| Error::io(path, e))?;
-        if u32::from_le_bytes(start) != MAGIC {
-            return Err(Error::Usage(format!("{}: no RecordIO of MXNet", path.display())));
+    /// One cannot be read, or is no RecordIO.
+    pub fn open(paths: Vec<PathBuf>) -> Result<Self> {
+        for path in &paths {
+            let mut start = Vec::new();
+            let read = File::open(path).and_then(|f| f.take(4).read_to_end(&mut start));
+            read.map_err(|e| Error::io(path, e))?;
+            if start != MAGIC.to_le_bytes() {
+                let bytes = std::fs::metadata(path).map_or(0, |m| m.len());
+                return Err(Error::Usage(format!(
+                    "{}: no RecordIO of MXNet ({bytes} bytes, and not its first four)",
+                    path.display()
+                )));
+            }
         }
-        Ok(Self { path: path.to_owned() })
+        Ok(Self { paths })
     }
 }
 
@@ -49,9 +55,9 @@ impl Reader {
         Error::Manifest(format!("{} record {}: {what}; make the file again", self.path.display(), self.record))
     }
 
-    /// A part of a record, at most `most` bytes of it, and its place in it: 0 whole, 1 first, 2 in between, 3 last. None at the end of the
-    /// file.
-    fn part(&mut self, most: usize, out: &mut Vec<u8>) -> Result<Option<u32>> {
+    /// A part of a record, at most `most` bytes of it, and its place in it: 0 whole, 1 first, 2 in between, 3 last. Its length is added to
+    /// `all`. None at the end of the file.
+    fn part(&mut self, most: usize, out: &mut Vec<u8>, all: &mut usize) -> Result<Option<u32>> {
         let mut head = [0; 8];
         match self.file.read(&mut head[..1]).map_err(|e| Error::io(&self.path, e))? {
             0 => return Ok(None),
@@ -62,7 +68,8 @@ impl Reader {
             return Err(self.damaged("does not begin as a record"));
         }
         let (flag, length) = (word(4) >> 29, (word(4) & ((1 << 29) - 1)) as usize);
-        if out.len() + length > MOST {
+        *all += length;
+        if *all > MOST {
             return Err(self.damaged("is larger than any picture"));
         }
         let (from, kept) = (out.len(), length.min(most));
@@ -84,14 +91,16 @@ impl Reader {
         })
     }
 
-    /// The next record, at most `most` bytes of each of its parts. One that held the magic number was split there, and the number left out.
-    fn next(&mut self, most: usize) -> Result<Option<Vec<u8>>> {
-        let mut data = Vec::new();
-        let Some(mut flag) = self.part(most, &mut data)? else { return Ok(None) };
+    /// The next record, at most `most` bytes of each of its parts, and its length. One that held the magic number was split there, and the
+    /// number left out.
+    fn next(&mut self, most: usize) -> Result<Option<(Vec<u8>, usize)>> {
+        let (mut data, mut all) = (Vec::new(), 0);
+        let Some(mut flag) = self.part(most, &mut data, &mut all)? else { return Ok(None) };
         if flag == 1 {
             while flag != 3 {
                 data.extend(MAGIC.to_le_bytes());
-                flag = match self.part(most, &mut data)? {
+                all += 4;
+                flag = match self.part(most, &mut data, &mut all)? {
                     Some(flag @ (2 | 3)) => flag,
                     _ => return Err(self.damaged("lacks its last part")),
                 };
@@ -99,23 +108,24 @@ impl Reader {
         } else if flag != 0 {
             return Err(self.damaged("lacks its first part"));
         }
-        Ok(Some(data))
+        Ok(Some((data, all)))
     }
 }
 
-/// Class and picture of a record; none for headers of the file and of persons, which have no picture.
-fn image(mut data: Vec<u8>) -> std::result::Result<Option<(i64, Vec<u8>)>, &'static str> {
+/// Class and picture of a record of `length` bytes, the first of which are `data`; none for headers of the file and of persons, which have
+/// no picture.
+fn image(mut data: Vec<u8>, length: usize) -> std::result::Result<Option<(i64, Vec<u8>)>, &'static str> {
     if data.len() < HEADER {
         return Err("is too short for an image record");
     }
     let flag = u32::from_le_bytes([data[0], data[1], data[2], data[3]]) as usize;
-    let labels = flag.checked_mul(4).filter(|n| HEADER + n <= data.len()).ok_or("has more labels than bytes")?;
+    let labels = flag.checked_mul(4).filter(|n| HEADER + n <= length).ok_or("has more labels than bytes")?;
     let at = if flag == 0 { 4 } else { HEADER };
     let label = f32::from_le_bytes([data[at], data[at + 1], data[at + 2], data[at + 3]]);
-    data.drain(..HEADER + labels);
-    if data.is_empty() {
+    if length == HEADER + labels {
         return Ok(None);
     }
+    data.drain(..(HEADER + labels).min(data.len()));
     if label.fract() != 0.0 || !label.is_finite() {
         return Err("has a label that is no class number");
     }
@@ -127,27 +137,35 @@ impl Source for Records {
         "RecordIO"
     }
 
+    fn naming(&self) -> &'static str {
+        "the label of a record names its person"
+    }
+
     fn read(&self, pictures: bool, f: &mut dyn FnMut(Chunk) -> Result<()>) -> Result<()> {
-        let mut file = File::open(&self.path).map_err(|e| Error::io(&self.path, e))?;
-        file.rewind().map_err(|e| Error::io(&self.path, e))?;
-        let file = BufReader::with_capacity(BUFFER, file);
-        let mut reader = Reader { file, record: 0, path: self.path.clone() };
         let mut gathering = Gathering::new(f);
         let most = if pictures { usize::MAX } else { START };
-        while let Some(data) = reader.next(most)? {
-            let row = reader.record;
-            let found = image(data).map_err(|what| reader.damaged(what))?;
-            reader.record += 1;
-            let Some((label, bytes)) = found else { continue };
-            gathering.push(Item {
-                place: (self.path.display().to_string(), row, 0),
-                identity: Some(label.to_string()),
-                image_id: Some(format!("{row:08}")),
-                split: None,
-                identity_set: None,
-                group: None,
-                picture: if pictures { Picture::Bytes(bytes) } else { Picture::Skipped },
-            })?;
+        for path in &self.paths {
+            let file = File::open(path).map_err(|e| Error::io(path, e))?;
+            let file = BufReader::with_capacity(BUFFER, file);
+            let mut reader = Reader { file, record: 0, path: path.clone() };
+            // Numbers of records are unique within a part.
+            let part = path.file_stem().filter(|_| self.paths.len() > 1).map(|stem| stem.to_string_lossy());
+            while let Some((data, length)) = reader.next(most)? {
+                let row = reader.record;
+                let found = image(data, length).map_err(|what| reader.damaged(what))?;
+                reader.record += 1;
+                let Some((label, bytes)) = found else { continue };
+                let name = part.as_ref().map_or(String::new(), |part| format!("{part}/"));
+                gathering.push(Item {
+                    place: (path.display().to_string(), row, 0),
+                    identity: Some(label.to_string()),
+                    image_id: Some(format!("{name}{row:08}")),
+                    split: None,
+                    identity_set: None,
+                    group: None,
+                    picture: if pictures { Picture::Bytes(bytes) } else { Picture::Skipped },
+                })?;
+            }
         }
         gathering.finish()
     }
@@ -174,7 +192,7 @@ mod tests {
         let path = dir.path().join("train.rec");
         std::fs::write(&path, bytes).unwrap();
         let mut found = Vec::new();
-        Records::open(&path)?.read(true, &mut |chunk| {
+        Records::open(vec![path])?.read(true, &mut |chunk| {
             found.extend(chunk.items.into_iter().map(|item| match item.picture {
                 Picture::Bytes(bytes) => (item.identity.unwrap(), bytes),
                 other => panic!("{other:?}"),

@@ -28,6 +28,10 @@ impl Source for Table {
         "Parquet"
     }
 
+    fn naming(&self) -> &'static str {
+        "a column names persons: option `identity_column` says which"
+    }
+
     fn extras(&self) -> SchemaRef {
         self.extras.clone()
     }

@@ -1,12 +1,13 @@
 //! Tars: of WebDataset, whose samples are members of one name, with the label in `.cls` or `.json`; or of folders, the first of which names
-//! the person.
+//! the person, below what all of them lie in and below folders of splits.
 
 use super::{Chunk, Gathering, Item, PICTURES, Picture, Source};
 use crate::error::{Error, Result};
+use crate::manifest::schema::named_split;
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 /// Bytes of a member, at most.
@@ -15,112 +16,222 @@ const MOST: u64 = 64 << 20;
 const BUFFER: usize = 1 << 20;
 const SMALL_BUFFER: usize = 4096;
 /// Kinds of members that may hold a label.
-const KINDS: [&str; 2] = ["cls", "json"];
+const KINDS: [&str; 3] = ["cls", "class", "json"];
 /// Keys of a `.json` member that may hold the label, the first that is there.
 const LABELS: [&str; 6] = ["identity", "label", "class", "person", "name", "cls"];
 
-/// Members that are looked at for a folder that holds all others.
+/// Members that are looked at before all are looked at, to see how folders lie.
 const FIRST: usize = 1000;
+/// Members of a sample, at most, and bytes of them, where no label holds them together.
+const MEMBERS: usize = 1000;
+const MEMBER_BYTES: usize = 64 << 20;
+/// Bytes of zeros that a tar ends with, at least.
+const END: usize = 512;
 
 /// Some tars.
 pub(super) struct Tars {
     paths: Vec<PathBuf>,
-    /// A folder that holds the folders of all persons.
-    top: Option<String>,
+    folders: Folders,
     others: Cell<usize>,
+    lonely: Cell<usize>,
+}
+
+/// How the folders of members lie.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Folders {
+    /// Folders that all members lie in, and that name nobody.
+    above: usize,
+    /// The split that the last of them says.
+    split: Option<String>,
+    /// Folders of splits lie in them, and those of persons in these.
+    splits: bool,
+}
+
+/// Names of folders at a depth that are remembered: more are no splits.
+const NAMES: usize = 16;
+
+impl Folders {
+    /// Looks at the names of the members of `tars`.
+    fn of(tars: &[PathBuf]) -> Option<Self> {
+        let seen = Self::see(&tars[..1.min(tars.len())], FIRST)?;
+        // What the first members show holds if all show it.
+        if seen == Self::default() { Some(seen) } else { Self::see(tars, usize::MAX) }
+    }
+
+    fn see(tars: &[PathBuf], most: usize) -> Option<Self> {
+        // Folders that all share, the fewest that a member lies in, and the first names at each depth.
+        let (mut shared, mut fewest) = (None::<Vec<String>>, usize::MAX);
+        let mut names: Vec<BTreeSet<String>> = Vec::new();
+        for tar in tars {
+            let mut archive = tar::Archive::new(BufReader::with_capacity(SMALL_BUFFER, File::open(tar).ok()?));
+            let members = archive.entries_with_seek().ok()?.take(most).flatten();
+            for member in members.filter(|m| m.header().entry_type().is_file()) {
+                let name = String::from_utf8_lossy(&member.path_bytes()).into_owned();
+                if !is_picture(name.rsplit('.').next().unwrap_or_default()) || is_apart(&name) {
+                    continue;
+                }
+                let mut folders: Vec<String> = name.trim_start_matches("./").split('/').map(str::to_owned).collect();
+                folders.pop();
+                fewest = fewest.min(folders.len());
+                names.resize_with(names.len().max(folders.len()), BTreeSet::new);
+                for (seen, name) in names.iter_mut().zip(&folders) {
+                    if seen.len() <= NAMES {
+                        seen.insert(name.clone());
+                    }
+                }
+                let kept = match &shared {
+                    None => folders.len(),
+                    Some(shared) => shared.iter().zip(&folders).take_while(|(a, b)| a == b).count(),
+                };
+                folders.truncate(kept);
+                shared = Some(folders);
+            }
+        }
+        let shared = shared.unwrap_or_default();
+        let above = shared.len().min(fewest.saturating_sub(1));
+        let split = shared.get(above.wrapping_sub(1)).and_then(|name| named_split(&name.to_lowercase())).map(str::to_owned);
+        let splits = fewest >= above + 2
+            && names.get(above).is_some_and(|names| names.iter().all(|n| named_split(&n.to_lowercase()).is_some()));
+        Some(Self { above, split, splits })
+    }
+
+    /// Split, person and name of what lies at `key`.
+    fn place(&self, key: &str) -> (Option<String>, Option<String>, String) {
+        let parts: Vec<&str> = key.split('/').collect();
+        let mut folders = parts[..parts.len() - 1].iter().skip(self.above);
+        let split = if self.splits { folders.next().map(|s| (*s).to_owned()) } else { self.split.clone() };
+        let person = folders.next().map(|s| (*s).to_owned());
+        let inner = self.above + usize::from(self.splits) + usize::from(person.is_some());
+        (split, person, parts[inner.min(parts.len() - 1)..].join("/"))
+    }
 }
 
 /// The members of one sample.
 #[derive(Default)]
 struct Sample {
     key: String,
-    members: BTreeMap<String, Vec<u8>>,
+    members: Vec<Member>,
+    bytes: usize,
+}
+
+/// A picture or a label.
+struct Member {
+    /// Its name without its kind.
+    stem: String,
+    /// The end of its name, in small letters.
+    kind: String,
+    bytes: Vec<u8>,
 }
 
 impl Tars {
     /// Opens `paths`.
     ///
     /// # Errors
-    /// One cannot be read.
+    /// One cannot be read, or is compressed.
     pub fn open(paths: Vec<PathBuf>) -> Result<Self> {
         for path in &paths {
-            File::open(path).map_err(|e| Error::io(path, e))?;
+            let mut start = Vec::new();
+            let read = File::open(path).and_then(|f| f.take(6).read_to_end(&mut start));
+            read.map_err(|e| Error::io(path, e))?;
+            if super::is_compressed(&start) {
+                return Err(super::unpack(path));
+            }
         }
-        let top = paths.first().and_then(|path| top_of(path));
-        Ok(Self { paths, top, others: Cell::new(0) })
+        let folders = Folders::of(&paths).unwrap_or_default();
+        Ok(Self { paths, folders, others: Cell::new(0), lonely: Cell::new(0) })
     }
 }
 
-/// The first folder of all members of `tar`, if persons' folders lie in it.
-fn top_of(tar: &Path) -> Option<String> {
-    let mut archive = tar::Archive::new(BufReader::with_capacity(SMALL_BUFFER, File::open(tar).ok()?));
-    let mut top: Option<String> = None;
-    for entry in archive.entries_with_seek().ok()?.take(FIRST).flatten().filter(|e| e.header().entry_type().is_file()) {
-        let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-        let mut folders = name.trim_start_matches("./").split('/');
-        let first = folders.next().filter(|_| folders.count() >= 2)?;
-        if top.as_ref().is_some_and(|top| top != first) {
-            return None;
-        }
-        top = Some(first.to_owned());
-    }
-    top
+/// True for members that no sample is made of: hidden files, and WebDataset's own notes.
+fn is_apart(name: &str) -> bool {
+    name.trim_start_matches("./").split('/').any(|part| part.starts_with('.') || part == "__meta__")
 }
 
-/// Key and kind of a member, as WebDataset has it: the name up to the first point after the last slash, and what follows. In folders a
-/// picture may have points in its name.
-fn parts(name: &str) -> Option<(&str, &str)> {
+/// Key, stem and kind of a member. As WebDataset has it, members of one key are a sample, and that is the name up to the first point after
+/// the last slash; the stem goes up to the last one.
+fn parts(name: &str) -> Option<(&str, &str, &str)> {
     let file = name.rfind('/').map_or(0, |at| at + 1);
-    let mut point = name[file..].find('.')? + file;
-    let last = name.rfind('.')?;
-    if file > 0 && is_picture(&name[last + 1..]) {
-        point = last;
-    }
-    (point > file).then(|| (&name[..point], &name[point + 1..]))
+    let (first, last) = (name[file..].find('.')? + file, name.rfind('.')?);
+    (first > file).then(|| (&name[..first], &name[..last], &name[last + 1..]))
 }
 
 impl Sample {
-    /// The pictures of the sample: the first, where a member says its label, else all.
-    fn items(
-        self,
-        tar: &Path,
-        top: Option<&str>,
-        row: usize,
-        pictures: bool,
-    ) -> std::result::Result<Vec<Item>, String> {
-        let label = match (self.members.get("cls"), self.members.get("json")) {
-            (Some(cls), _) => Some(String::from_utf8_lossy(cls).trim().to_owned()),
-            (None, Some(json)) => {
-                let json: serde_json::Value =
-                    serde_json::from_slice(json).map_err(|e| format!("member {}.json: {e}", self.key))?;
-                LABELS.iter().find_map(|key| match &json[*key] {
-                    serde_json::Value::String(name) => Some(name.clone()),
-                    serde_json::Value::Number(number) => Some(number.to_string()),
-                    _ => None,
-                })
+    /// The pictures of the sample, or why one is none, and the number of its members that are neither pictures nor the label of one. Where
+    /// a label has the sample's own name, the picture of that name is the sample; else each picture has the label of its own name, or its folder's.
+    fn items(self, tar: &Path, folders: &Folders, row: usize, pictures: bool) -> std::result::Result<(Vec<Item>, usize), String> {
+        let mut labels: Vec<(&str, std::result::Result<Option<String>, String>)> = Vec::new();
+        for member in self.members.iter().filter(|m| !is_picture(&m.kind)) {
+            labels.push((&member.stem, label(member)));
+        }
+        let whole = labels.iter().any(|(stem, _)| *stem == self.key);
+        let shown = self.members.iter().filter(|m| is_picture(&m.kind) && (!whole || m.stem == self.key));
+        let shown: Vec<&Member> = shown.take(if whole { 1 } else { usize::MAX }).collect();
+        let used = labels.iter().filter(|(stem, _)| shown.iter().any(|m| m.stem == *stem)).count();
+        let lonely = self.members.iter().find(|m| {
+            m.kind != "json" && !is_picture(&m.kind) && !shown.iter().any(|picture| picture.stem == m.stem)
+        });
+        if let Some(member) = lonely {
+            return Err(format!(
+                "member {}.{} is the label of no picture beside it; the members of a sample must have one name and follow each other",
+                member.stem, member.kind
+            ));
+        }
+        let item = |(n, member): (usize, &&Member)| {
+            let (split, person, name) = folders.place(member.stem.trim_start_matches("./"));
+            let label = labels.iter().find(|(stem, _)| *stem == member.stem).map(|(_, label)| label);
+            let bytes = if pictures { Picture::Bytes(member.bytes.clone()) } else { Picture::Skipped };
+            let (identity, image_id, picture) = match label {
+                Some(Err(reason)) => (None, member.stem.clone(), Picture::None(reason.clone(), None)),
+                Some(Ok(Some(label))) => (Some(label.clone()), member.stem.trim_start_matches("./").to_owned(), bytes),
+                Some(Ok(None)) | None => (person, name, bytes),
+            };
+            Item {
+                place: (tar.display().to_string(), row + n, 0),
+                identity,
+                image_id: Some(image_id),
+                split,
+                identity_set: None,
+                group: None,
+                picture,
             }
-            (None, None) => None,
         };
-        let most = if label.is_some() { 1 } else { usize::MAX };
-        let key = self.key.trim_start_matches("./");
-        let inner = top.and_then(|top| key.strip_prefix(top)?.strip_prefix('/')).unwrap_or(key).to_owned();
-        let (folder, name) = inner.split_once('/').unwrap_or(("", &inner));
-        let identity = label.or_else(|| Some(folder.to_owned())).filter(|name| !name.is_empty());
-        let item = |(n, (_, bytes)): (usize, (String, Vec<u8>))| Item {
-            place: (tar.display().to_string(), row + n, 0),
-            identity: identity.clone(),
-            image_id: Some(if folder.is_empty() { inner.clone() } else { name.to_owned() }),
-            split: None,
-            identity_set: None,
-            group: None,
-            picture: if pictures { Picture::Bytes(bytes) } else { Picture::Skipped },
-        };
-        Ok(self.members.into_iter().filter(|(kind, _)| is_picture(kind)).take(most).enumerate().map(item).collect())
+        let items: Vec<Item> = shown.iter().enumerate().map(item).collect();
+        let rest = self.members.len() - items.len() - used;
+        Ok((items, rest))
     }
+}
+
+/// What a member says of whom its sample shows.
+fn label(member: &Member) -> std::result::Result<Option<String>, String> {
+    let text = String::from_utf8_lossy(&member.bytes);
+    let text = text.trim_start_matches('\u{feff}').trim();
+    if member.kind != "json" {
+        return Ok(Some(text.to_owned()).filter(|t| !t.is_empty()));
+    }
+    let json: serde_json::Value =
+        serde_json::from_str(text).map_err(|e| format!("its label {}.json is no JSON: {e}", member.stem))?;
+    Ok(LABELS.iter().find_map(|key| match &json[*key] {
+        serde_json::Value::String(name) => Some(name.clone()).filter(|n| !n.is_empty()),
+        serde_json::Value::Number(number) => Some(match number.as_f64() {
+            Some(n) if number.is_f64() && n.fract() == 0.0 => format!("{n:.0}"),
+            _ => number.to_string(),
+        }),
+        _ => None,
+    }))
 }
 
 fn is_picture(kind: &str) -> bool {
     PICTURES.iter().any(|p| kind.eq_ignore_ascii_case(p))
+}
+
+/// True if the file ends with the zeros that mark the end of a tar.
+fn has_end(path: &Path) -> bool {
+    let mut end = [1; END];
+    let read = File::open(path).and_then(|mut file| {
+        file.seek(SeekFrom::End(-(END as i64)))?;
+        file.read_exact(&mut end)
+    });
+    read.is_ok() && end == [0; END]
 }
 
 impl Source for Tars {
@@ -128,9 +239,14 @@ impl Source for Tars {
         "tar"
     }
 
+    fn naming(&self) -> &'static str {
+        "persons are named by the member .cls or .json of a picture's own name, or by its folder"
+    }
+
     fn read(&self, pictures: bool, f: &mut dyn FnMut(Chunk) -> Result<()>) -> Result<()> {
         let mut gathering = Gathering::new(f);
         self.others.set(0);
+        self.lonely.set(0);
         for path in &self.paths {
             let damaged = |what: &dyn std::fmt::Display| Error::Manifest(format!("{}: {what}", path.display()));
             let file = File::open(path).map_err(|e| Error::io(path, e))?;
@@ -138,7 +254,9 @@ impl Source for Tars {
                 tar::Archive::new(BufReader::with_capacity(if pictures { BUFFER } else { SMALL_BUFFER }, file));
             let (mut sample, mut row) = (Sample::default(), 0);
             let finish = |sample: Sample, row: &mut usize, gathering: &mut Gathering| {
-                for item in sample.items(path, self.top.as_deref(), *row, pictures).map_err(|e| damaged(&e))? {
+                let (items, rest) = sample.items(path, &self.folders, *row, pictures).map_err(|e| damaged(&e))?;
+                self.lonely.set(self.lonely.get() + rest);
+                for item in items {
                     *row += 1;
                     gathering.push(item)?;
                 }
@@ -148,30 +266,36 @@ impl Source for Tars {
             let entries = if pictures { archive.entries() } else { archive.entries_with_seek() };
             for entry in entries.map_err(|e| damaged(&format!("no tar: {e}")))? {
                 let mut entry = entry.map_err(|e| damaged(&format!("damaged or cut off after {row} pictures: {e}")))?;
-                if !entry.header().entry_type().is_file() {
-                    continue;
-                }
                 let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-                let hidden = name.rsplit('/').next().is_some_and(|file| file.starts_with('.'));
+                let kind = entry.header().entry_type();
                 let known = parts(&name)
-                    .filter(|(_, kind)| is_picture(kind) || KINDS.iter().any(|k| kind.eq_ignore_ascii_case(k)));
-                let Some((key, kind)) = known.filter(|_| !hidden) else {
-                    self.others.set(self.others.get() + usize::from(!hidden));
+                    .filter(|(_, _, kind)| is_picture(kind) || KINDS.iter().any(|k| kind.eq_ignore_ascii_case(k)));
+                let Some((key, stem, kind)) = known.filter(|_| kind.is_file() && !is_apart(&name)) else {
+                    self.others.set(self.others.get() + usize::from(!kind.is_dir() && !is_apart(&name)));
                     continue;
                 };
                 let kind = kind.to_lowercase();
                 if entry.size() > MOST {
                     return Err(damaged(&format!("member {name} has {} bytes, more than {MOST}", entry.size())));
                 }
-                if key != sample.key {
+                let whole = |m: &Member| m.stem == sample.key && !is_picture(&m.kind);
+                let full = sample.members.len() >= MEMBERS || sample.bytes >= MEMBER_BYTES;
+                // A sample of one name holds together; of many names that begin alike, it need not.
+                if key != sample.key || full && !sample.members.iter().any(whole) && sample.members.last().is_some_and(|m| m.stem != stem) {
                     let last = std::mem::replace(&mut sample, Sample { key: key.to_owned(), ..Sample::default() });
                     finish(last, &mut row, &mut gathering)?;
+                }
+                if sample.members.iter().any(|m| m.stem == stem && m.kind == kind) {
+                    return Err(damaged(&format!(
+                        "member {name} stands there twice; every sample needs a key of its own, also up to capital letters"
+                    )));
                 }
                 let mut bytes = Vec::new();
                 if pictures || !is_picture(&kind) {
                     entry.read_to_end(&mut bytes).map_err(|e| damaged(&format!("member {name} is cut off: {e}")))?;
                 }
-                sample.members.insert(kind, bytes);
+                sample.bytes += bytes.len();
+                sample.members.push(Member { stem: stem.to_owned(), kind, bytes });
             }
             finish(sample, &mut row, &mut gathering)?;
         }
@@ -179,7 +303,14 @@ impl Source for Tars {
     }
 
     fn passed_over(&self) -> Option<String> {
-        (self.others.get() > 0).then(|| format!("{} members that are no pictures and no labels", self.others.get()))
+        let open: Vec<String> = self.paths.iter().filter(|p| !has_end(p)).map(|p| p.display().to_string()).collect();
+        let notes = [
+            (self.others.get() > 0).then(|| format!("{} members that are no pictures and no labels", self.others.get())),
+            (self.lonely.get() > 0).then(|| format!("{} pictures or labels beside the picture of a sample", self.lonely.get())),
+            open.first().map(|first| format!("the missing end of {} tars, such as {first}, which may be cut off", open.len())),
+        ];
+        let notes: Vec<String> = notes.into_iter().flatten().collect();
+        (!notes.is_empty()).then(|| notes.join("; "))
     }
 }
 
@@ -189,27 +320,17 @@ mod tests {
 
     #[test]
     fn keys_end_at_the_first_point_of_the_file() {
-        assert_eq!(parts("000.seg.png"), Some(("000", "seg.png")));
-        assert_eq!(parts("Bob/Bob.Smith_1.jpg"), Some(("Bob/Bob.Smith_1", "jpg")));
-        assert_eq!(parts("a.b/000.json"), Some(("a.b/000", "json")));
-        assert_eq!(parts("000.jpg"), Some(("000", "jpg")));
+        assert_eq!(parts("000.seg.png"), Some(("000", "000.seg", "png")));
+        assert_eq!(parts("Bob/Bob.Smith_1.jpg"), Some(("Bob/Bob", "Bob/Bob.Smith_1", "jpg")));
+        assert_eq!(parts("a.b/000.json"), Some(("a.b/000", "a.b/000", "json")));
         assert_eq!((parts("a.b/README"), parts("a/.hidden")), (None, None));
     }
 
-    #[test]
-    fn labels_come_from_members_or_folders() {
+    /// Persons, names and splits of the pictures in a tar of `members`.
+    fn read(members: &[(&str, &str)]) -> Result<Vec<(Option<String>, String, Option<String>)>> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.tar");
         let mut builder = tar::Builder::new(File::create(&path).unwrap());
-        let members = [
-            ("0.jpg", "A"),
-            ("0.cls", "7\n"),
-            ("1.json", "{\"label\": \"Ann\"}"),
-            ("1.png", "B"),
-            ("Bob/Bob_1.jpg", "C"),
-            ("notes.txt", "no picture"),
-            ("2.jpg", "D"),
-        ];
         for (name, data) in members {
             let mut header = tar::Header::new_ustar();
             header.set_size(data.len() as u64);
@@ -218,18 +339,83 @@ mod tests {
         }
         builder.into_inner().unwrap();
         let mut found = Vec::new();
-        let tars = Tars::open(vec![path.clone()]).unwrap();
-        tars.read(true, &mut |chunk| {
-            found.extend(chunk.items.into_iter().map(|i| (i.identity, i.image_id.unwrap())));
+        Tars::open(vec![path])?.read(true, &mut |chunk| {
+            let items = chunk.items.into_iter().filter(|i| !matches!(i.picture, Picture::None(..)));
+            found.extend(items.map(|i| (i.identity, i.image_id.unwrap(), i.split)));
             Ok(())
-        })
-        .unwrap();
-        let some = |name: &str| Some(name.to_owned());
-        let expected = [(some("7"), "0"), (some("Ann"), "1"), (some("Bob"), "Bob_1"), (None, "2")];
-        assert_eq!(found, expected.map(|(i, n)| (i, n.to_owned())));
-        let whole = std::fs::read(&path).unwrap();
+        })?;
+        Ok(found)
+    }
+
+    fn row(person: &str, name: &str, split: &str) -> (Option<String>, String, Option<String>) {
+        let some = |text: &str| Some(text.to_owned()).filter(|t| !t.is_empty());
+        (some(person), name.to_owned(), some(split))
+    }
+
+    #[test]
+    fn labels_come_from_members_or_folders() {
+        let members = [
+            ("0.jpg", "A"),
+            ("0.cls", "7\n"),
+            ("1.json", "{\"label\": \"Ann\"}"),
+            ("1.png", "B"),
+            ("Bob/Bob_1.jpg", "C"),
+            ("notes.txt", "no picture"),
+            ("2.jpg", "D"),
+            ("3.jpg", "E"),
+            ("3.json", "{\"label\": NaN}"),
+            ("4.jpg", "F"),
+            ("4.json", "\u{feff}{\"label\": 3.0}"),
+        ];
+        let expected = [row("7", "0", ""), row("Ann", "1", ""), row("Bob", "Bob_1", ""), row("", "2", ""), row("3", "4", "")];
+        assert_eq!(read(&members).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_sample_is_the_picture_of_its_label_and_other_names_stand_alone() {
+        // A mask beside the picture; points within names, with a label of their own and without.
+        let members =
+            [("x/a.cls", "1"), ("x/a.mask.png", "M"), ("x/a.png", "A"), ("x/b.c.jpg", "B"), ("x/b.c.cls", "2"), ("x/d.e.jpg", "C")];
+        assert_eq!(read(&members).unwrap(), [row("1", "x/a", ""), row("2", "x/b.c", ""), row("x", "d.e", "")]);
+        let apart = [("x/a.jpg", "A"), ("x/b.jpg", "B"), ("x/a.cls", "1"), ("x/b.cls", "2")];
+        assert!(read(&apart).unwrap_err().to_string().contains("x/a.cls is the label of no picture beside it"));
+        let twice = [("0.jpg", "A"), ("0.cls", "1"), ("0.JPG", "B")];
+        assert!(read(&twice).unwrap_err().to_string().contains("member 0.JPG stands there twice"));
+    }
+
+    #[test]
+    fn folders_above_persons_are_seen_in_all_members() {
+        let many: Vec<(String, &str)> = (0..2 * FIRST).map(|i| (format!("faces/train/Ann/{i}.jpg"), "A")).collect();
+        let mut members: Vec<(&str, &str)> = many.iter().map(|(name, data)| (name.as_str(), *data)).collect();
+        assert_eq!(read(&members).unwrap()[3], row("Ann", "3", "train"));
+        members.push(("faces/val/Bob/1.jpg", "B"));
+        assert_eq!(read(&members).unwrap()[2 * FIRST], row("Bob", "1", "val"));
+        members.push(("faces/Cem/x/1.jpg", "C"));
+        assert_eq!(read(&members).unwrap()[0], row("train", "Ann/0", ""));
+        assert_eq!(read(&[("Ann/1.jpg", "A"), ("Ann/2.jpg", "B")]).unwrap()[1], row("Ann", "2", ""));
+    }
+
+    #[test]
+    fn tars_that_are_cut_off_or_packed_say_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.tar");
+        let mut builder = tar::Builder::new(Vec::new());
+        for name in ["Ann/1.jpg", "Ann/2.jpg"] {
+            let mut header = tar::Header::new_ustar();
+            header.set_size(3);
+            header.set_cksum();
+            builder.append_data(&mut header, name, &b"abc"[..]).unwrap();
+        }
+        let whole = builder.into_inner().unwrap();
         std::fs::write(&path, &whole[..700]).unwrap();
-        let e = Tars::open(vec![path]).unwrap().read(true, &mut |_| Ok(())).unwrap_err();
+        let e = Tars::open(vec![path.clone()]).unwrap().read(true, &mut |_| Ok(())).unwrap_err();
         assert!(e.to_string().contains("a.tar"), "{e}");
+        // Where a member would begin, nothing but the end is missing.
+        std::fs::write(&path, &whole[..1024]).unwrap();
+        let tars = Tars::open(vec![path.clone()]).unwrap();
+        tars.read(true, &mut |_| Ok(())).unwrap();
+        assert!(tars.passed_over().unwrap().contains("may be cut off"));
+        std::fs::write(&path, b"\x1f\x8b\x08 and more").unwrap();
+        assert!(Tars::open(vec![path]).err().unwrap().to_string().contains("unpack it first"));
     }
 }

@@ -105,6 +105,10 @@ impl Source for Tree {
         "folder tree"
     }
 
+    fn naming(&self) -> &'static str {
+        "the first folder of a picture names its person"
+    }
+
     fn read(&self, _pictures: bool, f: &mut dyn FnMut(Chunk) -> Result<()>) -> Result<()> {
         self.others.set(0);
         let mut gathering = Gathering::new(f);

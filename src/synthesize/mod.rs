@@ -8,7 +8,7 @@ pub mod select;
 
 use crate::config::LatentSource;
 use crate::dataset::encode::{Origin, encode};
-use crate::dataset::to_byte;
+use crate::dataset::{View, to_byte};
 use crate::error::{Error, Result};
 use crate::formats::Sample;
 use crate::nn::{Labels, Mode};
@@ -118,6 +118,8 @@ pub struct Provenance {
     pub manifest_hash: String,
     /// `jpg` or `png`.
     pub extension: &'static str,
+    /// Side of images, in pixels.
+    pub size: usize,
 }
 
 /// Pixels that were made before their turn, by label (of all sets) and number, as far as memory allows.
@@ -163,6 +165,15 @@ impl Made {
 /// Pixels on their way to the encoder.
 type Job<'a> = Vec<(&'a Target, Item, Vec<u8>)>;
 
+/// The picture of side `to` that shows `pixels` of side `from`, encoded as `extension`.
+///
+/// # Errors
+/// The pixels are of another side.
+pub fn picture(pixels: Vec<u8>, from: usize, to: usize, extension: &str) -> Result<Vec<u8>> {
+    let pixels = View::square(to).pixels(pixels, from).map_err(Error::Model)?;
+    encode(&pixels, to, to, extension, Origin::Synthetic)
+}
+
 /// Makes the images of `plan` that `sink` lacks and writes them in order; encoding and writing overlap with the network. The
 /// plan's rows begin at `first_row` of the output.
 ///
@@ -187,7 +198,7 @@ pub fn run(
                 let encoded: Vec<Result<Sample>> = job
                     .into_par_iter()
                     .map(|(target, item, pixels)| {
-                        let image = encode(&pixels, size, size, provenance.extension, Origin::Synthetic)?;
+                        let image = picture(pixels, size, provenance.size, provenance.extension)?;
                         Ok(sample(model, plan, target, &item, image, provenance))
                     })
                     .collect();
