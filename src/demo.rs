@@ -10,6 +10,7 @@ use crate::dataset::encode::{Origin, encode};
 use crate::error::{Error, Result};
 use crate::formats::table;
 use crate::manifest::schema::SPLIT;
+use crate::manifest::{Columns, Manifest};
 use crate::seeds::Seeds;
 use crate::store;
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
@@ -28,6 +29,20 @@ pub fn size(identities: usize, per_id: usize) -> (usize, usize) {
     (others, (identities + others) * per_id)
 }
 
+/// True if `path` is such a set.
+pub fn is_drawn(path: &Path) -> bool {
+    let first =
+        Manifest::open(&path.to_string_lossy(), &Columns::default()).and_then(|m| Ok((m.first(1)?, m.columns())));
+    first.is_ok_and(|(rows, columns)| {
+        columns == ["identity", "image", SPLIT] && rows.iter().any(|r| r.identity.as_deref() == Some(&name(0)))
+    })
+}
+
+/// Key of a drawn person.
+fn name(number: usize) -> String {
+    format!("person-{number:02}")
+}
+
 /// Draws `identities` x `per_id` images of side `size` and writes them as a manifest with the splits train
 /// and test, and other persons in the split dev.
 ///
@@ -42,7 +57,7 @@ pub fn write(path: &Path, identities: usize, per_id: usize, size: usize, seed: u
     for number in 0..identities + self::size(identities, per_id).0 {
         let other = number >= identities;
         for index in 0..per_id {
-            let name = format!("person-{number:02}");
+            let name = name(number);
             images.push(encode(&face::draw(number, index, size, &seeds)?, size, size, "png", Origin::Real)?);
             paths.push(format!("{name}/{index:03}.png"));
             let tested = index % TEST_EVERY == TEST_EVERY - 1;

@@ -12,6 +12,8 @@ use std::sync::OnceLock;
 
 /// Pixels between the places of its three grids.
 const STRIDES: [usize; 3] = [8, 16, 32];
+/// What it says of every place: two scores, a box, and five points.
+const KINDS: [&str; 4] = ["cls", "obj", "bbox", "kps"];
 /// Sides of inputs: a photograph is brought to the smallest one that holds it, or made smaller to the largest.
 const SIDES: [usize; 3] = [160, 320, 640];
 /// Boxes that overlap by a larger share (intersection over union) are one face.
@@ -54,6 +56,11 @@ impl Detector {
         let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
         let failed = |e: String| Error::Model(format!("{}: {e}", path.display()));
         let model = Model::parse(&bytes).map_err(failed)?;
+        let names = STRIDES.iter().flat_map(|stride| KINDS.map(|kind| format!("{kind}_{stride}")));
+        if let Some(name) = names.into_iter().find(|name| !model.outputs().contains(name)) {
+            let have = model.outputs().join(", ");
+            return Err(failed(format!("no detector of YuNet's form: it has no output `{name}`, but {have}")));
+        }
         let detector = Self { model, networks: Default::default(), least_score };
         // What it cannot do is found before any photograph is read.
         detector.find(&RgbImage::new(8, 8)).map_err(failed)?;
@@ -80,9 +87,9 @@ impl Detector {
         let mut found = Vec::new();
         for stride in STRIDES {
             let cells = side / stride;
-            let of = |kind: &str, width: usize| rows(&outputs, &format!("{kind}_{stride}"), cells * cells, width);
-            let (class, object) = (of("cls", 1)?, of("obj", 1)?);
-            let (boxes, points) = (of("bbox", 4)?, of("kps", 10)?);
+            let of =
+                |kind: usize, width: usize| rows(&outputs, &format!("{}_{stride}", KINDS[kind]), cells * cells, width);
+            let (class, object, boxes, points) = (of(0, 1)?, of(1, 1)?, of(2, 4)?, of(3, 10)?);
             for place in 0..cells * cells {
                 let score = f64::from(class[place].clamp(0.0, 1.0) * object[place].clamp(0.0, 1.0)).sqrt();
                 if score < self.least_score {
@@ -143,10 +150,7 @@ fn input(picture: &RgbImage, side: usize) -> std::result::Result<(Vec<f32>, f64)
 
 /// The values of the output `name`: `count` rows of `width`.
 fn rows<'a>(outputs: &'a [Output], name: &str, count: usize, width: usize) -> std::result::Result<&'a [f32], String> {
-    let names = || outputs.iter().map(|o| o.name.as_str()).collect::<Vec<_>>().join(", ");
-    let output = outputs.iter().find(|o| o.name == name).ok_or_else(|| {
-        format!("no detector of YuNet's form: it has no output `{name}`, but {}", names())
-    })?;
+    let output = outputs.iter().find(|o| o.name == name).ok_or_else(|| format!("it has no output `{name}`"))?;
     if output.values.len() != count * width {
         return Err(format!("its output `{name}` is {:?}, expected [1, {count}, {width}]", output.shape));
     }

@@ -52,7 +52,7 @@ pub mod jobs;
 pub mod manifest;
 pub mod model;
 pub mod nn;
-pub mod onnx;
+mod onnx;
 pub mod ops;
 pub mod progress;
 pub mod recogniser;

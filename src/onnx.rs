@@ -42,7 +42,8 @@ mod with {
         catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|_| Err("a network that cannot be run".into()))
     }
 
-    fn said(e: TractError) -> String {
+    fn said(e: impl std::borrow::Borrow<TractError>) -> String {
+        let e = e.borrow();
         format!("not a network that can be run: {e:#}")
     }
 
@@ -61,6 +62,11 @@ mod with {
                 let outputs = outputs.iter().map(name).collect();
                 Ok(Self { model, outputs })
             })
+        }
+
+        /// Names of its outputs.
+        pub fn outputs(&self) -> &[String] {
+            &self.outputs
         }
 
         /// Height and width that the file gives its input, `[1, 3, height, width]`.
@@ -125,6 +131,10 @@ mod without {
         pub fn parse(_: &[u8]) -> Result<Self, String> {
             Err("this build runs no ONNX; build it with the feature onnx (cargo build --release --features onnx)"
                 .into())
+        }
+
+        pub fn outputs(&self) -> &[String] {
+            match *self {}
         }
 
         pub fn sides(&self) -> Result<(usize, usize), String> {

@@ -32,7 +32,7 @@ fn between(text: &str, before: &str, after: &str) -> String {
 #[test]
 fn help_of_every_command() {
     insta::assert_snapshot!("help", run(&["--help"]));
-    for command in ["train", "synthesize", "evaluate", "inspect", "demo", "config"] {
+    for command in ["train", "synthesize", "evaluate", "manifest", "inspect", "demo", "config"] {
         insta::assert_snapshot!(format!("help-{command}"), run(&[command, "--help"]));
     }
 }
@@ -101,7 +101,7 @@ fn plans_and_configurations_are_printed() {
     let (time, free) = (between(&plan, "to train: about ", ", by"), between(&plan, "MB of ", " MB free"));
     insta::assert_snapshot!("dry-run", plan.replace(&time, "[time]").replace(&free, "[n]"));
     insta::assert_snapshot!("config-paper", run(&["config", "--preset", "paper", "--seed", "3"]));
-    insta::assert_snapshot!("inspect", run(&["inspect", "--manifest", DEMO, "--top", "2"]));
+    insta::assert_snapshot!("inspect", run(&["inspect", "--manifest", DEMO, "--top", "2", "-q"]));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Other people's readers on our output. Needs a Python with tests/interop/requirements.txt, named by AUGMENT_PYTHON, and
-//! one with pipelines/downstream/requirements.txt, named by AUGMENT_TORCH_PYTHON; skipped with a message where there is none.
+//! one with pipelines/downstream/requirements.txt, named by AUGMENT_TORCH_PYTHON, and one with tests/interop/containers-requirements.txt,
+//! named by AUGMENT_CONTAINERS_PYTHON; skipped with a message where there is none.
 
 #![allow(
     clippy::unwrap_used,
@@ -27,7 +28,8 @@ fn python(variable: &str, requirements: &str, script: &str, args: &[&str]) -> Op
     };
     let script = Path::new(ROOT).join(script);
     let out = Command::new(python).arg(script).args(args).env("HF_HUB_OFFLINE", "1").output().unwrap();
-    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let printed = || String::from_utf8_lossy(&out.stdout);
+    assert!(out.status.success(), "{}{}", printed(), String::from_utf8_lossy(&out.stderr));
     Some(String::from_utf8(out.stdout).unwrap())
 }
 
@@ -85,6 +87,14 @@ fn a_recogniser_that_is_not_ours_trains_on_the_output() {
         assert!(result["loss"].as_f64().unwrap().is_finite() && result["accuracy"].as_f64().unwrap() > 0.4, "{result}");
         assert!((0.3..=1.0).contains(&result["auc"].as_f64().unwrap()), "{result}");
     }
+}
+
+#[test]
+fn what_other_writers_contain_is_read_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let args = [env!("CARGO_BIN_EXE_augment"), dir.path().to_str().unwrap()];
+    let requirements = "tests/interop/containers-requirements.txt";
+    python("AUGMENT_CONTAINERS_PYTHON", requirements, "tests/interop/containers.py", &args);
 }
 
 /// Pixels of every image of a manifest by (identity, split), sorted, and the terms of its rows kept where it has such.

@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+use ::augment::config::Alignment;
+use ::augment::dataset::View;
 use ::augment::dataset::decode::decode_source;
+use ::augment::jobs::Context;
 use ::augment::jobs::manifest::{Made, Request, run};
 use ::augment::manifest::{Columns, Manifest, Row};
 use ::augment::progress::Silent;
@@ -64,7 +67,7 @@ fn rows(manifest: &Path) -> Vec<Row> {
 fn make(source: &Path, out: &Path, change: impl FnOnce(&mut Request)) -> Result<Made, String> {
     let mut request = Request::new(source.to_str().unwrap(), out);
     change(&mut request);
-    run(&request, &mut Silent).map_err(|e| e.to_string())
+    run(&request, &Context::new(""), &mut Silent).map_err(|e| e.to_string())
 }
 
 #[test]
@@ -228,4 +231,75 @@ fn what_is_no_manifest_names_the_line_to_type() {
     assert!(said.contains("Ann Lee and Cem: one label of each is wrong"), "{said}");
     let (code, said) = program(&["--manifest", "my photos.parquet", "--dry-run", "--no-judge"]);
     assert!(code == 0 && said.contains("using all 16 images: they have no splits"), "{said}");
+}
+
+/// A photograph in which the network of tests/goldens/detector.py sees faces about these cells of 8 px.
+fn photograph(width: u32, height: u32, cells: &[(u32, u32)]) -> Vec<u8> {
+    let white = |x: u32, y: u32| cells.contains(&(x / 8, y / 8));
+    let image = image::RgbImage::from_fn(width, height, |x, y| if white(x, y) { [255; 3] } else { [60, 0, 90] }.into());
+    let mut bytes = Vec::new();
+    image.write_to(&mut std::io::Cursor::new(&mut bytes), image::ImageFormat::Png).unwrap();
+    bytes
+}
+
+#[test]
+fn faces_are_found_and_aligned() {
+    let dir = tempfile::tempdir().unwrap();
+    let (source, out) = (dir.path().join("photos"), dir.path().join("ids.parquet"));
+    // One face; two cells of one face; a small side face and one in the middle; none; a photograph of four times the largest input.
+    put(&source.join("Ann/1.png"), &photograph(160, 160, &[(9, 10)]));
+    put(&source.join("Ann/2.png"), &photograph(320, 240, &[(20, 15), (21, 15)]));
+    put(&source.join("Bob/1.png"), &photograph(320, 320, &[(3, 3), (20, 20)]));
+    put(&source.join("Bob/2.png"), &photograph(160, 160, &[]));
+    let large = image::load_from_memory(&photograph(640, 640, &[(40, 30)])).unwrap();
+    large.resize(1280, 1280, image::imageops::FilterType::Nearest).save(source.join("Bob/3.png")).unwrap();
+    let detector = format!("{}/tests/goldens/detector.onnx", env!("CARGO_MANIFEST_DIR"));
+    let made = make(&source, &out, |r| r.detector = Some(detector.clone())).unwrap();
+    let found = (made.rows, made.findings.faceless, made.findings.several, made.rejected.count);
+    assert_eq!(found, (4, 1, 1, 1));
+    assert!(made.findings.in_words().contains(&"1 photograph shows no face: left out".to_owned()));
+    let places: Vec<(i32, i32)> = rows(&out)
+        .iter()
+        .map(|row| {
+            let Some(Ok(::augment::manifest::Face::Landmarks(points))) = row.face else { panic!("{row:?}") };
+            (points[4].round() as i32, points[5].round() as i32)
+        })
+        .collect();
+    // The nose is 7 px below the middle of a cell, in pixels of the photograph.
+    assert_eq!(places, [(76, 91), (164, 131), (164, 171), (648, 502)]);
+    // What is shown is the frame about the face: a white cell a little above its middle.
+    let shown = View::new(48, Alignment::Arcface).row(&rows(&out)[0]).unwrap();
+    let at = |x: usize, y: usize| shown[(y * 48 + x) * 3];
+    assert!(at(24, 24) > 200 && at(24, 36) < 80 && at(12, 24) < 80, "{} {}", at(24, 24), at(24, 36));
+    // Found again, what was found before makes room.
+    let again = dir.path().join("again.parquet");
+    make(&out, &again, |r| r.detector = Some(detector)).unwrap();
+    assert_eq!(
+        rows(&again).iter().map(|r| r.face.clone()).collect::<Vec<_>>(),
+        rows(&out).iter().map(|r| r.face.clone()).collect::<Vec<_>>()
+    );
+    let face = format!("{}/tests/goldens/face.onnx", env!("CARGO_MANIFEST_DIR"));
+    let refused = make(&source, &out, |r| r.detector = Some(face)).unwrap_err();
+    assert!(refused.contains("face.onnx") && refused.contains("no detector of YuNet's form"), "{refused}");
+}
+
+#[test]
+fn faces_of_lists_are_kept_and_aligned() {
+    let dir = tempfile::tempdir().unwrap();
+    put(&dir.path().join("a/1.png"), &photograph(160, 160, &[(9, 10)]));
+    let header = "path,identity,group,left_eye_x,left_eye_y,right_eye_x,right_eye_y,nose_x,nose_y,left_mouth_x,left_mouth_y,right_mouth_x,right_mouth_y";
+    let list = format!(
+        "{header}\na/1.png,Ann,old,68.1,81.9,83.2,81.8,75.7,90.5,69.5,99.3,82.0,99.2\na/1.png,Bob,,10,10,150,20,30,140,140,150,80,15\n"
+    );
+    std::fs::write(dir.path().join("faces.csv"), list).unwrap();
+    let out = dir.path().join("ids.parquet");
+    assert_eq!(make(&dir.path().join("faces.csv"), &out, |_| {}).unwrap().rows, 2);
+    let all = rows(&out);
+    assert_eq!(all[0].group.as_deref(), Some("old"));
+    let shown = View::new(48, Alignment::Arcface).row(&all[0]).unwrap();
+    assert!(shown[(24 * 48 + 24) * 3] > 150);
+    let refused = View::new(48, Alignment::Arcface).row(&all[1]).unwrap_err();
+    assert!(refused.contains("not those of a face"), "{refused}");
+    // Whoever has cut the faces out already shows the pictures as they are.
+    assert_eq!(View::new(160, Alignment::None).row(&all[1]).unwrap(), decode_source(&all[1].image).unwrap().into_raw());
 }

@@ -51,7 +51,7 @@ pub fn written(done: &Written) -> Outcome {
         let _ = writeln!(text, "  model of `{}`: {}", super::printable(set), path.display());
     }
     let mut json = json!(s);
-    json["out"] = json!(done.out);
+    json["out"] = json!(done.out.display().to_string());
     json["already_done"] = json!(done.before);
     Outcome::new(text, json)
 }

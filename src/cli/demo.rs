@@ -11,6 +11,7 @@ pub fn run(args: &DemoArgs, global: &GlobalArgs) -> Result<Outcome> {
     let DemoArgs { out, identities, per_id, image_size, seed } = args.clone();
     let request = Request { out, identities, per_id, image_size, seed };
     let (others, images) = request.size();
+    request.check()?;
     if !global.dry_run {
         run_job(&request)?;
     }
@@ -19,5 +20,8 @@ pub fn run(args: &DemoArgs, global: &GlobalArgs) -> Result<Outcome> {
         "{verb} {images} drawn faces of {identities} identities and {others} other persons to {}\n",
         args.out.display()
     );
-    Ok(Outcome::new(text, json!({ "version": 1, "out": args.out, "images": images, "identities": identities })))
+    Ok(Outcome::new(
+        text,
+        json!({ "version": 1, "out": args.out.display().to_string(), "images": images, "identities": identities }),
+    ))
 }

@@ -26,10 +26,16 @@ pub fn run(args: &ForgetArgs, global: &GlobalArgs) -> Result<Outcome> {
     if !global.dry_run {
         text += "Take the identity out of the manifest too, and delete marked models when nothing else needs them.\n";
     }
-    let folders: Vec<Value> =
-        done.outcomes.iter().map(|o| json!({ "folder": o.folder, "what": o.what, "count": o.count })).collect();
-    let failures: Vec<Value> =
-        done.failures.iter().map(|(place, why)| json!({ "place": place, "why": super::flags(why) })).collect();
+    let folders: Vec<Value> = done
+        .outcomes
+        .iter()
+        .map(|o| json!({ "folder": o.folder.display().to_string(), "what": o.what, "count": o.count }))
+        .collect();
+    let failures: Vec<Value> = done
+        .failures
+        .iter()
+        .map(|(place, why)| json!({ "place": place.display().to_string(), "why": super::flags(why) }))
+        .collect();
     let code = if failures.is_empty() { 0 } else { FAILED };
     let json = json!({ "version": 1, "dry_run": global.dry_run, "folders": folders, "failures": failures });
     Ok(Outcome { code, ..Outcome::new(text, json) })

@@ -1,8 +1,8 @@
 //! `augment manifest`
 
-use super::{Outcome, environment};
 use super::args::{GlobalArgs, ManifestArgs};
 use super::terminal::Terminal;
+use super::{Outcome, environment};
 use ::augment::error::Result;
 use ::augment::jobs::manifest::{Made, Request, run as run_job};
 use serde_json::json;
@@ -23,7 +23,7 @@ pub fn run(args: &ManifestArgs, global: &GlobalArgs, terminal: &mut Terminal) ->
     };
     let made = run_job(&request, &environment::context(global)?, terminal)?;
     let json = json!({
-        "version": 1, "out": args.out, "source": made.kind, "images": made.rows, "identities": made.identities,
+        "version": 1, "out": args.out.display().to_string(), "source": made.kind, "images": made.rows, "identities": made.identities,
         "splits": made.splits, "findings": made.findings,
     });
     let text = in_words(&made, args, global.dry_run);

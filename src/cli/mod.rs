@@ -147,7 +147,7 @@ fn dispatch(cli: Cli, terminal: &mut Terminal) -> Result<Outcome> {
         Some(Command::Synthesize(args)) => synthesize::run(&args, &global, terminal),
         Some(Command::Evaluate(args)) => evaluate::run(&args, &global, terminal),
         Some(Command::Manifest(args)) => manifest::run(&args, &global, terminal),
-        Some(Command::Inspect(args)) => inspect::run(&args, &global),
+        Some(Command::Inspect(args)) => inspect::run(&args, &global, terminal),
         Some(Command::Verify(args)) => folder::verify(&args),
         Some(Command::Status(args)) => folder::status(&args),
         Some(Command::Forget(args)) => forget::run(&args, &global),

@@ -31,7 +31,7 @@ pub fn run(args: &TrainArgs, global: &GlobalArgs, terminal: &mut Terminal) -> Re
         .iter()
         .map(|m| {
             json!({
-                "identity_set": m.identity_set, "folder": m.folder, "model_hash": m.model_hash, "identities": m.identities,
+                "identity_set": m.identity_set, "folder": m.folder.display().to_string(), "model_hash": m.model_hash, "identities": m.identities,
                 "images": m.images, "steps": m.steps,
             })
         })

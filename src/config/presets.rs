@@ -1,7 +1,8 @@
 //! The named starting points, and their adaptation to other image sizes.
 
 use super::{
-    Alignment, GeneratorConfig, LatentSource, ModelConfig, Preset, RunConfig, SynthesisConfig, TrainConfig, Trunk, Upsample,
+    Alignment, GeneratorConfig, LatentSource, ModelConfig, Preset, RunConfig, SynthesisConfig, TrainConfig, Trunk,
+    Upsample,
 };
 use crate::error::{Error, Result};
 use crate::ops::Precision;

@@ -20,8 +20,9 @@ const BOX: [f64; 4] = [16.5, 9.9, 79.9, 109.5];
 
 /// What is smaller, in pixels from edge to edge, shows nobody.
 pub(super) const LEAST_SIDE: u32 = 8;
-/// Points that lie further from a face's, as a share of its side, are none of a face.
-const MOST_UNLIKE: f64 = 0.3;
+/// Points that lie further from a face's, as a share of its side, are none of a face: those of 900 photographs, profiles among them, lie
+/// within 0.13; of points without any order, a third lies further.
+const MOST_UNLIKE: f64 = 0.16;
 /// Over this share of the side, what a picture does not show passes into a blur.
 const FADE: f64 = 0.06;
 /// Pixels around a cut that a cubic kernel reaches to.
@@ -208,12 +209,7 @@ pub fn face_side(face: &Face, alignment: Alignment) -> Result<f64, String> {
 fn sample(pixels: &[u8], [width, height]: [u32; 2], x: f64, y: f64) -> [u8; 3] {
     let weights = |t: f32| {
         let (t2, t3) = (t * t, t * t * t);
-        [
-            -0.5 * t3 + t2 - 0.5 * t,
-            1.5 * t3 - 2.5 * t2 + 1.0,
-            -1.5 * t3 + 2.0 * t2 + 0.5 * t,
-            0.5 * t3 - 0.5 * t2,
-        ]
+        [-0.5 * t3 + t2 - 0.5 * t, 1.5 * t3 - 2.5 * t2 + 1.0, -1.5 * t3 + 2.0 * t2 + 0.5 * t, 0.5 * t3 - 0.5 * t2]
     };
     let along = |at: f64, length: u32| {
         let first = at.floor();
@@ -240,7 +236,7 @@ mod tests {
 
     /// A picture whose colours rise along both axes, with a grey row and column at the frame's middle.
     fn slopes(width: u32, height: u32) -> RgbImage {
-        RgbImage::from_fn(width, height, |x, y| image::Rgb([x as u8, y as u8, ((x + y) / 2) as u8]))
+        RgbImage::from_fn(width, height, |x, y| image::Rgb([x as u8, y as u8, x.midpoint(y) as u8]))
     }
 
     fn flat(points: [[f64; 2]; 5]) -> [f64; 10] {

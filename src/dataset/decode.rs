@@ -2,6 +2,7 @@
 
 use crate::manifest::ImageSource;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
+use std::borrow::Cow;
 use std::io::Cursor;
 
 /// Largest accepted side of a source image, in pixels.
@@ -133,22 +134,25 @@ fn has_end(jpeg: &[u8]) -> bool {
     }
 }
 
+/// The encoded picture that a row names.
+///
+/// # Errors
+/// Text that says why there is none.
+pub fn read_source(source: &ImageSource) -> Result<Cow<'_, [u8]>, String> {
+    match source {
+        ImageSource::Bytes(bytes) => Ok(bytes.into()),
+        ImageSource::Path(image) => Ok(image.read(MAX_FILE)?.into()),
+        ImageSource::Skipped => Err("image was not read".into()),
+        ImageSource::Bad { reason, .. } => Err(reason.clone()),
+    }
+}
+
 /// The upright picture that a row names, at its own size, or what is wrong with it.
 ///
 /// # Errors
 /// Text that says what is wrong with the picture, or why there is none.
-pub fn decode_source(source: &ImageSource) -> std::result::Result<RgbImage, String> {
-    let from_file;
-    let bytes: &[u8] = match source {
-        ImageSource::Bytes(bytes) => bytes,
-        ImageSource::Path(image) => {
-            from_file = image.read(MAX_FILE)?;
-            &from_file
-        }
-        ImageSource::Skipped => return Err("image was not read".into()),
-        ImageSource::Bad { reason, .. } => return Err(reason.clone()),
-    };
-    decode_bytes(bytes)
+pub fn decode_source(source: &ImageSource) -> Result<RgbImage, String> {
+    decode_bytes(&read_source(source)?)
 }
 
 /// [`decode`], of which a panic on a hostile file is an error like others.

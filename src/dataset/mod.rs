@@ -8,10 +8,10 @@ mod view;
 use crate::error::{Error, Result};
 use crate::manifest::rejects::Reject;
 use crate::manifest::{Manifest, Place, Row, keys};
+pub use align::face_side;
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
-pub use align::face_side;
 pub use view::View;
 
 /// Which rows of a manifest belong to datasets.

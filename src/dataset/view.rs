@@ -111,7 +111,9 @@ impl View {
 
     fn face(self, row: &Row) -> Result<Option<Square>, String> {
         match &row.face {
-            Some(face) if self.aligns(row) => Ok(Some(Square::of(face.as_ref().map_err(String::clone)?, self.alignment)?)),
+            Some(face) if self.aligns(row) => {
+                Ok(Some(Square::of(face.as_ref().map_err(String::clone)?, self.alignment)?))
+            }
             _ => Ok(None),
         }
     }

@@ -50,6 +50,32 @@ struct Named {
 }
 
 impl PairSet {
+    /// Refuses a list that cannot be read, before its images are; `images` says whether these are named. What a `.bin` holds is not looked at.
+    ///
+    /// # Errors
+    /// Those of [`PairSet::read`] that need no image.
+    pub fn check(pairs: &Path, images: bool) -> Result<()> {
+        if !pairs.is_file() {
+            let message = "is no regular file; a list of pairs is Parquet, LFW's pairs.txt or insightface's .bin";
+            return Err(Error::Usage(format!("{} {message}", pairs.display())));
+        }
+        let named = match pairs.extension().and_then(|e| e.to_str()) {
+            Some(bin::EXTENSION) => return Ok(()),
+            Some("txt") => read_text(pairs)?,
+            _ => read_parquet(pairs)?,
+        };
+        if named.is_empty() {
+            return Err(Error::Manifest(format!("{}: lists no pair", pairs.display())));
+        }
+        if !images {
+            return Err(Error::Usage(format!(
+                "{}: its images are missing: name a manifest with the column `image_id`, or LFW's folder, with option `pair_images`",
+                pairs.display()
+            )));
+        }
+        Ok(())
+    }
+
     /// Reads the list `pairs` of images in `images` (a manifest with the column `image_id`, or LFW's folder), at
     /// `view`. A `.bin` holds its own images.
     ///
@@ -68,7 +94,8 @@ impl PairSet {
             return Self::from_bin(pairs, name, view);
         }
         let named = if extension == "txt" { read_text(pairs)? } else { read_parquet(pairs)? };
-        let images = images.ok_or_else(|| Error::Usage(format!("{}: name its images too", pairs.display())))?;
+        Self::check(pairs, images.is_some())?;
+        let images = images.unwrap_or_default();
         let mut wanted = BTreeSet::new();
         named.iter().for_each(|p| wanted.extend([p.left.clone(), p.right.clone()]));
         let (found, groups) = if extension == "txt" {

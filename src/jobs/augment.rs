@@ -183,6 +183,9 @@ fn prepare<'a>(
         model.header.identities.iter().for_each(|i| _ = of_manifest.entry(i).or_insert(0));
     }
     let (complete, output) = assembly.check(&persons)?;
+    if given.is_none() && complete.is_none() {
+        context.check_cache()?;
+    }
     Ok(Prepared { assembly, given, complete, output })
 }
 

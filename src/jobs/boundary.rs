@@ -25,7 +25,8 @@ pub(super) fn try_manifest(spec: &str, columns: &Columns, context: &Context) -> 
     let Some(program) = &context.trial else { return Ok(()) };
     let ended = Command::new(program)
         .args([TRIAL, "--", spec, &columns.identity, &columns.image, &columns.image_uri])
-        .stdin(Stdio::null())
+        // What stands there may be what is read: `/dev/stdin`.
+        .stdin(Stdio::inherit())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .status()

@@ -1,7 +1,7 @@
 //! Draws the demonstration manifest.
 
 use crate::demo;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use std::path::PathBuf;
 
 /// What to draw.
@@ -20,6 +20,24 @@ pub struct Request {
 }
 
 impl Request {
+    /// Refuses a path that is no Parquet file's, or somebody else's file.
+    ///
+    /// # Errors
+    /// `Usage`: one of these.
+    pub fn check(&self) -> Result<()> {
+        let out = &self.out;
+        if out.extension().is_none_or(|e| e != "parquet") || out.is_dir() {
+            return Err(Error::Usage(format!("option `out` {} must name a .parquet file", out.display())));
+        }
+        if out.exists() && !demo::is_drawn(out) {
+            return Err(Error::Usage(format!(
+                "{} is there already, and was not drawn by this command; name another file with option `out`",
+                out.display()
+            )));
+        }
+        Ok(())
+    }
+
     /// Numbers of other persons and of all images in the set.
     pub fn size(&self) -> (usize, usize) {
         demo::size(self.identities, self.per_id)
@@ -31,5 +49,6 @@ impl Request {
 /// # Errors
 /// Numbers that make no set; a path that cannot be written.
 pub fn run(request: &Request) -> Result<()> {
+    request.check()?;
     demo::write(&request.out, request.identities, request.per_id, request.image_size, request.seed)
 }

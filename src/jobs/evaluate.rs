@@ -2,7 +2,7 @@
 
 use super::input::{Input, Source, rejects_path};
 use super::material::{Reading, material};
-use super::seen::Seen;
+use super::seen::{SEEN, Seen};
 use super::splits::Splits;
 use super::{Context, Rejected, place};
 use crate::config::{EvaluationConfig, EvaluationSettings};
@@ -13,6 +13,7 @@ use crate::evaluate::contamination;
 use crate::evaluate::gain::{ArmResult, summarise};
 use crate::evaluate::{outside, quality};
 use crate::formats::Reader;
+use crate::formats::pairs::PairSet;
 use crate::progress::Progress;
 use crate::recogniser::judge::{JUDGE_FILE, Judge};
 use crate::recogniser::outside::Outside;
@@ -117,6 +118,7 @@ pub struct Evaluated {
 /// `Contaminated` where the test shows training persons or images: nothing is measured then. Else see [`Error`].
 pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) -> Result<Evaluated> {
     let request = &Request { out: place::usable(&request.out)?, ..request.clone() };
+    check_folder(&request.out)?;
     let Prepared { source, set, config, held_out, test, model } = prepare(request, context)?;
     let out = &request.out;
     let outside = outside_judge(request)?;
@@ -214,7 +216,7 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
 /// # Errors
 /// Those of [`run`] that can be known before.
 pub fn preview(request: &Request, context: &Context) -> Result<EvaluationConfig> {
-    place::usable(&request.out)?;
+    check_folder(&place::usable(&request.out)?)?;
     outside_judge(request)?;
     Ok(prepare(request, context)?.config)
 }
@@ -262,6 +264,23 @@ fn prepare(request: &Request, context: &Context) -> Result<Prepared> {
     Ok(Prepared { source, set, config, held_out, test, model })
 }
 
+/// Refuses a folder with files of somebody else alone.
+fn check_folder(out: &Path) -> Result<()> {
+    let mut foreign = false;
+    for entry in std::fs::read_dir(out).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        if is_own(&entry.path()) || name == RUNS || name == SEEN {
+            return Ok(());
+        }
+        foreign |= !store::is_lock_file(&name);
+    }
+    if foreign {
+        let message = "is not empty and holds no evaluation; choose another folder with option `out`";
+        return Err(Error::Usage(format!("{} {message}", out.display())));
+    }
+    Ok(())
+}
+
 /// The network from outside, if one is named.
 fn outside_judge(request: &Request) -> Result<Option<Outside>> {
     request.outside_judge.as_ref().map(|(path, placement)| Outside::load(path, *placement)).transpose()
@@ -273,12 +292,13 @@ fn check(request: &Request, source: &Source, set: &str, held_out: Option<&String
     let test = match test {
         Test::Split(name) => Some(("pairs_from", name)),
         Test::List { pairs, images } => {
-            let images = images.iter().map(Path::new).filter(|i| !i.to_string_lossy().contains(['*', '?', '[', ':']));
-            for path in std::iter::once(pairs.as_path()).chain(images) {
+            let local = images.iter().map(Path::new).filter(|i| !i.to_string_lossy().contains(['*', '?', '[', ':']));
+            for path in std::iter::once(pairs.as_path()).chain(local) {
                 if !path.exists() {
                     return Err(Error::Usage(format!("{}: no such file or folder", path.display())));
                 }
             }
+            PairSet::check(pairs, images.is_some())?;
             None
         }
     };

@@ -2,7 +2,7 @@
 
 use crate::dataset::IdentityDataset;
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A person with fewer images has few.
 const FEW: usize = 5;
@@ -35,6 +35,8 @@ pub struct Findings {
     pub shared: usize,
     /// See `shared`.
     pub shared_by: Vec<String>,
+    /// Examples of persons whose keys differ in capital letters or blanks alone.
+    pub alike: Vec<String>,
     /// Sides of what is shown of images, in their pixels: smallest, median, largest.
     pub sides: Option<[u32; 3]>,
     /// Images of which less than 64 px are shown.
@@ -46,14 +48,25 @@ pub struct Findings {
 }
 
 impl Findings {
+    /// What the numbers of images of persons tell.
+    pub(super) fn of_counts(counts: &(impl Iterator<Item = usize> + Clone)) -> Self {
+        let below = |n: usize| counts.clone().filter(|images| *images < n).count();
+        Self { persons: counts.clone().count(), single: below(2), few: below(FEW), ..Self::default() }
+    }
+
     /// What should be known, in sentences.
     pub fn in_words(&self) -> Vec<String> {
         let sides = self.sides.map(|[least, middle, most]| format!("sides {least} to {most} px, median {middle}"));
         let notes = [
-            (self.few - self.single, "persons have two to four images: theirs will vary little"),
-            (self.small, "images show less than 64 px: what they lack, synthetic ones will lack too"),
-            (self.faceless, "photographs show no face, and are left out"),
-            (self.several, "photographs show several faces, of which the largest near the middle is taken"),
+            (self.few - self.single, "person has", "persons have", "two to four images: theirs will vary little"),
+            (self.small, "image shows", "images show", "less than 64 px: what it lacks, synthetic ones will lack too"),
+            (self.faceless, "photograph shows", "photographs show", "no face: left out"),
+            (
+                self.several,
+                "photograph shows",
+                "photographs show",
+                "several faces: the largest near the middle is taken",
+            ),
         ];
         sides.into_iter().chain(counted(&notes)).chain(self.warnings()).collect()
     }
@@ -64,13 +77,20 @@ impl Findings {
         if self.persons == 1 {
             lines.push("all images show one person: nothing tells what makes a face this person's, and no recogniser gains by it".into());
         }
+        if let Some(first) = self.alike.first() {
+            lines.push(format!(
+                "keys differ in capital letters or blanks alone, such as {first}: they count as different persons"
+            ));
+        }
         lines.extend(counted(&[
             (
                 self.single,
-                "persons have one image: nothing tells their pose and light from their face, their synthetic images will vary as those of \
-                 others do, and no judge can be tested on them",
+                "person has",
+                "persons have",
+                "one image: nothing tells pose and light from the face, synthetic images will vary as those of others do, and no judge can be \
+                 tested on it",
             ),
-            (self.repeated, "images are repeats of another one of the same person: they teach nothing new"),
+            (self.repeated, "image is", "images are", "the same as another of the same person: it teaches nothing new"),
         ]));
         if self.shared > 0 {
             lines.push(format!(
@@ -84,8 +104,9 @@ impl Findings {
 }
 
 /// Sentences about what there is at all.
-fn counted(notes: &[(usize, &str)]) -> Vec<String> {
-    notes.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect()
+fn counted(notes: &[(usize, &str, &str, &str)]) -> Vec<String> {
+    let there = notes.iter().filter(|(n, ..)| *n > 0);
+    there.map(|(n, one, many, what)| format!("{n} {} {what}", if *n == 1 { one } else { many })).collect()
 }
 
 /// What a look at an image told.
@@ -149,9 +170,16 @@ impl Seen {
 
     /// What the images show.
     pub fn findings(&mut self) -> Findings {
-        let below = |n: usize| self.images.iter().filter(|images| **images < n).count();
-        let (persons, several) = (self.names.len(), self.several);
-        let mut found = Findings { persons, single: below(2), few: below(FEW), several, ..Findings::default() };
+        let mut found = Findings { several: self.several, ..Findings::of_counts(&self.images.iter().copied()) };
+        let mut alike: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
+        for name in &self.names {
+            alike.entry(name.trim().to_lowercase()).or_default().insert(name);
+        }
+        let alike = alike.into_values().filter(|names| names.len() > 1);
+        found.alike = alike
+            .map(|names| format!("`{}`", names.into_iter().collect::<Vec<_>>().join("` and `")))
+            .take(EXAMPLES)
+            .collect();
         self.hashes.sort_unstable();
         for equal in self.hashes.chunk_by(|a, b| a.0 == b.0).filter(|equal| equal.len() > 1) {
             let persons: Vec<u32> = equal.chunk_by(|a, b| a.1 == b.1).map(|own| own[0].1).collect();

@@ -3,10 +3,17 @@
 #![allow(deprecated, reason = "eager aggregations: the lazy engine takes minutes to compile")]
 
 use super::Context;
+use super::findings::{Findings, Looked, Seen};
 use super::input::{Input, Source};
+use crate::config::Alignment;
+use crate::dataset::decode::{self, read_source};
+use crate::dataset::face_side;
 use crate::error::{Error, Result};
-use crate::manifest::Census;
+use crate::manifest::rejects::Reject;
+use crate::manifest::{Census, Row};
+use crate::progress::Progress;
 use polars::prelude::*;
+use rayon::prelude::*;
 use serde::Serialize;
 
 /// What to do.
@@ -33,6 +40,10 @@ pub struct Inspected {
     pub sets: Vec<SetRow>,
     /// The identities with most images over all splits.
     pub identities: Vec<IdentityRow>,
+    /// What should be known of the images.
+    pub findings: Findings,
+    /// Rows that cannot be used, and the first of them.
+    pub unusable: (usize, Option<Reject>),
 }
 
 /// Identities and images of a set and split.
@@ -65,12 +76,13 @@ pub struct IdentityRow {
     pub images: u64,
 }
 
-/// Counts what the manifest holds.
+/// Counts what the manifest holds, and looks at the head of every image.
 ///
 /// # Errors
 /// The manifest cannot be read.
-pub fn run(request: &Request, context: &Context) -> Result<Inspected> {
+pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) -> Result<Inspected> {
     let source = Source::open(&request.input, context)?;
+    let (findings, unusable) = look_at_all(&source, progress)?;
     let failed = |e: PolarsError| Error::Manifest(format!("{}: table: {e}", source.spec));
     let table = frame(&source.census).map_err(failed)?;
     Ok(Inspected {
@@ -80,7 +92,53 @@ pub fn run(request: &Request, context: &Context) -> Result<Inspected> {
         manifest_hash: source.manifest.hash().to_owned(),
         rows: source.manifest.rows(),
         unlabelled: source.census.unlabelled.values().sum(),
+        findings,
+        unusable,
     })
+}
+
+/// What should be known of the images of `source`, the number of rows that cannot be used, and the first of them.
+fn look_at_all(source: &Source, progress: &mut dyn Progress) -> Result<(Findings, (usize, Option<Reject>))> {
+    let (mut seen, mut unusable, mut first, mut done) = (Seen::default(), 0, None, 0);
+    progress.start(
+        "look",
+        source.census.images.values().chain(source.census.unlabelled.values()).sum::<usize>() as u64,
+        "images",
+    );
+    let alignment = Alignment::default();
+    let look = |row: &Row| {
+        let bytes = read_source(&row.image)?;
+        let (width, height) = decode::look(&bytes)?;
+        let face = row.face.clone().transpose()?.map(|face| face_side(&face, alignment)).transpose()?;
+        Ok(Looked::at(&bytes, Some(face.map_or(width.min(height), |side| side as u32)), 1))
+    };
+    source.manifest.read(true, |rows| {
+        let looked: Vec<std::result::Result<Looked, String>> = rows.par_iter().map(look).collect();
+        done += rows.len();
+        for (row, looked) in rows.into_iter().zip(looked) {
+            match (looked, &row.identity) {
+                (Ok(looked), Some(identity)) => {
+                    seen.add(identity, row.identity_set.as_deref(), row.split.as_deref(), &looked);
+                }
+                (looked, _) => {
+                    unusable += 1;
+                    first.get_or_insert_with(|| Reject {
+                        reason: looked
+                            .err()
+                            .map_or("identity is null or empty".into(), |e| format!("column `{}`: {e}", row.column)),
+                        path: row.image.path(),
+                        file: row.file,
+                        row: row.row,
+                        item: row.item,
+                    });
+                }
+            }
+        }
+        progress.at(done as u64);
+        if progress.stop_requested() { Err(Error::Stopped) } else { Ok(()) }
+    })?;
+    progress.finish();
+    Ok((seen.findings(), (unusable, first)))
 }
 
 /// One row an identity of a set and split.

@@ -1,19 +1,19 @@
 //! Makes a manifest of what people have: reads a source, divides it into splits, writes Parquet, and says what should be known before
 //! hours are spent on it.
 
-use super::{Context, Rejected};
 pub use super::findings::{Findings, SplitCount};
 use super::findings::{Looked, Seen, key};
 use super::input::rejects_path;
 use super::shares::Division;
 pub use super::shares::Shares;
+use super::{Context, Rejected};
 use crate::config::Alignment;
 use crate::dataset::decode::{self, MAX_FILE};
 use crate::dataset::face_side;
 use crate::detector::{Detector, principal};
 use crate::error::{Error, Result};
 use crate::manifest::rejects::{self, Reject};
-use crate::manifest::write::{Entry, FoundFace, Optional, Writer, is_ours, without_faces};
+use crate::manifest::write::{Entry, FoundFace, OPTIONAL, Writer, is_ours, without_faces};
 use crate::manifest::{Columns, Root};
 use crate::progress::Progress;
 use crate::remote;
@@ -125,13 +125,13 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
     let source = sources::open(&request.source, &request.columns, out)?;
     // The labels alone: how many there are, and what the source itself divides.
     let (mut counts, mut total) = (BTreeMap::<String, usize>::new(), 0);
-    let mut columns = Optional { split: request.shares.is_some(), faces: detector.is_some(), ..Optional::default() };
+    let mut there = [request.shares.is_some(), false, false, detector.is_some()];
     source.read(false, &mut |chunk| {
         total += chunk.items.len();
         for item in chunk.items {
-            columns.split |= item.split.is_some();
-            columns.identity_set |= item.identity_set.is_some();
-            columns.group |= item.group.is_some();
+            there[0] |= item.split.is_some();
+            there[1] |= item.identity_set.is_some();
+            there[2] |= item.group.is_some();
             let usable = !matches!(item.picture, Picture::None(..));
             if let Some(identity) = item.identity.filter(|i| usable && !i.trim().is_empty()) {
                 *counts.entry(key(&identity, item.identity_set.as_deref())).or_default() += 1;
@@ -150,7 +150,7 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
     if request.dry_run {
         let (rows, identities) = (counts.values().sum(), counts.len());
         let rejected = Rejected { count: 0, list };
-        let (splits, findings) = (BTreeMap::new(), Findings::default());
+        let (splits, findings) = (BTreeMap::new(), Findings::of_counts(&counts.values().copied()));
         return Ok(Made {
             kind: source.kind(),
             rows,
@@ -170,6 +170,7 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
     // What is found here takes the place of what was known before.
     let kept = if detector.is_some() { without_faces(&extras) } else { (0..extras.fields().len()).collect() };
     let extras = extras.project(&kept).map_err(|e| store::failed(out, &e))?;
+    let columns = OPTIONAL.into_iter().zip(there).filter(|(_, there)| *there).map(|(name, _)| name).collect();
     let mut writer = Writer::create(out, request.link, columns, &extras)?;
     let root = if request.link { Some(Root::open(folder)?) } else { None };
     let (seen, rejected) = (Seen::default(), Vec::new());
@@ -303,7 +304,10 @@ impl Sorting<'_> {
         }
         let extras = extras.map(|extras| {
             let rows = UInt32Array::from(kept);
-            extras.project(&self.kept).and_then(|extras| take_record_batch(&extras, &rows)).map_err(|e| store::failed(&self.request.out, &e))
+            extras
+                .project(&self.kept)
+                .and_then(|extras| take_record_batch(&extras, &rows))
+                .map_err(|e| store::failed(&self.request.out, &e))
         });
         Ok(if entries.is_empty() { None } else { Some((entries, extras.transpose()?)) })
     }
@@ -323,7 +327,8 @@ impl Sorting<'_> {
         if let Picture::None(reason, _) = item.picture {
             return Err(refuse(reason));
         }
-        let identity = item.identity.filter(|i| !i.trim().is_empty()).ok_or_else(|| refuse("it names no person".into()))?;
+        let identity =
+            item.identity.filter(|i| !i.trim().is_empty()).ok_or_else(|| refuse("it names no person".into()))?;
         let (bytes, name) = match (item.picture, root, &path) {
             (_, Some(_), None) => return Err(refuse("it lies in no file of its own: leave out option `link`".into())),
             // What is written is what was read, as its reader will read it.
@@ -344,7 +349,8 @@ impl Sorting<'_> {
             let pixels = decode::decode_bytes(&bytes).map_err(&refuse)?;
             if let Some(detector) = &self.detector {
                 let faces = detector.find(&pixels).map_err(&refuse)?;
-                let found = principal(&faces, pixels.width(), pixels.height()).ok_or_else(|| refuse(FACELESS.into()))?;
+                let found =
+                    principal(&faces, pixels.width(), pixels.height()).ok_or_else(|| refuse(FACELESS.into()))?;
                 side = face_side(&found.face(), Alignment::default()).map_err(&refuse)? as u32;
                 face = Some(FoundFace {
                     landmarks: found.landmarks.map(|v| v as f32),

@@ -80,12 +80,18 @@ impl Context {
         remote::there(&self.cache)
     }
 
+    /// Refuses a cache that cannot be written.
+    fn check_cache(&self) -> Result<()> {
+        place::usable_as("cache", self.cache()?).map(|_| ())
+    }
+
     /// An error that says what to do where the cache cannot be written.
     fn of_cache(&self, e: Error) -> Error {
         match e {
             Error::Io { path, source }
                 if !self.cache.as_os_str().is_empty()
-                    && (path.starts_with(&self.cache) || self.cache.starts_with(&path)) && !Error::may_pass(&source) =>
+                    && (path.starts_with(&self.cache) || self.cache.starts_with(&path))
+                    && !Error::may_pass(&source) =>
             {
                 Error::Usage(format!(
                     "{}: {source}; name another folder for trained models with option `cache`",

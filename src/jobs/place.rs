@@ -5,22 +5,29 @@ use crate::store;
 use rustix::fs::{Access, access, statvfs};
 use std::path::{Path, PathBuf};
 
-const ADVICE: &str = "name another folder with option `out`";
-
 /// The folder that `out` means, if it is one, or can become one, that can be written. `.` and the like get their name.
 ///
 /// # Errors
 /// A file stands in its place, it cannot be written, or its path leads nowhere.
 pub(super) fn usable(out: &Path) -> Result<PathBuf> {
-    let (real, missing) = nearest(out)?;
+    usable_as("out", out)
+}
+
+/// [`usable`] for the folder that option `name` names.
+///
+/// # Errors
+/// As [`usable`].
+pub(super) fn usable_as(name: &str, out: &Path) -> Result<PathBuf> {
+    let advice = format!("name another folder with option `{name}`");
+    let (real, missing) = nearest(out, &advice)?;
     if !real.is_dir() {
-        return Err(Error::Usage(format!("{} is a file; {ADVICE}", real.display())));
+        return Err(Error::Usage(format!("{} is a file; {advice}", real.display())));
     }
     if store::is_locked(out) {
         return Err(Error::Busy(out.to_owned()));
     }
     let refused =
-        |e: &dyn std::fmt::Display| Error::Usage(format!("{}: cannot be written ({e}); {ADVICE}", real.display()));
+        |e: &dyn std::fmt::Display| Error::Usage(format!("{}: cannot be written ({e}); {advice}", real.display()));
     access(&real, Access::WRITE_OK | Access::EXEC_OK).map_err(|e| refused(&e))?;
     // Permissions do not tell all: only a file that could be made does.
     let probe = real.join(store::unique(store::PROBE)?);
@@ -30,7 +37,7 @@ pub(super) fn usable(out: &Path) -> Result<PathBuf> {
     }
     let full = missing.iter().rev().fold(real, |path, name| path.join(name));
     if full.file_name().is_none() {
-        return Err(Error::Usage(format!("{}: is the root of a file system; {ADVICE}", full.display())));
+        return Err(Error::Usage(format!("{}: is the root of a file system; {advice}", full.display())));
     }
     // As it was typed, where that has a name to put others beside.
     let named = out.components().next_back().is_some_and(|c| matches!(c, std::path::Component::Normal(_)));
@@ -39,14 +46,14 @@ pub(super) fn usable(out: &Path) -> Result<PathBuf> {
 
 /// Bytes that are free where `out` is or will be; none where the system does not say.
 pub(super) fn free(out: &Path) -> Option<u64> {
-    let (real, _) = nearest(out).ok()?;
+    let (real, _) = nearest(out, "").ok()?;
     let disk = statvfs(&real).ok()?;
     Some(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
 /// The nearest folder of `out` that is there, without links, and the names below it, the last first.
-fn nearest(out: &Path) -> Result<(PathBuf, Vec<std::ffi::OsString>)> {
-    let nowhere = || Error::Usage(format!("{}: leads nowhere; {ADVICE}", out.display()));
+fn nearest(out: &Path, advice: &str) -> Result<(PathBuf, Vec<std::ffi::OsString>)> {
+    let nowhere = || Error::Usage(format!("{}: leads nowhere; {advice}", out.display()));
     let full = std::path::absolute(out).map_err(|_| nowhere())?;
     let (mut base, mut missing) = (full.as_path(), Vec::new());
     loop {
@@ -54,12 +61,12 @@ fn nearest(out: &Path) -> Result<(PathBuf, Vec<std::ffi::OsString>)> {
             Ok(real) => return Ok((real, missing)),
             Err(e) if matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
                 if base.is_symlink() {
-                    return Err(Error::Usage(format!("{} is a link that leads nowhere; {ADVICE}", base.display())));
+                    return Err(Error::Usage(format!("{} is a link that leads nowhere; {advice}", base.display())));
                 }
                 missing.push(base.file_name().ok_or_else(nowhere)?.to_owned());
                 base = base.parent().ok_or_else(nowhere)?;
             }
-            Err(e) => return Err(Error::Usage(format!("{}: {e}; {ADVICE}", base.display()))),
+            Err(e) => return Err(Error::Usage(format!("{}: {e}; {advice}", base.display()))),
         }
     }
 }

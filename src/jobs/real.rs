@@ -2,9 +2,9 @@
 
 use super::input::Source;
 use super::write::Assembly;
-use crate::dataset::{Selection, View};
 use crate::dataset::decode::decode_source;
 use crate::dataset::encode::{Origin, encode};
+use crate::dataset::{Selection, View};
 use crate::error::{Error, Result};
 use crate::formats::Sample;
 use crate::manifest::Row;

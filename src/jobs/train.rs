@@ -73,25 +73,30 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
     let list = rejects_path(&out)?;
     let mut models = Vec::new();
     let sets = source.sets();
-    let rejected = source.for_each_set(View::new(config.image_size, config.alignment), &list, progress, |set, dataset, progress| {
-        let folder = match folder(request, &sets, set) {
-            Some(folder) => folder,
-            None => models::folder(context, &dataset, &config)?,
-        };
-        let model = models::train_in(&folder, &dataset, &config, request.judge, context, progress)?;
-        if request.judge {
-            judges::find_or_train(&folder, &dataset, &config, context, progress)?;
-        }
-        models.push(Model {
-            identity_set: set.to_owned(),
-            folder,
-            model_hash: model.hash,
-            identities: dataset.identities().len(),
-            images: dataset.len(),
-            steps: model.header.step,
-        });
-        Ok(())
-    })?;
+    let rejected = source.for_each_set(
+        View::new(config.image_size, config.alignment),
+        &list,
+        progress,
+        |set, dataset, progress| {
+            let folder = match folder(request, &sets, set) {
+                Some(folder) => folder,
+                None => models::folder(context, &dataset, &config)?,
+            };
+            let model = models::train_in(&folder, &dataset, &config, request.judge, context, progress)?;
+            if request.judge {
+                judges::find_or_train(&folder, &dataset, &config, context, progress)?;
+            }
+            models.push(Model {
+                identity_set: set.to_owned(),
+                folder,
+                model_hash: model.hash,
+                identities: dataset.identities().len(),
+                images: dataset.len(),
+                steps: model.header.step,
+            });
+            Ok(())
+        },
+    )?;
     Ok(Trained { models, rejected: Rejected { count: rejected.len(), list } })
 }
 
@@ -111,6 +116,9 @@ fn prepare(
     context: &Context,
     progress: &mut dyn Progress,
 ) -> Result<(Source, RunConfig)> {
+    if request.out.is_none() {
+        context.check_cache()?;
+    }
     let source = Source::open(&request.input, context)?;
     let config = length::resolve(&request.settings, &source, keep, context, progress)?;
     let sets = source.sets();

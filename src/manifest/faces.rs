@@ -39,7 +39,8 @@ impl Faces {
     /// The columns of `schema` that say where faces are, if there are such.
     pub fn of(schema: &Schema) -> Option<Self> {
         let at = |name: &str| schema.index_of(name).ok();
-        let points = POINTS.iter().find_map(|name| at(name)).map_or_else(|| coordinates(schema.fields()), |at| vec![at]);
+        let points =
+            POINTS.iter().find_map(|name| at(name)).map_or_else(|| coordinates(schema.fields()), |at| vec![at]);
         let faces = Self { points, bbox: at(BOX), corners: at(CORNERS) };
         let any = faces.columns().next().is_some();
         any.then_some(faces)
@@ -132,8 +133,7 @@ fn numbers(array: &ArrayRef) -> Result<Vec<f64>, String> {
         DataType::Struct(fields) => {
             let array = array.as_struct();
             let order = order(fields)?;
-            let parts: Vec<Vec<f64>> =
-                order.iter().map(|i| numbers(array.column(*i))).collect::<Result<_, _>>()?;
+            let parts: Vec<Vec<f64>> = order.iter().map(|i| numbers(array.column(*i))).collect::<Result<_, _>>()?;
             // Two lists of five are all x before all y, which is an order of its own.
             Ok(parts.concat())
         }

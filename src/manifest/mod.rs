@@ -172,6 +172,12 @@ impl Manifest {
         find_files(spec)?.1.iter().map(bytes).sum()
     }
 
+    /// Names of the columns of the first file.
+    pub fn columns(&self) -> Vec<String> {
+        let fields = self.parts.iter().take(1).flat_map(|part| part.metadata.schema().fields());
+        fields.map(|field| field.name().clone()).collect()
+    }
+
     /// The columns that mean nothing here, which all files must have alike.
     ///
     /// # Errors

@@ -4,6 +4,7 @@ use crate::error::{Error, Result};
 use crate::store;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -26,6 +27,16 @@ impl std::fmt::Display for Reject {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
         write!(f, "{} row {}: {}", self.file, self.row, self.reason)
     }
+}
+
+/// Names of the columns of a list.
+const COLUMNS: [&str; 5] = ["file", "row", "item", "reason", "path"];
+
+/// True if the file `path` is such a list.
+pub fn is_list(path: &Path) -> bool {
+    let Ok(file) = std::fs::File::open(path) else { return false };
+    let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new());
+    metadata.is_ok_and(|m| m.schema().fields().iter().map(|f| f.name().as_str()).eq(COLUMNS))
 }
 
 /// Writes `rejects` to the Parquet file `path` with columns file, row, item, reason, path.

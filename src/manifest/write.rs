@@ -11,6 +11,7 @@ use parquet::basic::Compression;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,6 +21,9 @@ const ROW_GROUP: usize = 1000;
 const ROW_GROUP_BYTES: usize = 10 << 20;
 /// Key of a file's metadata that says that this program wrote it.
 const MARK: &str = "augment.manifest";
+
+/// Columns that a manifest need not have: the last stands for all that a detector finds.
+pub const OPTIONAL: [&str; 4] = [SPLIT, IDENTITY_SET, GROUP, LANDMARKS];
 
 /// A row.
 #[derive(Clone, Debug)]
@@ -55,19 +59,6 @@ pub struct FoundFace {
     pub faces: i32,
 }
 
-/// Columns that a manifest may have beside persons and pictures.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Optional {
-    /// There are splits.
-    pub split: bool,
-    /// There are identity sets.
-    pub identity_set: bool,
-    /// There are groups.
-    pub group: bool,
-    /// A detector has found faces.
-    pub faces: bool,
-}
-
 /// The file that a manifest grows in: it goes if it has not got the manifest's name.
 struct Part(PathBuf);
 
@@ -88,25 +79,25 @@ pub struct Writer {
     part: Part,
     schema: SchemaRef,
     link: bool,
-    columns: Optional,
+    columns: BTreeSet<&'static str>,
     table: ArrowWriter<File>,
     rows: usize,
     bytes: usize,
 }
 
 impl Writer {
-    /// Begins `path` with the columns `extras` beside ours.
+    /// Begins `path` with the columns `extras` beside ours, of which `columns` ([`OPTIONAL`]) are there.
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn create(path: &Path, link: bool, columns: Optional, extras: &Schema) -> Result<Self> {
+    pub fn create(path: &Path, link: bool, columns: BTreeSet<&'static str>, extras: &Schema) -> Result<Self> {
         let text = |name: &str| Field::new(name, DataType::Utf8, true);
         let mut fields = vec![text("identity")];
         fields.push(if link { text("image_uri") } else { Field::new("image", DataType::Struct(image_fields()), true) });
         fields.push(text(IMAGE_ID));
-        let texts = [(SPLIT, columns.split), (IDENTITY_SET, columns.identity_set), (GROUP, columns.group)];
-        fields.extend(texts.iter().filter(|(_, there)| *there).map(|(name, _)| text(name)));
-        if columns.faces {
+        fields
+            .extend([SPLIT, IDENTITY_SET, GROUP].iter().filter(|name| columns.contains(*name)).map(|name| text(name)));
+        if columns.contains(LANDMARKS) {
             fields.extend(face_fields());
         }
         fields.extend(extras.fields().iter().map(|f| f.as_ref().clone()));
@@ -152,16 +143,13 @@ impl Writer {
             Arc::new(image.map_err(|e| store::failed(&self.part.0, &e))?)
         });
         columns.push(text(&|e| e.image_id.as_deref()));
-        if self.columns.split {
-            columns.push(text(&|e| e.split.as_deref()));
-        }
-        if self.columns.identity_set {
-            columns.push(text(&|e| e.identity_set.as_deref()));
-        }
-        if self.columns.group {
-            columns.push(text(&|e| e.group.as_deref()));
-        }
-        if self.columns.faces {
+        let texts = [
+            (SPLIT, text(&|e| e.split.as_deref())),
+            (IDENTITY_SET, text(&|e| e.identity_set.as_deref())),
+            (GROUP, text(&|e| e.group.as_deref())),
+        ];
+        columns.extend(texts.into_iter().filter(|(name, _)| self.columns.contains(name)).map(|(_, column)| column));
+        if self.columns.contains(LANDMARKS) {
             columns.extend(faces(entries));
         }
         columns.extend(extras.iter().flat_map(|batch| batch.columns()).cloned());

@@ -102,7 +102,7 @@ pub fn look(out: &Path, order: &Order, repair: bool) -> Result<Stored> {
             let name = entry.map_err(|e| Error::io(out, e))?.file_name();
             if !store::is_lock_file(&name) && name != first.as_os_str() {
                 return Err(Error::Usage(format!(
-                    "{} is not empty and was not made by augment; {advice}",
+                    "{} is not empty and was not made by augment; choose another folder with option `out`",
                     out.display()
                 )));
             }

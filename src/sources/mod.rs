@@ -185,7 +185,9 @@ fn is_packed(path: &Path) -> bool {
 
 /// True for the first bytes of packed files: gzip, Zstandard, xz, bzip2, zip.
 fn is_compressed(start: &[u8]) -> bool {
-    [&b"\x1f\x8b"[..], b"\x28\xb5\x2f\xfd", b"\xfd7zXZ", b"BZh", b"PK\x03\x04"].iter().any(|magic| start.starts_with(magic))
+    [&b"\x1f\x8b"[..], b"\x28\xb5\x2f\xfd", b"\xfd7zXZ", b"BZh", b"PK\x03\x04"]
+        .iter()
+        .any(|magic| start.starts_with(magic))
 }
 
 /// What to do with a packed file.

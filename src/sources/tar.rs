@@ -89,7 +89,8 @@ impl Folders {
         }
         let shared = shared.unwrap_or_default();
         let above = shared.len().min(fewest.saturating_sub(1));
-        let split = shared.get(above.wrapping_sub(1)).and_then(|name| named_split(&name.to_lowercase())).map(str::to_owned);
+        let split =
+            shared.get(above.wrapping_sub(1)).and_then(|name| named_split(&name.to_lowercase())).map(str::to_owned);
         let splits = fewest >= above + 2
             && names.get(above).is_some_and(|names| names.iter().all(|n| named_split(&n.to_lowercase()).is_some()));
         Some(Self { above, split, splits })
@@ -121,6 +122,8 @@ struct Member {
     /// The end of its name, in small letters.
     kind: String,
     bytes: Vec<u8>,
+    /// It stands for another member.
+    link: bool,
 }
 
 impl Tars {
@@ -135,6 +138,12 @@ impl Tars {
             read.map_err(|e| Error::io(path, e))?;
             if super::is_compressed(&start) {
                 return Err(super::unpack(path));
+            }
+            if !has_end(path) {
+                return Err(Error::Manifest(format!(
+                    "{}: has no end: it is cut off, or its writer did not close it; make it again",
+                    path.display()
+                )));
             }
         }
         let folders = Folders::of(&paths).unwrap_or_default();
@@ -158,7 +167,13 @@ fn parts(name: &str) -> Option<(&str, &str, &str)> {
 impl Sample {
     /// The pictures of the sample, or why one is none, and the number of its members that are neither pictures nor the label of one. Where
     /// a label has the sample's own name, the picture of that name is the sample; else each picture has the label of its own name, or its folder's.
-    fn items(self, tar: &Path, folders: &Folders, row: usize, pictures: bool) -> std::result::Result<(Vec<Item>, usize), String> {
+    fn items(
+        self,
+        tar: &Path,
+        folders: &Folders,
+        row: usize,
+        pictures: bool,
+    ) -> std::result::Result<(Vec<Item>, usize), String> {
         let mut labels: Vec<(&str, std::result::Result<Option<String>, String>)> = Vec::new();
         for member in self.members.iter().filter(|m| !is_picture(&m.kind)) {
             labels.push((&member.stem, label(member)));
@@ -167,9 +182,10 @@ impl Sample {
         let shown = self.members.iter().filter(|m| is_picture(&m.kind) && (!whole || m.stem == self.key));
         let shown: Vec<&Member> = shown.take(if whole { 1 } else { usize::MAX }).collect();
         let used = labels.iter().filter(|(stem, _)| shown.iter().any(|m| m.stem == *stem)).count();
-        let lonely = self.members.iter().find(|m| {
-            m.kind != "json" && !is_picture(&m.kind) && !shown.iter().any(|picture| picture.stem == m.stem)
-        });
+        let lonely = self
+            .members
+            .iter()
+            .find(|m| m.kind != "json" && !is_picture(&m.kind) && !shown.iter().any(|picture| picture.stem == m.stem));
         if let Some(member) = lonely {
             return Err(format!(
                 "member {}.{} is the label of no picture beside it; the members of a sample must have one name and follow each other",
@@ -179,7 +195,14 @@ impl Sample {
         let item = |(n, member): (usize, &&Member)| {
             let (split, person, name) = folders.place(member.stem.trim_start_matches("./"));
             let label = labels.iter().find(|(stem, _)| *stem == member.stem).map(|(_, label)| label);
-            let bytes = if pictures { Picture::Bytes(member.bytes.clone()) } else { Picture::Skipped };
+            let bytes = match (member.link, pictures) {
+                (true, _) => Picture::None(
+                    "it is a link to another member: write the picture itself".into(),
+                    Some(member.stem.clone()),
+                ),
+                (false, true) => Picture::Bytes(member.bytes.clone()),
+                (false, false) => Picture::Skipped,
+            };
             let (identity, image_id, picture) = match label {
                 Some(Err(reason)) => (None, member.stem.clone(), Picture::None(reason.clone(), None)),
                 Some(Ok(Some(label))) => (Some(label.clone()), member.stem.trim_start_matches("./").to_owned(), bytes),
@@ -218,6 +241,10 @@ fn label(member: &Member) -> std::result::Result<Option<String>, String> {
         }),
         _ => None,
     }))
+}
+
+fn is_link(file: tar::EntryType) -> bool {
+    file.is_hard_link() || file.is_symlink()
 }
 
 fn is_picture(kind: &str) -> bool {
@@ -267,11 +294,13 @@ impl Source for Tars {
             for entry in entries.map_err(|e| damaged(&format!("no tar: {e}")))? {
                 let mut entry = entry.map_err(|e| damaged(&format!("damaged or cut off after {row} pictures: {e}")))?;
                 let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-                let kind = entry.header().entry_type();
+                let file = entry.header().entry_type();
                 let known = parts(&name)
                     .filter(|(_, _, kind)| is_picture(kind) || KINDS.iter().any(|k| kind.eq_ignore_ascii_case(k)));
-                let Some((key, stem, kind)) = known.filter(|_| kind.is_file() && !is_apart(&name)) else {
-                    self.others.set(self.others.get() + usize::from(!kind.is_dir() && !is_apart(&name)));
+                let Some((key, stem, kind)) = known
+                    .filter(|(_, _, kind)| (file.is_file() || is_link(file) && is_picture(kind)) && !is_apart(&name))
+                else {
+                    self.others.set(self.others.get() + usize::from(!file.is_dir() && !is_apart(&name)));
                     continue;
                 };
                 let kind = kind.to_lowercase();
@@ -281,7 +310,11 @@ impl Source for Tars {
                 let whole = |m: &Member| m.stem == sample.key && !is_picture(&m.kind);
                 let full = sample.members.len() >= MEMBERS || sample.bytes >= MEMBER_BYTES;
                 // A sample of one name holds together; of many names that begin alike, it need not.
-                if key != sample.key || full && !sample.members.iter().any(whole) && sample.members.last().is_some_and(|m| m.stem != stem) {
+                if key != sample.key
+                    || full
+                        && !sample.members.iter().any(whole)
+                        && sample.members.last().is_some_and(|m| m.stem != stem)
+                {
                     let last = std::mem::replace(&mut sample, Sample { key: key.to_owned(), ..Sample::default() });
                     finish(last, &mut row, &mut gathering)?;
                 }
@@ -295,7 +328,7 @@ impl Source for Tars {
                     entry.read_to_end(&mut bytes).map_err(|e| damaged(&format!("member {name} is cut off: {e}")))?;
                 }
                 sample.bytes += bytes.len();
-                sample.members.push(Member { stem: stem.to_owned(), kind, bytes });
+                sample.members.push(Member { stem: stem.to_owned(), kind, bytes, link: is_link(file) });
             }
             finish(sample, &mut row, &mut gathering)?;
         }
@@ -303,11 +336,11 @@ impl Source for Tars {
     }
 
     fn passed_over(&self) -> Option<String> {
-        let open: Vec<String> = self.paths.iter().filter(|p| !has_end(p)).map(|p| p.display().to_string()).collect();
         let notes = [
-            (self.others.get() > 0).then(|| format!("{} members that are no pictures and no labels", self.others.get())),
-            (self.lonely.get() > 0).then(|| format!("{} pictures or labels beside the picture of a sample", self.lonely.get())),
-            open.first().map(|first| format!("the missing end of {} tars, such as {first}, which may be cut off", open.len())),
+            (self.others.get() > 0)
+                .then(|| format!("{} members that are no pictures and no labels", self.others.get())),
+            (self.lonely.get() > 0)
+                .then(|| format!("{} pictures or labels beside the picture of a sample", self.lonely.get())),
         ];
         let notes: Vec<String> = notes.into_iter().flatten().collect();
         (!notes.is_empty()).then(|| notes.join("; "))
@@ -326,8 +359,10 @@ mod tests {
         assert_eq!((parts("a.b/README"), parts("a/.hidden")), (None, None));
     }
 
+    type Shown = (Option<String>, String, Option<String>);
+
     /// Persons, names and splits of the pictures in a tar of `members`.
-    fn read(members: &[(&str, &str)]) -> Result<Vec<(Option<String>, String, Option<String>)>> {
+    fn read(members: &[(&str, &str)]) -> Result<Vec<Shown>> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.tar");
         let mut builder = tar::Builder::new(File::create(&path).unwrap());
@@ -347,7 +382,7 @@ mod tests {
         Ok(found)
     }
 
-    fn row(person: &str, name: &str, split: &str) -> (Option<String>, String, Option<String>) {
+    fn row(person: &str, name: &str, split: &str) -> Shown {
         let some = |text: &str| Some(text.to_owned()).filter(|t| !t.is_empty());
         (some(person), name.to_owned(), some(split))
     }
@@ -367,15 +402,22 @@ mod tests {
             ("4.jpg", "F"),
             ("4.json", "\u{feff}{\"label\": 3.0}"),
         ];
-        let expected = [row("7", "0", ""), row("Ann", "1", ""), row("Bob", "Bob_1", ""), row("", "2", ""), row("3", "4", "")];
+        let expected =
+            [row("7", "0", ""), row("Ann", "1", ""), row("Bob", "Bob_1", ""), row("", "2", ""), row("3", "4", "")];
         assert_eq!(read(&members).unwrap(), expected);
     }
 
     #[test]
     fn a_sample_is_the_picture_of_its_label_and_other_names_stand_alone() {
         // A mask beside the picture; points within names, with a label of their own and without.
-        let members =
-            [("x/a.cls", "1"), ("x/a.mask.png", "M"), ("x/a.png", "A"), ("x/b.c.jpg", "B"), ("x/b.c.cls", "2"), ("x/d.e.jpg", "C")];
+        let members = [
+            ("x/a.cls", "1"),
+            ("x/a.mask.png", "M"),
+            ("x/a.png", "A"),
+            ("x/b.c.jpg", "B"),
+            ("x/b.c.cls", "2"),
+            ("x/d.e.jpg", "C"),
+        ];
         assert_eq!(read(&members).unwrap(), [row("1", "x/a", ""), row("2", "x/b.c", ""), row("x", "d.e", "")]);
         let apart = [("x/a.jpg", "A"), ("x/b.jpg", "B"), ("x/a.cls", "1"), ("x/b.cls", "2")];
         assert!(read(&apart).unwrap_err().to_string().contains("x/a.cls is the label of no picture beside it"));
@@ -408,13 +450,11 @@ mod tests {
         }
         let whole = builder.into_inner().unwrap();
         std::fs::write(&path, &whole[..700]).unwrap();
-        let e = Tars::open(vec![path.clone()]).unwrap().read(true, &mut |_| Ok(())).unwrap_err();
+        let e = Tars::open(vec![path.clone()]).err().unwrap();
         assert!(e.to_string().contains("a.tar"), "{e}");
         // Where a member would begin, nothing but the end is missing.
         std::fs::write(&path, &whole[..1024]).unwrap();
-        let tars = Tars::open(vec![path.clone()]).unwrap();
-        tars.read(true, &mut |_| Ok(())).unwrap();
-        assert!(tars.passed_over().unwrap().contains("may be cut off"));
+        assert!(Tars::open(vec![path.clone()]).err().unwrap().to_string().contains("is cut off"));
         std::fs::write(&path, b"\x1f\x8b\x08 and more").unwrap();
         assert!(Tars::open(vec![path]).err().unwrap().to_string().contains("unpack it first"));
     }
