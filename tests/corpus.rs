@@ -35,6 +35,11 @@ fn manifests() {
 }
 
 #[test]
+fn sources() {
+    replay("source", targets::source);
+}
+
+#[test]
 fn pictures() {
     replay("picture", targets::picture);
 }

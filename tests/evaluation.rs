@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use augment::config::{EvaluationConfig, RecogniserPreset, with};
+use augment::config::{Alignment, EvaluationConfig, RecogniserPreset, with};
 use augment::dataset::IdentityDataset;
 use augment::error::Error;
 use augment::evaluate::comparison::{Arm, Comparison, Material};
@@ -218,6 +218,7 @@ fn a_comparison_learns_keeps_its_outcomes_and_finds_real_help() {
         foreign: BTreeSet::new(),
         reconstructed: None,
         chosen_by: String::new(),
+        frame: Alignment::None,
         test: PairSet::draw("test", images(10, 6, 8), 100).unwrap(),
     };
     let config = tiny(&[
@@ -269,6 +270,7 @@ fn new_identities_and_own_labels_are_classes_of_their_own() {
         foreign: BTreeSet::new(),
         reconstructed: None,
         chosen_by: String::new(),
+        frame: Alignment::None,
         test: PairSet::draw("test", images(4, 4, 3), 20).unwrap(),
     };
     // Number of classes and hash of each training.
@@ -358,6 +360,7 @@ fn a_recogniser_finds_training_images_and_persons_in_the_test() {
         foreign: BTreeSet::new(),
         reconstructed: None,
         chosen_by: String::new(),
+        frame: Alignment::None,
         test: test(&|_| None),
     };
     let config = tiny(&["recipe.steps=400", "recipe.batch_size=64"]);

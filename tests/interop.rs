@@ -8,8 +8,10 @@
     reason = "a failed unwrap is a failed test; a skip must be seen, and the test runner swallows what a passing test prints"
 )]
 
+use augment::config::Alignment;
+use augment::dataset::View;
 use augment::dataset::decode::decode_source;
-use augment::manifest::{Columns, Manifest, Policy};
+use augment::manifest::{Columns, Manifest, Policy, Row};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
@@ -130,7 +132,7 @@ fn a_manifest_is_the_same_in_every_form() {
     let expected = census(&dir.path().join("identity-int64.parquet")).unwrap();
     assert!(expected.len() > 4 && expected.values().map(Vec::len).sum::<usize>() == 24, "{expected:?}");
     let forms: Vec<&str> = forms.lines().collect();
-    assert!(forms.len() > 60, "{forms:?}");
+    assert!(forms.len() > 95, "{forms:?}");
     let wrong: Vec<String> = forms
         .iter()
         .filter_map(|form| match census(&dir.path().join(form)) {
@@ -140,4 +142,28 @@ fn a_manifest_is_the_same_in_every_form() {
         })
         .collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
+    for kind in ["faces", "boxes"] {
+        let expected = shown(&dir.path().join(format!("{kind}-list.parquet")), Alignment::Arcface);
+        assert_ne!(expected, shown(&dir.path().join(format!("{kind}-list.parquet")), Alignment::None));
+        let forms = forms.iter().filter(|form| form.starts_with(kind));
+        let wrong: Vec<&&str> =
+            forms.filter(|form| shown(&dir.path().join(form), Alignment::Arcface) != expected).collect();
+        assert!(wrong.is_empty(), "{wrong:#?}");
+    }
+}
+
+/// What is shown of every image of a manifest by (identity, split), sorted.
+fn shown(spec: &Path, alignment: Alignment) -> Vec<(String, String, blake3::Hash)> {
+    let manifest = Manifest::open(spec.to_str().unwrap(), &Columns::default()).unwrap();
+    let (view, mut found) = (View::new(32, alignment), Vec::new());
+    let add = |rows: Vec<Row>| {
+        for row in rows {
+            let pixels = view.row(&row).unwrap_or_else(|e| panic!("{}: row {}: {e}", row.file, row.row));
+            found.push((row.identity.unwrap(), row.split.unwrap(), blake3::hash(&pixels)));
+        }
+        Ok(())
+    };
+    manifest.read(true, add).unwrap();
+    found.sort_by_key(|(identity, split, hash)| (identity.clone(), split.clone(), *hash.as_bytes()));
+    found
 }

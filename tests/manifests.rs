@@ -187,6 +187,33 @@ fn lists_and_tables_keep_their_columns() {
 }
 
 #[test]
+fn what_folders_say_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = dir.path().join("hive");
+    for (person, consent) in [("Ann", "true"), ("Bob", "__HIVE_DEFAULT_PARTITION__")] {
+        let folder = source.join(format!("consent={consent}/identity={person}"));
+        std::fs::create_dir_all(&folder).unwrap();
+        let images: ArrayRef = Arc::new(arrow::array::BinaryArray::from_vec(vec![&jpeg(7), &jpeg(9)]));
+        let batch = RecordBatch::try_from_iter([("image", images)]).unwrap();
+        let file = std::fs::File::create(folder.join("x.parquet")).unwrap();
+        let mut writer = ArrowWriter::try_new(file, batch.schema(), None).unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+    }
+    let out = dir.path().join("ids.parquet");
+    assert_eq!(make(&source, &out, |_| {}).unwrap().rows, 4);
+    let file = std::fs::File::open(&out).unwrap();
+    let table = ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap().next().unwrap().unwrap();
+    let consent = table.column_by_name("consent").unwrap().as_string::<i32>().iter().collect::<Vec<_>>();
+    let people = table.column_by_name("identity").unwrap().as_string::<i32>().iter().flatten().collect::<Vec<_>>();
+    assert!(people.contains(&"Ann") && people.contains(&"Bob"));
+    for (person, consent) in people.iter().zip(consent) {
+        assert_eq!(consent, (*person == "Ann").then_some("true"));
+    }
+    assert!(!table.schema().fields().iter().any(|f| f.name() == "split"));
+}
+
+#[test]
 fn what_was_written_is_not_read_again() {
     let dir = tempfile::tempdir().unwrap();
     let source = dir.path().join("photos");

@@ -1,9 +1,11 @@
 //! What is fuzzed: each function takes the bytes of one untrusted file and must come back, whatever they are.
 
 use augment::dataset::decode::decode_source;
-use augment::formats::Reader;
+use augment::formats::{Reader, bin};
+use augment::jobs::{Context, manifest as manifest_job};
 use augment::manifest::{Columns, ImageSource, Manifest};
 use augment::nn::sealed;
+use augment::progress::Silent;
 use augment::store;
 use augment::train::TrainedModel;
 use std::path::Path;
@@ -22,6 +24,17 @@ pub fn manifest(bytes: &[u8]) {
         let opened = Manifest::open(&path.display().to_string(), &Columns::default());
         let _ = opened.and_then(|m| m.read(true, |_| Ok(())));
     });
+}
+
+/// What a manifest is made of: records, a tar or a list, and a pickle of pairs.
+pub fn source(bytes: &[u8]) {
+    for name in ["x.rec", "x.tar", "x.csv", "x.tsv", "x.lst", "x.jsonl"] {
+        as_file(bytes, name, |path| {
+            let request = manifest_job::Request::new(path.to_string_lossy(), path.with_file_name("ids.parquet"));
+            let _ = manifest_job::run(&request, &Context::new(""), &mut Silent);
+        });
+    }
+    as_file(bytes, "x.bin", |path| _ = bin::read(path));
 }
 
 /// The picture of a row.

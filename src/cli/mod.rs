@@ -20,6 +20,7 @@ mod train;
 
 use ::augment::error::{Error, Result};
 use args::{Cli, Command};
+use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches};
 use std::fmt::Write as _;
 use std::io::Write;
@@ -68,7 +69,17 @@ pub fn main() -> ExitCode {
     let matches = match environment::without_empty(Cli::command()).try_get_matches() {
         Ok(matches) => matches,
         Err(e) => {
-            let _ = e.print();
+            match std::env::args_os().find(|arg| arg.to_str().is_none()) {
+                Some(arg) if e.kind() == ErrorKind::InvalidUtf8 => {
+                    let arg = arg.to_string_lossy().into_owned();
+                    let _ = writeln!(
+                        std::io::stderr(),
+                        "error: {}: its name is no UTF-8; rename it, or the folder",
+                        printable(&arg)
+                    );
+                }
+                _ => _ = e.print(),
+            }
             return ExitCode::from(u8::try_from(e.exit_code()).unwrap_or(2));
         }
     };

@@ -31,6 +31,11 @@ impl View {
         self.size
     }
 
+    /// What it shows of rows that say where their face is.
+    pub fn alignment(self) -> Alignment {
+        self.alignment
+    }
+
     /// The centre square of a decoded picture, antialiased.
     ///
     /// # Shapes

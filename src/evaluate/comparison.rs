@@ -4,7 +4,7 @@ use super::composite::composites;
 use super::figures::present;
 use super::judges::{Role, train_judge};
 use super::verification::{PROTOCOL, Verification, identify, test_pairs};
-use crate::config::EvaluationConfig;
+use crate::config::{Alignment, EvaluationConfig};
 use crate::dataset::IdentityDataset;
 use crate::error::{Error, Result};
 use crate::formats::pairs::PairSet;
@@ -104,6 +104,8 @@ pub struct Material {
     pub reconstructed: Option<IdentityDataset>,
     /// Who chose the synthetic images, in words.
     pub chosen_by: String,
+    /// Where faces lie in images, as far as it is known: none of those that came as they are.
+    pub frame: Alignment,
     /// The verification test.
     pub test: PairSet,
 }
@@ -126,7 +128,7 @@ impl Material {
         let synthetic = || [&self.existing, &self.new].into_iter().flatten();
         let images: usize = synthetic().map(IdentityDataset::len).sum();
         let identities: usize = synthetic().map(|s| present(s).count()).sum();
-        composites(&self.real, identities, images.div_ceil(identities.max(1)))
+        composites(&self.real, self.frame, identities, images.div_ceil(identities.max(1)))
     }
 
     /// As many images as there are synthetic ones, all of them real: each identity's in turn.

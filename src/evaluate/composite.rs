@@ -1,23 +1,32 @@
 //! A control that needs no generator: new identities pasted together from the photographs of two persons, whose bands of eyes, nose and
 //! mouth they exchange (after Hu et al. 2017, "Frankenstein"). What a generator makes must be worth more than this.
 
+use crate::config::Alignment;
 use crate::dataset::IdentityDataset;
 use crate::error::{Error, Result};
 use crate::seeds::Seeds;
 use rand::RngExt;
 use rand::seq::SliceRandom;
 
-/// Upper and lower end of the bands of aligned faces, as shares of the side: eyes, nose, mouth.
-const BANDS: [(f32, f32); 3] = [(0.22, 0.48), (0.48, 0.68), (0.68, 0.92)];
+/// Upper and lower end of the bands of eyes, nose and mouth, as shares of the side of a face that fills the image.
+const TIGHT: [(f32, f32); 3] = [(0.22, 0.48), (0.48, 0.68), (0.68, 0.92)];
+/// The same in the usual frame of ArcFace, which shows more about a face.
+const USUAL: [(f32, f32); 3] = [(0.36, 0.56), (0.56, 0.71), (0.71, 0.89)];
 /// Height over which one photograph passes into the other, as a share of the side.
 const SEAM: f32 = 0.06;
 
-/// `identities` identities of `per_identity` images each, from pairs of persons of `real`. A band of the second photograph gets the mean
+/// `identities` identities of `per_identity` images each, from pairs of persons of `real`, whose faces lie in `frame`. A band of the second photograph gets the mean
 /// colour of the first one's.
 ///
 /// # Errors
 /// Fewer than two persons.
-pub fn composites(real: &IdentityDataset, identities: usize, per_identity: usize) -> Result<IdentityDataset> {
+pub fn composites(
+    real: &IdentityDataset,
+    frame: Alignment,
+    identities: usize,
+    per_identity: usize,
+) -> Result<IdentityDataset> {
+    let bands = if frame == Alignment::Arcface { USUAL } else { TIGHT };
     let persons: Vec<u32> = super::figures::present(real).collect();
     if persons.len() < 2 {
         return Err(Error::Manifest("composites need two persons or more".into()));
@@ -34,7 +43,7 @@ pub fn composites(real: &IdentityDataset, identities: usize, per_identity: usize
         let own = [two[0], two[1]].map(|label| real.images_of(label));
         for _ in 0..per_identity {
             let [a, b] = own.map(|own| real.image(own[rng.random_range(0..own.len())]));
-            pixels.extend(paste(a, b, real.image_size(), taken));
+            pixels.extend(paste(a, b, real.image_size(), bands, taken));
             labels.push(n as u32);
         }
         names.push(format!("composite-{n:06}"));
@@ -43,9 +52,9 @@ pub fn composites(real: &IdentityDataset, identities: usize, per_identity: usize
 }
 
 /// `a` with the bands `taken` of `b`.
-fn paste(a: &[u8], b: &[u8], size: usize, taken: [bool; 3]) -> Vec<u8> {
+fn paste(a: &[u8], b: &[u8], size: usize, bands: [(f32, f32); 3], taken: [bool; 3]) -> Vec<u8> {
     let mut out = a.to_vec();
-    for ((from, to), _) in BANDS.into_iter().zip(taken).filter(|(_, taken)| *taken) {
+    for ((from, to), _) in bands.into_iter().zip(taken).filter(|(_, taken)| *taken) {
         let weight = |y: usize| {
             let y = (y as f32 + 0.5) / size as f32;
             ((y - from).min(to - y) / SEAM + 0.5).clamp(0.0, 1.0)
@@ -85,16 +94,16 @@ mod tests {
                 .collect::<Vec<u8>>()
         };
         let (a, b) = (image(100, 4), image(180, 20));
-        let eyes = paste(&a, &b, size, [true, false, false]);
+        let eyes = paste(&a, &b, size, TIGHT, [true, false, false]);
         let row = |y: usize| i32::from(eyes[y * 3 * size]);
         // Inside the band the second person's contrast, about the first one's mean; outside the first person.
         assert!([17, 18].iter().all(|y| ((row(*y) - 100).abs() - 20).abs() <= 1), "{} {}", row(17), row(18));
         assert_eq!((row(2), row(3), row(30), row(31)), (96, 104, 96, 104));
         let real = IdentityDataset::new(size, [a, b].concat(), vec![0, 1], ["a", "b"].map(Into::into).into()).unwrap();
-        let made = composites(&real, 4, 3).unwrap();
+        let made = composites(&real, Alignment::None, 4, 3).unwrap();
         assert_eq!((made.len(), made.identities().len(), made.images_of(3).len()), (12, 4, 3));
         assert!((0..12).all(|i| (0..2).all(|r| made.image(i) != real.image(r))));
-        assert_eq!(made.hash(), composites(&real, 4, 3).unwrap().hash());
-        assert!(composites(&real.subset(&[0]).unwrap(), 4, 3).is_err());
+        assert_eq!(made.hash(), composites(&real, Alignment::None, 4, 3).unwrap().hash());
+        assert!(composites(&real.subset(&[0]).unwrap(), Alignment::None, 4, 3).is_err());
     }
 }

@@ -3,6 +3,7 @@
 use super::evaluate::{Request, Test};
 use super::input::{Source, at};
 use super::{Context, boundary};
+use crate::config::Alignment;
 use crate::dataset::{IdentityDataset, Selection, View, load_sets};
 use crate::error::{Error, Result};
 use crate::evaluate::Synthetic;
@@ -92,7 +93,8 @@ pub(super) fn material(
     };
     let chosen_by = chosen_by(order.as_ref());
     let Synthetic { existing, new, foreign } = synthetic;
-    Ok(Material { real, existing, new, held_out, foreign, reconstructed, chosen_by, test })
+    let frame = if source.manifest.says_faces() { view.alignment() } else { Alignment::None };
+    Ok(Material { real, existing, new, held_out, foreign, reconstructed, chosen_by, frame, test })
 }
 
 /// What `model` makes of training images of `real`, as `real` shows images.

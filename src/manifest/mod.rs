@@ -27,7 +27,7 @@ pub use schema::{Columns, DEFAULT_SET};
 use crate::error::{Error, Result};
 use crate::store::file_hash;
 use arrow::array::RecordBatch;
-use arrow::datatypes::{FieldRef, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 pub(crate) use files::is_input;
 use files::{find_files, hive_folders};
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
@@ -53,6 +53,8 @@ pub(crate) struct Part {
     pub layout: schema::Layout,
     /// What its rows must permit.
     pub terms: Option<policy::Terms>,
+    /// Keys and values of the `key=value` folders that it lies in.
+    pub folders: Vec<(String, Option<String>)>,
 }
 
 impl Part {
@@ -76,7 +78,6 @@ impl Part {
 /// An opened manifest.
 pub struct Manifest {
     parts: Vec<Part>,
-    folder: PathBuf,
     root: Root,
     hash: String,
 }
@@ -112,9 +113,9 @@ impl Manifest {
             if let Some(schema::Field::Fixed(split)) = &layout.split {
                 hasher.update(format!("split={split:?}\0").as_bytes());
             }
-            parts.push(Part { path, metadata, layout, terms: None });
+            parts.push(Part { path, metadata, layout, terms: None, folders });
         }
-        Ok(Self { parts, root: Root::open(&root)?, folder: root, hash: hasher.finalize().to_hex().to_string() })
+        Ok(Self { parts, root: Root::open(&root)?, hash: hasher.finalize().to_hex().to_string() })
     }
 
     /// From now on only rows that `policy` permits are there; those that `later` does not permit are marked as lapsed.
@@ -123,8 +124,7 @@ impl Manifest {
     /// A file lacks one of the columns that a policy reads.
     pub fn restrict(mut self, policy: &Policy, later: Option<&Policy>) -> Result<Self> {
         for part in &mut self.parts {
-            let folders = hive_folders(&self.folder, &part.path);
-            part.terms = Some(policy.terms(later, &part.path, part.metadata.schema(), &folders)?);
+            part.terms = Some(policy.terms(later, &part.path, part.metadata.schema(), &part.folders)?);
         }
         Ok(self)
     }
@@ -172,6 +172,11 @@ impl Manifest {
         find_files(spec)?.1.iter().map(bytes).sum()
     }
 
+    /// True if a file has columns that say where faces are.
+    pub fn says_faces(&self) -> bool {
+        self.parts.iter().any(|part| part.layout.faces.is_some())
+    }
+
     /// Names of the columns of the first file.
     pub fn columns(&self) -> Vec<String> {
         let fields = self.parts.iter().take(1).flat_map(|part| part.metadata.schema().fields());
@@ -188,14 +193,19 @@ impl Manifest {
             let known: Vec<usize> = layout.texts().chain(layout.pictures.iter().map(|p| p.column)).collect();
             let fields = part.metadata.schema().fields().iter().enumerate();
             let other = |(i, field): &(usize, &FieldRef)| !known.contains(i) && !write::is_ours_by_name(field.name());
-            fields.filter(other).map(|(_, field)| field.clone()).collect()
+            let own = fields.filter(other).map(|(_, field)| field.clone());
+            // What folders say is a text of every row.
+            let said = part.folders.iter().map(|(name, _)| name).filter(|name| {
+                let there = part.metadata.schema().index_of(name).is_ok();
+                !there && !write::is_ours_by_name(name) && !layout.folders.contains(name)
+            });
+            own.chain(said.map(|name| Arc::new(Field::new(name, DataType::Utf8, true)))).collect()
         };
         let first = self.parts.first().map(of).unwrap_or_default();
         for part in &self.parts {
-            let lacking = first.iter().find(|f| {
-                let own = part.metadata.schema().field_with_name(f.name());
-                !own.is_ok_and(|own| own.data_type() == f.data_type())
-            });
+            let lacking = first
+                .iter()
+                .find(|f| !of(part).iter().any(|own| own.name() == f.name() && own.data_type() == f.data_type()));
             if let Some(field) = lacking {
                 return Err(Error::Manifest(format!(
                     "{}: has no column `{}` of type {}, as {} has; give files of one form",

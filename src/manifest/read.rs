@@ -7,7 +7,7 @@ use super::schema::{Field, Layout};
 use super::values::texts;
 use super::{Part, guarded};
 use crate::error::{Error, Result};
-use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, StringArray, UInt32Array, new_null_array};
 use arrow::compute::take_record_batch;
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::error::ArrowError;
@@ -137,8 +137,10 @@ pub(super) fn read_with(
     f: &mut impl FnMut(Vec<Row>, RecordBatch) -> Result<ControlFlow<()>>,
 ) -> Result<()> {
     let layout = &part.layout;
-    let kept = others.fields().iter().map(|field| part.metadata.schema().index_of(field.name()));
-    let kept: Vec<usize> = kept.collect::<std::result::Result<_, _>>().map_err(|e| Error::Manifest(e.to_string()))?;
+    // The rest is what the folders say.
+    let kept: Vec<Option<usize>> =
+        others.fields().iter().map(|field| part.metadata.schema().index_of(field.name()).ok()).collect();
+    let said = |name: &str| part.folders.iter().find(|(key, _)| key == name).and_then(|(_, value)| value.clone());
     let terms = part.terms.iter().flat_map(|t| &t.fields).filter_map(Field::column);
     let mut wanted: Vec<usize> = layout.texts().chain(terms).collect();
     // Lists are always read: their lengths are the numbers of images.
@@ -152,7 +154,7 @@ pub(super) fn read_with(
     // Where a face is means something with its picture alone.
     let faces = layout.faces.as_ref().filter(|_| images);
     wanted.extend(faces.iter().flat_map(|f| f.columns()));
-    wanted.extend(&kept);
+    wanted.extend(kept.iter().flatten());
     wanted.sort_unstable();
     wanted.dedup();
     let groups = part.metadata.metadata().row_groups();
@@ -261,7 +263,12 @@ pub(super) fn read_with(
                     });
                 }
             }
-            let columns: Vec<ArrayRef> = kept.iter().filter_map(|i| column(*i)).collect();
+            let rows_there = batch.num_rows();
+            let columns = kept.iter().zip(others.fields()).map(|(at, field)| match at {
+                Some(at) => column(*at).unwrap_or_else(|| new_null_array(field.data_type(), rows_there)),
+                None => Arc::new(StringArray::from(vec![said(field.name()); rows_there])),
+            });
+            let columns: Vec<ArrayRef> = columns.collect();
             let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
             let kept = RecordBatch::try_new_with_options(others.clone(), columns, &options);
             let kept = kept.and_then(|kept| take_record_batch(&kept, &UInt32Array::from(taken)));

@@ -62,6 +62,8 @@ pub(crate) struct Layout {
     pub image_id: Option<Field>,
     pub group: Option<Field>,
     pub faces: Option<Faces>,
+    /// Names of `key=value` folders that persons are named by.
+    pub folders: Vec<String>,
 }
 
 impl Layout {
@@ -126,7 +128,9 @@ impl Layout {
         let (image_id, group) = (text(IMAGE_ID).unwrap_or_default(), text(GROUP).unwrap_or_default());
         let by_name = || split_of(path).map(|split| Field::Fixed(Some(split)));
         let (split, identity_set) = (text(SPLIT)?.or_else(by_name), text(IDENTITY_SET)?);
-        Ok(Self { identity, pictures, split, identity_set, image_id, group, faces: Faces::of(schema) })
+        let faces = Faces::of(schema);
+        let folders = identity.column().is_none().then(|| columns.identity.clone()).into_iter().collect();
+        Ok(Self { identity, pictures, split, identity_set, image_id, group, faces, folders })
     }
 }
 

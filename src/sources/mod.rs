@@ -118,6 +118,9 @@ pub fn open(spec: &str, columns: &Columns, out: &Path) -> Result<Box<dyn Source>
             }
         };
     }
+    if spec == "-" || std::fs::metadata(path).is_ok_and(|m| !m.is_file()) {
+        return Err(Error::Usage(format!("{spec}: is a pipe, which can be read only once; save it as a file first")));
+    }
     if !path.exists() {
         return Err(Error::Usage(format!("{spec}: no such file or folder")));
     }
@@ -167,7 +170,12 @@ fn of_folder(folder: &Path, columns: &Columns, out: &Path) -> Result<Box<dyn Sou
     if !tars.is_empty() {
         return Ok(Box::new(tar::Tars::open(tars)?));
     }
-    if !tables.is_empty() || data {
+    // Folders of `key=value` are a table's.
+    let parted = persons.is_none()
+        && entries
+            .iter()
+            .any(|p| p.is_dir() && p.to_string_lossy().rsplit('/').next().is_some_and(|n| n.contains('=')));
+    if !tables.is_empty() || data || parted {
         let within =
             |names: [std::io::Result<PathBuf>; 2]| matches!(names, [Ok(out), Ok(folder)] if out.starts_with(&folder));
         if within([std::path::absolute(out), std::path::absolute(folder)]) {

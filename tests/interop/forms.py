@@ -141,6 +141,61 @@ for name, expires in {
 put("terms-consent-text", consent=pa.array(["yes"] * n), purpose=pa.array(["training"] * n).dictionary_encode(), expires=pa.array([day] * n))
 old = pa.table({"identity": text, "image": binary, "split": splits, "consent": [1] * n, "purpose": ["training"] * n, "expires": pa.array([when] * n, pa.timestamp("ns"))})
 pq.write_table(old, folder / "terms-int96.parquet", use_deprecated_int96_timestamps=True)
+
+# Where faces are: five points and boxes, as detectors and lists have them. The drawn pictures are 48 px wide.
+template = np.array([[38.25, 51.75], [73.5, 51.5], [56.0, 71.75], [41.5, 92.25], [70.75, 92.25]])
+points = np.array([template / 4 + 8 + (i % 3) / 4 for i in range(n)])
+flat, by_axes = points.reshape(n, 10), points.transpose(0, 2, 1)
+parts = ["left_eye", "right_eye", "nose", "mouth_left", "mouth_right"]
+person = [1, 0, 2, 4, 3]
+point = pa.struct([("x", pa.float64()), ("y", pa.float64())])
+listed = lambda values, ty=pa.float64(): pa.array(values.tolist(), pa.list_(ty))
+nested = lambda values, ty: pa.array(values.tolist(), ty)
+named = lambda make: pa.array([{name: make(p) for name, p in zip(parts, row.tolist())} for row in points])
+for name, columns in {
+    "list": {"landmarks": listed(flat)},
+    "list-float32": {"landmarks": listed(flat, pa.float32())},
+    "list-fixed": {"landmarks": nested(flat, pa.list_(pa.float64(), 10))},
+    "list-large": {"landmarks": nested(flat, pa.large_list(pa.float32()))},
+    "insightface": {"kps": nested(points, pa.list_(pa.list_(pa.float32())))},
+    "tensor": {"kps": nested(points, pa.list_(pa.list_(pa.float32(), 2), 5))},
+    "mtcnn": {"landmarks": listed(by_axes.reshape(n, 10))},
+    "mtcnn-two": {"landmarks": nested(by_axes, pa.list_(pa.list_(pa.float64())))},
+    "mtcnn-axes": {"landmarks": pa.array([{"x": x, "y": y} for x, y in by_axes.tolist()])},
+    "keypoints": {"keypoints": named(list)},
+    "keypoints-of-the-person": {"landmarks": listed(points[:, person].reshape(n, 10))},
+    "points": {"landmarks": pa.array([[{"x": x, "y": y} for x, y in row] for row in points.tolist()], pa.list_(point))},
+    "points-named": {"landmarks": named(lambda p: {"x": p[0], "y": p[1]})},
+    "json": {"landmarks": pa.array([str(row) for row in points.tolist()])},
+    "text": {"landmarks": pa.array([" ".join(map(str, row)) for row in flat.tolist()])},
+    "text-dictionary": {"landmarks": pa.array([str(row) for row in flat.tolist()]).dictionary_encode()},
+    "columns": {f"{part}_{axis}": points[:, i, k] for i, part in enumerate(parts) for k, axis in enumerate("xy")},
+    "columns-celeba": {
+        f"{part}_{axis}": (points[:, i, k] * 1).astype(np.float32)
+        for i, part in enumerate(["lefteye", "righteye", "nose", "leftmouth", "rightmouth"])
+        for k, axis in enumerate("xy")
+    },
+    "and-box": {"landmarks": listed(flat), "bbox": pa.nulls(n)},
+}.items():
+    put(f"faces-{name}", **{k: pa.array(v) if isinstance(v, np.ndarray) else v for k, v in columns.items()})
+boxes = np.array([[10 + i % 3, 8, 20, 27] for i in range(n)])
+corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], 1)
+for name, columns in {
+    "list": {"bbox": listed(boxes)},
+    "list-int": {"bbox": listed(boxes, pa.int32())},
+    "list-fixed": {"bbox": nested(boxes, pa.list_(pa.float32(), 4))},
+    "struct": {"bbox": pa.array([dict(zip(["x", "y", "width", "height"], row)) for row in boxes.tolist()])},
+    "struct-corners": {"bbox": pa.array([dict(zip(["x1", "y1", "x2", "y2"], row)) for row in corners.tolist()])},
+    "struct-sides": {"bbox": pa.array([dict(zip(["left", "top", "right", "bottom"], row)) for row in corners.tolist()])},
+    "corners": {"bbox_xyxy": listed(corners)},
+    "text": {"bbox": pa.array([str(row) for row in boxes.tolist()])},
+    "no-landmarks": {"bbox": listed(boxes), "landmarks": pa.nulls(n, pa.list_(pa.float64()))},
+}.items():
+    put(f"boxes-{name}", **columns)
+several = {**grouped, "image": lists["list-binary"]}
+pq.write_table(pa.table({**several, "landmarks": pa.array(of(flat.tolist()))}), folder / "faces-of-lists.parquet")
+pq.write_table(pa.table({**several, "bbox": pa.array(of(boxes.tolist()))}), folder / "boxes-of-lists.parquet")
+
 for path in sorted(folder.glob("*.parquet")):
     print(path.name)
 print("hive")
