@@ -1,5 +1,6 @@
-//! Faces in photographs, found by a network in ONNX of YuNet's form: for strides of 8, 16 and 32 pixels the outputs `cls_8`, `obj_8`,
-//! `bbox_8` and `kps_8`, .., a row of each for every place of its grid.
+//! Faces in photographs, found by a network in ONNX of one of two forms. YuNet's has for strides of 8, 16 and 32 pixels the outputs `cls_8`,
+//! `obj_8`, `bbox_8` and `kps_8`, .., a row of each for every place of its grid; SCRFD's has nine outputs, a score, a box and five points for two
+//! anchors of every place, which their shapes tell.
 
 use crate::error::{Error, Result};
 use crate::manifest::Face;
@@ -12,8 +13,11 @@ use std::sync::OnceLock;
 
 /// Pixels between the places of its three grids.
 const STRIDES: [usize; 3] = [8, 16, 32];
-/// What it says of every place: two scores, a box, and five points.
+/// What YuNet says of every place: two scores, a box, and five points.
 const KINDS: [&str; 4] = ["cls", "obj", "bbox", "kps"];
+/// Anchors of a place in SCRFD's grids, and its outputs.
+const ANCHORS: usize = 2;
+const SCRFD_OUTPUTS: usize = 9;
 /// Sides of inputs: a photograph is brought to the smallest one that holds it, or made smaller to the largest.
 const SIDES: [usize; 3] = [160, 320, 640];
 /// Boxes that overlap by a larger share (intersection over union) are one face.
@@ -37,9 +41,17 @@ impl Found {
     }
 }
 
+/// How a network is fed, and what its outputs mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Yunet,
+    Scrfd,
+}
+
 /// A detector of faces.
 pub struct Detector {
     model: Model,
+    form: Form,
     networks: [OnceLock<std::result::Result<Network, String>>; SIDES.len()],
     least_score: f64,
 }
@@ -56,12 +68,8 @@ impl Detector {
         let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
         let failed = |e: String| Error::Model(format!("{}: {e}", path.display()));
         let model = Model::parse(&bytes).map_err(failed)?;
-        let names = STRIDES.iter().flat_map(|stride| KINDS.map(|kind| format!("{kind}_{stride}")));
-        if let Some(name) = names.into_iter().find(|name| !model.outputs().contains(name)) {
-            let have = model.outputs().join(", ");
-            return Err(failed(format!("no detector of YuNet's form: it has no output `{name}`, but {have}")));
-        }
-        let detector = Self { model, networks: Default::default(), least_score };
+        let form = Form::of(model.outputs()).map_err(failed)?;
+        let detector = Self { model, form, networks: Default::default(), least_score };
         // What it cannot do is found before any photograph is read.
         detector.find(&RgbImage::new(8, 8)).map_err(failed)?;
         Ok(detector)
@@ -82,31 +90,16 @@ impl Detector {
     fn find_at(&self, picture: &RgbImage, at: usize) -> std::result::Result<Vec<Found>, String> {
         let side = SIDES[at];
         let network = self.networks[at].get_or_init(|| self.model.at((side, side))).as_ref().map_err(String::clone)?;
-        let (input, scale) = input(picture, side)?;
+        let (input, scale) = self.form.input(picture, side)?;
         let outputs = network.run(&input)?;
         let mut found = Vec::new();
         for stride in STRIDES {
-            let cells = side / stride;
-            let of =
-                |kind: usize, width: usize| rows(&outputs, &format!("{}_{stride}", KINDS[kind]), cells * cells, width);
-            let (class, object, boxes, points) = (of(0, 1)?, of(1, 1)?, of(2, 4)?, of(3, 10)?);
-            for place in 0..cells * cells {
-                let score = f64::from(class[place].clamp(0.0, 1.0) * object[place].clamp(0.0, 1.0)).sqrt();
-                if score < self.least_score {
-                    continue;
-                }
-                let corner = [place % cells, place / cells].map(|v| v as f64);
-                let bound = |v: f32| f64::from(v);
-                let to = |axis: usize, off: f32| (corner[axis] + bound(off)) * stride as f64 / scale;
-                let b = &boxes[4 * place..][..4];
-                let size = [2, 3].map(|i| bound(b[i]).exp() * stride as f64 / scale);
-                let bbox = [to(0, b[0]) - size[0] / 2.0, to(1, b[1]) - size[1] / 2.0, size[0], size[1]];
-                let landmarks = std::array::from_fn(|i| to(i % 2, points[10 * place + i]));
-                if bbox.iter().chain(&landmarks).all(|v| v.is_finite()) {
-                    found.push(Found { bbox, landmarks, score });
-                }
-            }
+            found.extend(self.form.faces(&outputs, side, stride, self.least_score)?);
         }
+        for face in &mut found {
+            face.bbox.iter_mut().chain(&mut face.landmarks).for_each(|v| *v /= scale);
+        }
+        found.retain(|face| face.bbox.iter().chain(&face.landmarks).all(|v| v.is_finite()));
         found.sort_by(|a, b| b.score.total_cmp(&a.score));
         let mut apart: Vec<Found> = Vec::new();
         for face in found {
@@ -129,23 +122,101 @@ pub fn principal(faces: &[Found], width: u32, height: u32) -> Option<&Found> {
     faces.iter().max_by(|a, b| worth(a).total_cmp(&worth(b)))
 }
 
-/// `[3, side, side]`, blue, green and red in 0..=255: the picture in the left upper corner, black beside it; and its scale.
-fn input(picture: &RgbImage, side: usize) -> std::result::Result<(Vec<f32>, f64), String> {
-    let (w, h) = picture.dimensions();
-    let scale = side as f64 / f64::from(w.max(h));
-    let [wide, high] = [w, h].map(|v| ((f64::from(v) * scale).round() as u32).max(1));
-    let source = ImageRef::new(w, h, picture.as_raw(), PixelType::U8x3).map_err(|e| e.to_string())?;
-    let mut small = Image::new(wide, high, PixelType::U8x3);
-    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
-    Resizer::new().resize(&source, &mut small, &options).map_err(|e| e.to_string())?;
-    let mut input = vec![0.0; 3 * side * side];
-    for (at, pixel) in small.buffer().chunks_exact(3).enumerate() {
-        let (x, y) = (at % wide as usize, at / wide as usize);
-        for (channel, value) in pixel.iter().rev().enumerate() {
-            input[(channel * side + y) * side + x] = f32::from(*value);
+impl Form {
+    /// The form of a network with these outputs.
+    fn of(outputs: &[String]) -> std::result::Result<Self, String> {
+        let names = STRIDES.iter().flat_map(|stride| KINDS.map(|kind| format!("{kind}_{stride}")));
+        let lacking = names.into_iter().find(|name| !outputs.contains(name));
+        match lacking {
+            None => Ok(Self::Yunet),
+            Some(_) if outputs.len() == SCRFD_OUTPUTS => Ok(Self::Scrfd),
+            Some(name) => Err(format!(
+                "no detector of YuNet's or SCRFD's form: it has no output `{name}`, nor nine outputs, but {}",
+                outputs.join(", ")
+            )),
         }
     }
-    Ok((input, scale))
+
+    /// `[3, side, side]`, the picture in the left upper corner and black beside it, and its scale: YuNet sees blue, green and red in 0..=255,
+    /// SCRFD red, green and blue as (value - 127.5) / 128.
+    fn input(self, picture: &RgbImage, side: usize) -> std::result::Result<(Vec<f32>, f64), String> {
+        let (w, h) = picture.dimensions();
+        let scale = side as f64 / f64::from(w.max(h));
+        let [wide, high] = [w, h].map(|v| ((f64::from(v) * scale).round() as u32).max(1));
+        let source = ImageRef::new(w, h, picture.as_raw(), PixelType::U8x3).map_err(|e| e.to_string())?;
+        let mut small = Image::new(wide, high, PixelType::U8x3);
+        let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
+        Resizer::new().resize(&source, &mut small, &options).map_err(|e| e.to_string())?;
+        let value = |v: u8| if self == Self::Yunet { f32::from(v) } else { (f32::from(v) - 127.5) / 128.0 };
+        let mut input = vec![value(0); 3 * side * side];
+        for (at, pixel) in small.buffer().chunks_exact(3).enumerate() {
+            let (x, y) = (at % wide as usize, at / wide as usize);
+            for (channel, v) in pixel.iter().enumerate() {
+                let plane = if self == Self::Yunet { 2 - channel } else { channel };
+                input[(plane * side + y) * side + x] = value(*v);
+            }
+        }
+        Ok((input, scale))
+    }
+
+    /// The faces of a score of `least` that the grid of `stride` has seen, in pixels of the input.
+    fn faces(
+        self,
+        outputs: &[Output],
+        side: usize,
+        stride: usize,
+        least: f64,
+    ) -> std::result::Result<Vec<Found>, String> {
+        let (cells, unit) = (side / stride, stride as f64);
+        let mut found = Vec::new();
+        let corner = |place: usize| [place % cells, place / cells].map(|v| v as f64);
+        match self {
+            Self::Yunet => {
+                let of = |kind: usize, width: usize| {
+                    rows(outputs, &format!("{}_{stride}", KINDS[kind]), cells * cells, width)
+                };
+                let (class, object, boxes, points) = (of(0, 1)?, of(1, 1)?, of(2, 4)?, of(3, 10)?);
+                for place in 0..cells * cells {
+                    let score = f64::from(class[place].clamp(0.0, 1.0) * object[place].clamp(0.0, 1.0)).sqrt();
+                    if score < least {
+                        continue;
+                    }
+                    let to = |axis: usize, off: f32| (corner(place)[axis] + f64::from(off)) * unit;
+                    let b = &boxes[4 * place..][..4];
+                    let size = [2, 3].map(|i| f64::from(b[i]).exp() * unit);
+                    let bbox = [to(0, b[0]) - size[0] / 2.0, to(1, b[1]) - size[1] / 2.0, size[0], size[1]];
+                    found.push(Found {
+                        bbox,
+                        landmarks: std::array::from_fn(|i| to(i % 2, points[10 * place + i])),
+                        score,
+                    });
+                }
+            }
+            Self::Scrfd => {
+                let count = ANCHORS * cells * cells;
+                let of = |width: usize| shaped(outputs, count, width);
+                let (scores, boxes, points) = (of(1)?, of(4)?, of(10)?);
+                for at in (0..count).filter(|at| f64::from(scores[*at]) >= least) {
+                    let [x, y] = corner(at / ANCHORS).map(|v| v * unit);
+                    let [left, top, right, bottom] = [0, 1, 2, 3].map(|i| f64::from(boxes[4 * at + i]) * unit);
+                    let bbox = [x - left, y - top, left + right, top + bottom];
+                    let landmarks = std::array::from_fn(|i| [x, y][i % 2] + f64::from(points[10 * at + i]) * unit);
+                    found.push(Found { bbox, landmarks, score: f64::from(scores[at]).min(1.0) });
+                }
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// The values of the output that has `count` rows of `width`.
+fn shaped(outputs: &[Output], count: usize, width: usize) -> std::result::Result<&[f32], String> {
+    let output = outputs.iter().find(|o| o.values.len() == count * width && o.shape.last() == Some(&width));
+    let shapes = || outputs.iter().map(|o| format!("{:?}", o.shape)).collect::<Vec<_>>().join(", ");
+    let output = output.ok_or_else(|| {
+        format!("no detector of SCRFD's form: no output is [{count}, {width}], but they are {}", shapes())
+    })?;
+    Ok(&output.values)
 }
 
 /// The values of the output `name`: `count` rows of `width`.

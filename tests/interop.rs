@@ -142,6 +142,8 @@ fn a_manifest_is_the_same_in_every_form() {
         })
         .collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
+    let refused = census(&dir.path().join("encrypted")).unwrap_err();
+    assert!(refused.contains("columns `image`: damaged Parquet data, or encrypted"), "{refused}");
     for kind in ["faces", "boxes"] {
         let expected = shown(&dir.path().join(format!("{kind}-list.parquet")), Alignment::Arcface);
         assert_ne!(expected, shown(&dir.path().join(format!("{kind}-list.parquet")), Alignment::None));

@@ -281,19 +281,24 @@ fn faces_are_found_and_aligned() {
     let large = image::load_from_memory(&photograph(640, 640, &[(40, 30)])).unwrap();
     large.resize(1280, 1280, image::imageops::FilterType::Nearest).save(source.join("Bob/3.png")).unwrap();
     let detector = format!("{}/tests/goldens/detector.onnx", env!("CARGO_MANIFEST_DIR"));
+    // In SCRFD's form it sees the same.
+    let scrfd = dir.path().join("scrfd.parquet");
+    make(&source, &scrfd, |r| r.detector = Some(detector.replace("detector.onnx", "detector-scrfd.onnx"))).unwrap();
     let made = make(&source, &out, |r| r.detector = Some(detector.clone())).unwrap();
     let found = (made.rows, made.findings.faceless, made.findings.several, made.rejected.count);
     assert_eq!(found, (4, 1, 1, 1));
     assert!(made.findings.in_words().contains(&"1 photograph shows no face: left out".to_owned()));
-    let places: Vec<(i32, i32)> = rows(&out)
-        .iter()
-        .map(|row| {
-            let Some(Ok(::augment::manifest::Face::Landmarks(points))) = row.face else { panic!("{row:?}") };
-            (points[4].round() as i32, points[5].round() as i32)
-        })
-        .collect();
+    let faces = |manifest: &Path| -> Vec<[i32; 10]> {
+        let rounded = |row: Row| match row.face {
+            Some(Ok(::augment::manifest::Face::Landmarks(points))) => points.map(|p| p.round() as i32),
+            other => panic!("{other:?}"),
+        };
+        rows(manifest).into_iter().map(rounded).collect()
+    };
+    assert_eq!(faces(&scrfd), faces(&out));
     // The nose is 7 px below the middle of a cell, in pixels of the photograph.
-    assert_eq!(places, [(76, 91), (164, 131), (164, 171), (648, 502)]);
+    let noses: Vec<(i32, i32)> = faces(&out).iter().map(|points| (points[4], points[5])).collect();
+    assert_eq!(noses, [(76, 91), (164, 131), (164, 171), (648, 502)]);
     // What is shown is the frame about the face: a white cell a little above its middle.
     let shown = View::new(48, Alignment::Arcface).row(&rows(&out)[0]).unwrap();
     let at = |x: usize, y: usize| shown[(y * 48 + x) * 3];
@@ -301,13 +306,10 @@ fn faces_are_found_and_aligned() {
     // Found again, what was found before makes room.
     let again = dir.path().join("again.parquet");
     make(&out, &again, |r| r.detector = Some(detector)).unwrap();
-    assert_eq!(
-        rows(&again).iter().map(|r| r.face.clone()).collect::<Vec<_>>(),
-        rows(&out).iter().map(|r| r.face.clone()).collect::<Vec<_>>()
-    );
+    assert_eq!(faces(&again), faces(&out));
     let face = format!("{}/tests/goldens/face.onnx", env!("CARGO_MANIFEST_DIR"));
     let refused = make(&source, &out, |r| r.detector = Some(face)).unwrap_err();
-    assert!(refused.contains("face.onnx") && refused.contains("no detector of YuNet's form"), "{refused}");
+    assert!(refused.contains("face.onnx") && refused.contains("no detector of YuNet's or SCRFD's form"), "{refused}");
 }
 
 #[test]

@@ -51,13 +51,14 @@ network_rate = None
 bf16 = "avx512_bf16" in pathlib.Path("/proc/cpuinfo").read_text() if os.path.exists("/proc/cpuinfo") else False
 with tempfile.TemporaryDirectory() as folder:
     for work in works:
-        preset, kind = work.split(":")
+        named, kind = work.split(":")
+        preset, *size = named.split("@")
         command = ["evaluate", "--dry-run", "--manifest", DEMO] if kind == "recognise" else ["config"]
-        command = [augment, *command, "--preset", preset]
+        command = [augment, *command, "--preset", preset, *(["--image-size", size[0]] if size else [])]
         section = "recipe" if kind == "recognise" else "train"
 
         def resolved(precision):
-            path = pathlib.Path(folder) / f"{preset}-{precision}.toml"
+            path = pathlib.Path(folder) / f"{named}-{precision}.toml"
             more = ["--set", f'{section}.precision="{precision}"']
             path.write_text(subprocess.run([*command, *more], check=True, capture_output=True, text=True).stdout)
             return str(path)
@@ -65,7 +66,7 @@ with tempfile.TemporaryDirectory() as folder:
         config, half = resolved("f32"), resolved("bf16")
         sides = {"ours": [], "ours bf16": [], "PyTorch f32": [], "PyTorch bf16": []}
         for _ in range(rounds):
-            steps = str(STEPS[work])
+            steps = str(STEPS[f"{preset}:{kind}"])
             sides["ours"].append(run(engine, config, kind, steps))
             sides["PyTorch f32"].append(run(python, str(HERE / "peer.py"), config, kind, steps))
             if kind != "synthesize":
@@ -74,7 +75,7 @@ with tempfile.TemporaryDirectory() as folder:
                 sides["PyTorch bf16"].append(run(python, str(HERE / "peer.py"), config, f"{kind}-bf16", steps))
         ours, theirs = sides["ours"], sides["PyTorch f32"]
         assert ours[0]["parameters"] == theirs[0]["parameters"], "the networks differ"
-        print(f"\n{preset}, {kind}: parameters {ours[0]['parameters']} on both sides; PyTorch {theirs[0]['version']}")
+        print(f"\n{named}, {kind}: parameters {ours[0]['parameters']} on both sides; PyTorch {theirs[0]['version']}")
         for name, results in sides.items():
             if results:
                 print(

@@ -2,7 +2,7 @@
 # Compares the engine with PyTorch on the same networks and prints medians and ratios.
 #
 # usage: benches/peer/compare.sh [ROUNDS] [WORK ..]   (works: base:train base:synthesize small:recognise
-#        paper:train paper:synthesize)
+#        paper:train paper:synthesize; base@112:train at another image size)
 # AUGMENT_PEER_PYTHON names a Python that has PyTorch; without it one is installed into target/peer.
 set -euo pipefail
 cd "$(dirname "$0")/../.."

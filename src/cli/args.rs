@@ -270,7 +270,7 @@ pub struct ManifestArgs {
     /// Decode every image: finds what is damaged inside, and equal pixels in different files.
     #[arg(long)]
     pub check: bool,
-    /// Find the face in each photograph with this network in ONNX (YuNet's form; a file, or `hf://owner/name@COMMIT/file`), and keep where
+    /// Find the face in each photograph with this network in ONNX (YuNet's or SCRFD's form; a file, or `hf://owner/name@COMMIT/file`), and keep where
     /// it is, by which it is aligned later.
     #[arg(long, value_name = "MODEL")]
     pub detector: Option<String>,

@@ -171,8 +171,10 @@ pub(super) fn read_with(
         .collect();
     let mut places = chosen.iter().flat_map(|g| (starts[*g]..starts[*g] + rows_of(*g)).map(move |row| (*g, row)));
     let damaged = |e: &dyn std::fmt::Display| {
+        let columns = unreadable(part, &wanted, &chosen);
+        let columns = if columns.is_empty() { String::new() } else { format!("columns {}: ", columns.join(", ")) };
         Error::Manifest(format!(
-            "{}: damaged Parquet data, or encrypted columns: {e}; write it again, without encryption",
+            "{}: {columns}damaged Parquet data, or encrypted: {e}; write it again, without encryption",
             part.path.display()
         ))
     };
@@ -283,6 +285,23 @@ pub(super) fn read_with(
             }
         }
     }
+}
+
+/// Names of those among the root columns `wanted` that cannot be read alone, from the first of the row groups `chosen`.
+fn unreadable(part: &Part, wanted: &[usize], chosen: &[usize]) -> Vec<String> {
+    let is_read = |column: usize| {
+        guarded(&part.path, || {
+            let failed = |e: &dyn std::fmt::Display| Error::Manifest(e.to_string());
+            let file = File::open(&part.path).map_err(|e| Error::io(&part.path, e))?;
+            let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, part.metadata.clone());
+            let mask = ProjectionMask::roots(builder.parquet_schema(), [column]);
+            let first = chosen.iter().copied().take(1).collect();
+            let reader = builder.with_projection(mask).with_row_groups(first).with_batch_size(1).build();
+            reader.map_err(|e| failed(&e))?.next().transpose().map_err(|e| failed(&e))
+        })
+    };
+    let name = |column: &usize| format!("`{}`", part.metadata.schema().field(*column).name());
+    wanted.iter().filter(|column| is_read(**column).is_err()).map(name).collect()
 }
 
 /// The names of class numbers. A number below 0 is no class, as `datasets` has it.

@@ -3,6 +3,7 @@
 usage: forms.py DEMO FOLDER; prints the names of the forms, one a line.
 """
 
+import base64
 import datetime
 import decimal
 import sys
@@ -14,6 +15,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyarrow.parquet import encryption
 
 demo, folder = sys.argv[1], Path(sys.argv[2])
 rows = [r for r in pq.read_table(demo).to_pylist() if r["split"] == "train"][:24]
@@ -199,3 +201,24 @@ pq.write_table(pa.table({**several, "bbox": pa.array(of(boxes.tolist()))}), fold
 for path in sorted(folder.glob("*.parquet")):
     print(path.name)
 print("hive")
+
+
+class Keys(encryption.KmsClient):
+    """Wraps a key by writing it down."""
+
+    def __init__(self, config):
+        super().__init__()
+
+    def wrap_key(self, key, _):
+        return base64.b64encode(key)
+
+    def unwrap_key(self, key, _):
+        return base64.b64decode(key)
+
+
+# What cannot be read: one column is encrypted, and its name is not.
+factory = encryption.CryptoFactory(Keys)
+config = encryption.EncryptionConfiguration(footer_key="f", column_keys={"k": ["image"]}, plaintext_footer=True)
+keys = factory.file_encryption_properties(encryption.KmsConnectionConfig(), config)
+with pq.ParquetWriter(folder / "encrypted", table.schema, encryption_properties=keys) as writer:
+    writer.write_table(table)
