@@ -178,7 +178,8 @@ impl Form {
                 let (class, object, boxes, points) = (of(0, 1)?, of(1, 1)?, of(2, 4)?, of(3, 10)?);
                 for place in 0..cells * cells {
                     let score = f64::from(class[place].clamp(0.0, 1.0) * object[place].clamp(0.0, 1.0)).sqrt();
-                    if score < least {
+                    // No number is no face.
+                    if score.is_nan() || score < least {
                         continue;
                     }
                     let to = |axis: usize, off: f32| (corner(place)[axis] + f64::from(off)) * unit;

@@ -5,7 +5,7 @@ pub use with::{Model, Network};
 #[cfg(not(feature = "onnx"))]
 pub use without::{Model, Network};
 
-/// A named output of a network: its values, and its shape.
+/// A named output of a network, of f32: its values, and its shape.
 pub struct Output {
     /// Its name.
     pub name: String,
@@ -104,15 +104,13 @@ mod with {
                 let said = |e: TractError| format!("{e:#}");
                 let input = Tensor::from_shape(&[1, 3, self.sides.0, self.sides.1], input).map_err(said)?;
                 let found = self.plan.run(tvec!(input.into())).map_err(said)?;
+                // Others are of no use here.
                 let output = |(name, output): (&String, &TValue)| {
-                    let values = output.to_plain_array_view::<f32>().map_err(said)?;
-                    Ok(Output {
-                        name: name.clone(),
-                        shape: values.shape().to_vec(),
-                        values: values.iter().copied().collect(),
-                    })
+                    let values = output.to_plain_array_view::<f32>().ok()?;
+                    let shape = values.shape().to_vec();
+                    Some(Output { name: name.clone(), shape, values: values.iter().copied().collect() })
                 };
-                self.outputs.iter().zip(&found).map(output).collect()
+                Ok(self.outputs.iter().zip(&found).filter_map(output).collect())
             })
         }
     }

@@ -11,7 +11,9 @@
 use augment::config::Alignment;
 use augment::dataset::View;
 use augment::dataset::decode::decode_source;
+use augment::jobs::{Context, manifest};
 use augment::manifest::{Columns, Manifest, Policy, Row};
+use augment::progress::Silent;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
@@ -147,9 +149,15 @@ fn a_manifest_is_the_same_in_every_form() {
     for kind in ["faces", "boxes"] {
         let expected = shown(&dir.path().join(format!("{kind}-list.parquet")), Alignment::Arcface);
         assert_ne!(expected, shown(&dir.path().join(format!("{kind}-list.parquet")), Alignment::None));
-        let forms = forms.iter().filter(|form| form.starts_with(kind));
+        let forms: Vec<&&str> = forms.iter().filter(|form| form.starts_with(kind)).collect();
+        for form in &forms {
+            let made = dir.path().join(format!("made-{form}"));
+            let request = manifest::Request::new(dir.path().join(form).to_string_lossy(), &made);
+            manifest::run(&request, &Context::new(""), &mut Silent).unwrap();
+            assert_eq!(shown(&made, Alignment::Arcface), expected, "{form}");
+        }
         let wrong: Vec<&&str> =
-            forms.filter(|form| shown(&dir.path().join(form), Alignment::Arcface) != expected).collect();
+            forms.into_iter().filter(|form| shown(&dir.path().join(form), Alignment::Arcface) != expected).collect();
         assert!(wrong.is_empty(), "{wrong:#?}");
     }
 }

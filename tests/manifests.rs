@@ -322,7 +322,15 @@ fn faces_of_lists_are_kept_and_aligned() {
     );
     std::fs::write(dir.path().join("faces.csv"), list).unwrap();
     let out = dir.path().join("ids.parquet");
-    assert_eq!(make(&dir.path().join("faces.csv"), &out, |_| {}).unwrap().rows, 2);
+    let made = make(&dir.path().join("faces.csv"), &out, |_| {}).unwrap();
+    assert_eq!((made.rows, made.rejected.count, made.findings.sides), (1, 1, Some([48; 3])));
+    let lines =
+        "{\"path\": \"a/1.png\", \"identity\": 1, \"bbox\": {\"x1\": 59, \"y1\": 64, \"x2\": 93, \"y2\": 111}}\n";
+    std::fs::write(dir.path().join("faces.jsonl"), lines).unwrap();
+    let made = make(&dir.path().join("faces.jsonl"), &dir.path().join("b.parquet"), |_| {}).unwrap();
+    assert_eq!((made.rows, made.findings.sides), (1, Some([48; 3])));
+    let whole = make(&dir.path().join("faces.csv"), &out, |r| r.alignment = Alignment::None).unwrap();
+    assert_eq!((whole.rows, whole.findings.sides), (2, Some([160; 3])));
     let all = rows(&out);
     assert_eq!(all[0].group.as_deref(), Some("old"));
     let shown = View::new(48, Alignment::Arcface).row(&all[0]).unwrap();

@@ -1,6 +1,7 @@
 //! Subcommands and their arguments, as typed.
 
 use super::groups::{ColumnArgs, ConfigArgs, EvaluationConfigArgs, InputArgs, OutputArgs, SynthesisArgs, similarity};
+use ::augment::config::Alignment;
 use ::augment::jobs::Arm;
 use ::augment::jobs::evaluate::Placement;
 use ::augment::jobs::manifest::{MIN_SCORE, Shares};
@@ -216,6 +217,9 @@ fn placement(text: &str) -> Result<Placement, String> {
 pub struct InspectArgs {
     #[command(flatten)]
     pub input: InputArgs,
+    /// What is shown of pictures whose rows say where their faces are.
+    #[arg(long, env = "AUGMENT_ALIGNMENT", value_enum, default_value_t, value_name = "FRAME")]
+    pub alignment: Alignment,
     /// Identities to list.
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub top: usize,
@@ -270,6 +274,9 @@ pub struct ManifestArgs {
     /// Decode every image: finds what is damaged inside, and equal pixels in different files.
     #[arg(long)]
     pub check: bool,
+    /// What is to be shown of pictures whose faces are known: `none` where they are cut out already.
+    #[arg(long, env = "AUGMENT_ALIGNMENT", value_enum, default_value_t, value_name = "FRAME")]
+    pub alignment: Alignment,
     /// Find the face in each photograph with this network in ONNX (YuNet's or SCRFD's form; a file, or `hf://owner/name@COMMIT/file`), and keep where
     /// it is, by which it is aligned later.
     #[arg(long, value_name = "MODEL")]

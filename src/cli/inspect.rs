@@ -9,7 +9,7 @@ use serde_json::json;
 
 /// Shows counts per set and split of the whole manifest, and the identities with most images.
 pub fn run(args: &InspectArgs, global: &GlobalArgs, terminal: &mut Terminal) -> Result<Outcome> {
-    let request = Request { input: args.input.request(), top: args.top };
+    let request = Request { input: args.input.request(), alignment: args.alignment, top: args.top };
     let found = run_job(&request, &environment::context(global)?, terminal)?;
     let shown = |text: &str| super::printable(text).replace('\n', "\u{fffd}");
     let mut sets = vec![["set", "split", "identities", "images", "min", "median", "max"].map(str::to_owned).to_vec()];

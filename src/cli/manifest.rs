@@ -16,6 +16,7 @@ pub fn run(args: &ManifestArgs, global: &GlobalArgs, terminal: &mut Terminal) ->
         shares: args.split.clone(),
         seed: args.seed,
         check: args.check,
+        alignment: args.alignment,
         detector: args.detector.clone(),
         min_score: args.min_score,
         dry_run: global.dry_run,

@@ -21,6 +21,7 @@ pub struct EvaluationConfig {
     /// Side of the square images that the recogniser sees, in pixels.
     pub image_size: usize,
     /// What of a picture is shown whose row says where its face is.
+    #[serde(default = "Alignment::before")]
     pub alignment: Alignment,
     /// The recogniser's network.
     pub recogniser: RecogniserConfig,

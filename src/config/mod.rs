@@ -30,6 +30,7 @@ pub struct RunConfig {
     /// Side of the square images that the networks see, in pixels.
     pub image_size: usize,
     /// What of a picture is shown whose row says where its face is.
+    #[serde(default = "Alignment::before")]
     pub alignment: Alignment,
     /// Shapes of the four networks.
     pub model: ModelConfig,
@@ -64,6 +65,22 @@ pub enum Alignment {
     Tight,
     /// The centre square of the picture, wherever its face is.
     None,
+}
+
+impl Alignment {
+    /// What was shown before rows could say where faces are.
+    pub(crate) fn before() -> Self {
+        Self::None
+    }
+
+    /// Its name in files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Arcface => "arcface",
+            Self::Tight => "tight",
+            Self::None => "none",
+        }
+    }
 }
 
 /// Networks of the CVAE-GAN.

@@ -1,8 +1,8 @@
 //! What a user says of a configuration: single values, then a file, then a preset.
 
 use super::{Alignment, EvaluationConfig, Preset, RecogniserPreset, RunConfig, with};
-use crate::error::Result;
-use std::path::PathBuf;
+use crate::error::{Error, Result};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Images under this side are trained with the preset `tiny`, at about their own side, unless something else is named.
@@ -11,6 +11,20 @@ const TINY_BELOW: usize = 64;
 /// Side at which images of `typical_side` pixels are seen by small networks: the multiple of 16 below it, 32 at least.
 fn small_side(typical_side: Option<usize>) -> Option<usize> {
     typical_side.filter(|side| *side < TINY_BELOW).map(|side| (side / 16 * 16).max(32))
+}
+
+/// The frame that is named by `flag`, in `file` or among `set`, the last of which counts.
+fn named_alignment(flag: Option<Alignment>, file: Option<&Path>, set: &[String]) -> Result<Option<Alignment>> {
+    let mut named = flag;
+    if let (None, Some(path)) = (named, file) {
+        // What else is wrong with a file is said when it is read whole.
+        let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
+        let table = text.parse::<toml::Table>().unwrap_or_default();
+        named = table.get("alignment").cloned().and_then(|value| value.try_into().ok());
+    }
+    let values = set.iter().filter_map(|set| set.split_once('=')).filter(|(key, _)| key.trim() == "alignment");
+    let parsed = |value: &str| toml::Value::String(value.trim().trim_matches('"').to_owned()).try_into().ok();
+    Ok(values.filter_map(|(_, value)| parsed(value)).next_back().or(named))
 }
 
 /// What is said of a training. Nothing of it, and the images decide.
@@ -37,6 +51,14 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// The frame that is named, if one is.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn alignment(&self) -> Result<Option<Alignment>> {
+        named_alignment(self.alignment, self.file.as_deref(), &self.set)
+    }
+
     /// The configuration for `images` images whose shorter side is `typical_side` pixels, as far as these are known.
     ///
     /// # Errors
@@ -99,6 +121,14 @@ pub struct EvaluationSettings {
 }
 
 impl EvaluationSettings {
+    /// The frame that is named, if one is.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn alignment(&self) -> Result<Option<Alignment>> {
+        named_alignment(self.alignment, self.file.as_deref(), &self.set)
+    }
+
     /// As [`Settings::resolve`].
     ///
     /// # Errors

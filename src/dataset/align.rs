@@ -37,11 +37,17 @@ pub(super) struct Square {
 }
 
 impl Square {
-    /// Where `face` lies in a picture as `alignment` wants it.
+    /// Where `face` lies in a picture of this width and height as `alignment` wants it.
     ///
     /// # Errors
-    /// Text that says why that is no face.
-    pub fn of(face: &Face, alignment: Alignment) -> Result<Self, String> {
+    /// Text that says why that is no face, or why the picture does not show it.
+    pub fn within(face: &Face, alignment: Alignment, size: (u32, u32)) -> Result<Self, String> {
+        let square = Self::of(face, alignment)?;
+        square.check([size.0, size.1])?;
+        Ok(square)
+    }
+
+    fn of(face: &Face, alignment: Alignment) -> Result<Self, String> {
         let frame = match face {
             Face::Landmarks(values) => Self::of_points(values)?,
             Face::Box([x, y, w, h]) => {
@@ -62,7 +68,7 @@ impl Square {
     /// person's: the order in which they look most like a face is theirs.
     fn of_points(v: &[f64; 10]) -> Result<Self, String> {
         if v.iter().any(|v| !v.is_finite()) {
-            return Err("its landmarks are not all numbers".into());
+            return Err("its landmarks are not all finite".into());
         }
         let by_points: [[f64; 2]; 5] = std::array::from_fn(|i| [v[2 * i], v[2 * i + 1]]);
         let by_axes = std::array::from_fn(|i| [v[i], v[5 + i]]);
@@ -125,28 +131,36 @@ impl Square {
         self.edge[0].hypot(self.edge[1])
     }
 
+    /// Refuses a square that a picture of this width and height does not show, or too few pixels of.
+    ///
+    /// # Errors
+    /// Text that says so.
+    fn check(&self, size: [u32; 2]) -> Result<(), String> {
+        let (side, middle) = (self.side(), self.at(0.5, 0.5));
+        if !(f64::from(LEAST_SIDE)..=4.0 * f64::from(MAX_SIDE)).contains(&side) {
+            return Err(format!(
+                "it is {side:.1} px wide; landmarks and boxes are in pixels of the upright picture, and {LEAST_SIDE} px the least"
+            ));
+        }
+        if (0..2).any(|axis| !(0.0..f64::from(size[axis])).contains(&middle[axis])) {
+            return Err(format!(
+                "it lies outside the picture, at {:.0}, {:.0} of {} x {} px",
+                middle[0], middle[1], size[0], size[1]
+            ));
+        }
+        Ok(())
+    }
+
     /// The pixels in it, at a side of `size`, antialiased. What the picture does not show is a blurred repeat of its edge.
     ///
     /// # Shapes
     /// - returns `[S, S, 3]` bytes, row-major RGB
     ///
     /// # Errors
-    /// Text that says that the picture does not show it.
+    /// The picture cannot be scaled.
     pub fn cut(&self, picture: &RgbImage, size: usize) -> Result<Vec<u8>, String> {
         let extent = [f64::from(picture.width()), f64::from(picture.height())];
         let side = self.side();
-        let middle = self.at(0.5, 0.5);
-        if !(f64::from(LEAST_SIDE)..=4.0 * f64::from(MAX_SIDE)).contains(&side) {
-            return Err(format!(
-                "its face is {side:.1} px wide; landmarks and boxes are in pixels of the upright picture"
-            ));
-        }
-        if (0..2).any(|axis| !(0.0..extent[axis]).contains(&middle[axis])) {
-            return Err(format!(
-                "its face lies outside the picture, at {:.0}, {:.0} of {} x {} px; pictures that are cut out already need option `alignment` none",
-                middle[0], middle[1], extent[0], extent[1]
-            ));
-        }
         // What lies about the square is brought to the size that is asked for first, so that turning it needs no more smoothing.
         let scale = (side / size as f64).max(1.0);
         let corners = [[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]].map(|[u, v]| self.at(u, v));
@@ -195,14 +209,6 @@ impl Square {
         }
         Ok(out)
     }
-}
-
-/// Side of the square about `face` that `alignment` shows, in pixels of its picture.
-///
-/// # Errors
-/// Text that says why that is no face.
-pub fn face_side(face: &Face, alignment: Alignment) -> Result<f64, String> {
-    Square::of(face, alignment).map(|square| square.side())
 }
 
 /// The colour at `x` and `y` between the middles of pixels, by the cubic of Catmull and Rom; beyond an edge its pixels are repeated.
@@ -325,13 +331,13 @@ mod tests {
     fn what_is_no_face_says_why() {
         let picture = slopes(100, 100);
         let cut = |values: [f64; 10]| {
-            Square::of(&Face::Landmarks(values), Alignment::Arcface).and_then(|s| s.cut(&picture, 32)).unwrap_err()
+            Square::within(&Face::Landmarks(values), Alignment::Arcface, picture.dimensions()).unwrap_err()
         };
-        assert!(cut([f64::NAN; 10]).contains("not all numbers"));
+        assert!(cut([f64::NAN; 10]).contains("not all finite"));
         assert!(cut([7.0; 10]).contains("not those of a face"));
         let share = flat(TEMPLATE).map(|v| v / 112.0);
         assert!(cut(share).contains("in pixels of the upright picture"));
         let far = flat(TEMPLATE.map(|p| [p[0] + 300.0, p[1]]));
-        assert!(cut(far).contains("outside the picture") && cut(far).contains("option `alignment` none"));
+        assert!(cut(far).contains("outside the picture"));
     }
 }

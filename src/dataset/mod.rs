@@ -8,7 +8,6 @@ mod view;
 use crate::error::{Error, Result};
 use crate::manifest::rejects::Reject;
 use crate::manifest::{Manifest, Place, Row, keys};
-pub use align::face_side;
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,9 +1,9 @@
 //! The one way from a picture to the square pixels that networks see.
 
 use super::align::{LEAST_SIDE, Square};
-use super::decode::{decode, decode_source};
+use super::decode::{decode, decode_bytes, look, read_source};
 use crate::config::Alignment;
-use crate::manifest::Row;
+use crate::manifest::{Face, Row};
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use image::RgbImage;
@@ -86,27 +86,26 @@ impl View {
         if row.identity.is_none() {
             return Err("identity is null or empty".into());
         }
-        self.picture(row).map_err(|e| format!("column `{}`: {e}", row.column))
+        let of_picture = |e| format!("column `{}`: {e}", row.column);
+        let bytes = read_source(&row.image).map_err(of_picture)?;
+        let image = decode_bytes(&bytes).map_err(of_picture)?;
+        match self.square_of(row.face.as_ref(), &row.column, image.dimensions())? {
+            Some(face) => face.cut(&image, self.size),
+            None => self.centre(&image),
+        }
     }
 
-    fn picture(self, row: &Row) -> Result<Vec<u8>, String> {
-        let image = decode_source(&row.image)?;
-        if let Some(face) = self.face(row)? {
-            return face.cut(&image, self.size);
-        }
-        let (w, h) = image.dimensions();
-        if w.min(h) < LEAST_SIDE {
-            return Err(format!("the image is {w}x{h} px, which shows nobody: {LEAST_SIDE} px a side are the least"));
-        }
-        self.centre(&image)
-    }
-
-    /// Side of what the view shows of a manifest's row, in pixels of its picture; none of a picture that cannot be shown.
-    pub fn side(self, row: &Row) -> Option<usize> {
-        match self.face(row).ok()? {
-            Some(face) => Some(face.side() as usize),
-            None => decode_source(&row.image).ok().map(|image| image.width().min(image.height()) as usize),
-        }
+    /// Side of what the view shows of the encoded picture `bytes` of `column`, in pixels of that, where its face is as [`Row::face`] says. Only
+    /// the picture's head is looked at.
+    ///
+    /// # Errors
+    /// What the head tells of the errors of [`Self::row`].
+    pub fn side(self, face: Option<&Result<Face, String>>, column: &str, bytes: &[u8]) -> Result<u32, String> {
+        let (w, h) = look(bytes).map_err(|e| format!("column `{column}`: {e}"))?;
+        // Whether it is to be turned upright, the head does not tell.
+        let side = w.max(h);
+        let square = self.square_of(face, column, if face.is_some() { (side, side) } else { (w, h) })?;
+        Ok(square.map_or(w.min(h), |square| square.side().round() as u32))
     }
 
     /// True if the view of `row` is cut out of its picture by where its face is.
@@ -114,11 +113,25 @@ impl View {
         self.alignment != Alignment::None && row.face.is_some()
     }
 
-    fn face(self, row: &Row) -> Result<Option<Square>, String> {
-        match &row.face {
-            Some(face) if self.aligns(row) => {
-                Ok(Some(Square::of(face.as_ref().map_err(String::clone)?, self.alignment)?))
+    /// The part that it shows of a picture of this width and height; none for the centre square.
+    fn square_of(
+        self,
+        face: Option<&Result<Face, String>>,
+        column: &str,
+        size: (u32, u32),
+    ) -> Result<Option<Square>, String> {
+        match face {
+            Some(face) if self.alignment != Alignment::None => {
+                let square = face.as_ref().map_err(String::clone);
+                let square = square.and_then(|face| Square::within(face, self.alignment, size));
+                square.map(Some).map_err(|e| {
+                    format!("its face, of columns such as `landmarks` and `bbox`: {e}; if faces are cut out already, use option `alignment` none")
+                })
             }
+            _ if size.0.min(size.1) < LEAST_SIDE => Err(format!(
+                "column `{column}`: the image is {}x{} px, which shows nobody: {LEAST_SIDE} px a side are the least",
+                size.0, size.1
+            )),
             _ => Ok(None),
         }
     }

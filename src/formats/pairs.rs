@@ -39,6 +39,8 @@ pub struct PairSet {
     pub images: IdentityDataset,
     /// The pairs, in the order of their folds.
     pub pairs: Vec<Pair>,
+    /// Nothing said where faces are in the images.
+    pub shown_whole: bool,
 }
 
 /// A pair as a list names it.
@@ -55,12 +57,17 @@ impl PairSet {
     /// # Errors
     /// Those of [`PairSet::read`] that need no image.
     pub fn check(pairs: &Path, images: bool) -> Result<()> {
+        Self::listed(pairs, images).map(|_| ())
+    }
+
+    /// The pairs of a list; none of a `.bin`.
+    fn listed(pairs: &Path, images: bool) -> Result<Vec<Named>> {
         if !pairs.is_file() {
             let message = "is no regular file; a list of pairs is Parquet, LFW's pairs.txt or insightface's .bin";
             return Err(Error::Usage(format!("{} {message}", pairs.display())));
         }
         let named = match pairs.extension().and_then(|e| e.to_str()) {
-            Some(bin::EXTENSION) => return Ok(()),
+            Some(bin::EXTENSION) => return Ok(Vec::new()),
             Some("txt") => read_text(pairs)?,
             _ => read_parquet(pairs)?,
         };
@@ -73,7 +80,7 @@ impl PairSet {
                 pairs.display()
             )));
         }
-        Ok(())
+        Ok(named)
     }
 
     /// Reads the list `pairs` of images in `images` (a manifest with the column `image_id`, or LFW's folder), at
@@ -90,16 +97,15 @@ impl PairSet {
     ) -> Result<Self> {
         let extension = pairs.extension().map(|e| e.to_string_lossy().into_owned()).unwrap_or_default();
         let name = pairs.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if extension == "bin" {
+        let named = Self::listed(pairs, images.is_some())?;
+        if extension == bin::EXTENSION {
             return Self::from_bin(pairs, name, view);
         }
-        let named = if extension == "txt" { read_text(pairs)? } else { read_parquet(pairs)? };
-        Self::check(pairs, images.is_some())?;
         let images = images.unwrap_or_default();
         let mut wanted = BTreeSet::new();
         named.iter().for_each(|p| wanted.extend([p.left.clone(), p.right.clone()]));
-        let (found, groups) = if extension == "txt" {
-            (read_folder(Path::new(images), &wanted, view)?, BTreeMap::new())
+        let (found, groups, shown_whole) = if extension == "txt" {
+            (read_folder(Path::new(images), &wanted, view)?, BTreeMap::new(), true)
         } else {
             read_manifest(images, &wanted, columns, policy, view)?
         };
@@ -116,7 +122,7 @@ impl PairSet {
         }
         let listed = named.iter().map(|p| (index[&p.left], index[&p.right], p.is_same, p.fold)).collect();
         let images = IdentityDataset::new(view.size(), pixels, labels, persons)?.with_groups(groups);
-        Self::new(name, images, listed)
+        Ok(Self { shown_whole, ..Self::new(name, images, listed)? })
     }
 
     /// insightface's verification set: a pickle of encoded images and of whether each two of them show one person.
@@ -130,7 +136,8 @@ impl PairSet {
         let persons = (0..images.len()).map(|i| format!("image {i:08} of {name}")).collect();
         let labels = (0..images.len() as u32).collect();
         let listed = same.iter().enumerate().map(|(i, s)| (2 * i, 2 * i + 1, *s, None)).collect();
-        Self::new(name, IdentityDataset::new(view.size(), pixels.concat(), labels, persons)?, listed)
+        let images = IdentityDataset::new(view.size(), pixels.concat(), labels, persons)?;
+        Ok(Self { shown_whole: true, ..Self::new(name, images, listed)? })
     }
 
     /// Draws as many pairs of one person as of two, up to `count` of each, from labelled images.
@@ -183,7 +190,7 @@ impl PairSet {
             Some(fold) => Err(Error::Manifest(format!(
                 "{name}: outside of fold {fold} there are no pairs of one person, or none of two; a test needs both"
             ))),
-            None => Ok(Self { name, images, pairs }),
+            None => Ok(Self { name, images, pairs, shown_whole: false }),
         }
     }
 
@@ -300,14 +307,14 @@ fn read_folder(root: &Path, wanted: &BTreeSet<(String, String)>, view: View) -> 
     wanted.par_iter().map(read).collect()
 }
 
-/// The wanted images of a manifest, by identity and image_id, and the groups of identities.
+/// The wanted images of a manifest, by identity and image_id, the groups of identities, and whether nothing says where faces are.
 fn read_manifest(
     spec: &str,
     wanted: &BTreeSet<(String, String)>,
     columns: &Columns,
     policy: Option<&Policy>,
     view: View,
-) -> Result<(Found, BTreeMap<String, String>)> {
+) -> Result<(Found, BTreeMap<String, String>, bool)> {
     let mut manifest = Manifest::open(spec, columns)?;
     if let Some(policy) = policy {
         manifest = manifest.restrict(policy, None)?;
@@ -333,7 +340,7 @@ fn read_manifest(
         }
         Ok(())
     })?;
-    Ok((found, groups))
+    Ok((found, groups, !manifest.says_faces()))
 }
 
 #[cfg(test)]

@@ -240,10 +240,9 @@ fn prepare(request: &Request, context: &Context) -> Result<Prepared> {
     let set = set.clone();
     let images = Some(source.count(&set).1);
     let made = request.synthetic.as_ref().and_then(|dataset| ledger::order(dataset).ok().flatten());
-    let alignment = request.settings.alignment.or(made.map(|order| order.alignment));
+    let alignment = request.settings.alignment()?.or(made.map(|order| order.alignment));
     let settings = EvaluationSettings { alignment, ..request.settings.clone() };
-    let alignment = settings.resolve(None, images)?.alignment;
-    let config = settings.resolve(source.typical_side(alignment)?, images)?;
+    let config = settings.resolve(source.typical_side(alignment.unwrap_or_default())?, images)?;
     let Splits { of_others, of_known } = Splits::of(&source, &set);
     let held_out = request.held_out.clone().or(of_known);
     let test = request.test.clone().or(of_others.map(Test::Split)).ok_or_else(|| {

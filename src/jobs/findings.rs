@@ -31,6 +31,8 @@ pub struct Findings {
     pub few: usize,
     /// Images that a person has more than once.
     pub repeated: usize,
+    /// Images of a person that stand in several splits.
+    pub across: usize,
     /// Images that several persons share, and examples of the persons.
     pub shared: usize,
     /// See `shared`.
@@ -90,6 +92,7 @@ impl Findings {
                 "one image: nothing tells pose and light from the face, synthetic images will vary as those of others do, and no judge can be \
                  tested on it",
             ),
+            (self.across, "image stands", "images stand", "in two splits: a test on what was learned from means nothing"),
             (self.repeated, "image is", "images are", "the same as another of the same person: it teaches nothing new"),
         ]));
         if self.shared > 0 {
@@ -136,8 +139,10 @@ pub(super) struct Seen {
     pub names: Vec<String>,
     images: Vec<usize>,
     splits: BTreeMap<String, BTreeMap<u32, usize>>,
-    /// Start of the hash of each image, and its person.
-    hashes: Vec<(u64, u32)>,
+    /// Start of the hash of each image, its identity set, its person and its split.
+    hashes: Vec<(u64, u32, u32, u32)>,
+    sets: BTreeMap<String, u32>,
+    split_numbers: BTreeMap<String, u32>,
     /// Number of images by their side.
     sides: BTreeMap<u32, usize>,
     several: usize,
@@ -154,7 +159,9 @@ impl Seen {
         }
         self.images[person as usize] += 1;
         *self.splits.entry(split.unwrap_or_default().to_owned()).or_default().entry(person).or_default() += 1;
-        self.hashes.push((looked.hash, person));
+        let set = numbered(&mut self.sets, set.unwrap_or_default());
+        let split = numbered(&mut self.split_numbers, split.unwrap_or_default());
+        self.hashes.push((looked.hash, set, person, split));
         if let Some(side) = looked.side {
             *self.sides.entry(side).or_default() += 1;
         }
@@ -181,8 +188,10 @@ impl Seen {
             .take(EXAMPLES)
             .collect();
         self.hashes.sort_unstable();
-        for equal in self.hashes.chunk_by(|a, b| a.0 == b.0).filter(|equal| equal.len() > 1) {
-            let persons: Vec<u32> = equal.chunk_by(|a, b| a.1 == b.1).map(|own| own[0].1).collect();
+        // What persons of two sets share is no fault: a model knows one set.
+        for equal in self.hashes.chunk_by(|a, b| (a.0, a.1) == (b.0, b.1)).filter(|equal| equal.len() > 1) {
+            let persons: Vec<u32> = equal.chunk_by(|a, b| a.2 == b.2).map(|own| own[0].2).collect();
+            let splits: BTreeSet<u32> = equal.iter().map(|image| image.3).collect();
             if persons.len() > 1 {
                 found.shared += equal.len();
                 if found.shared_by.len() < EXAMPLES {
@@ -190,7 +199,8 @@ impl Seen {
                     found.shared_by.push(names.collect::<Vec<_>>().join(" and "));
                 }
             } else {
-                found.repeated += equal.len() - 1;
+                found.across += splits.len() - 1;
+                found.repeated += equal.len() - splits.len();
             }
         }
         let all: usize = self.sides.values().sum();
@@ -214,6 +224,15 @@ impl Seen {
         let count =
             |persons: &BTreeMap<u32, usize>| SplitCount { identities: persons.len(), images: persons.values().sum() };
         self.splits.iter().map(|(name, persons)| (name.clone(), count(persons))).collect()
+    }
+}
+
+/// The number of `name`: the next one, if it is new.
+fn numbered(numbers: &mut BTreeMap<String, u32>, name: &str) -> u32 {
+    let next = numbers.len() as u32;
+    match numbers.get(name) {
+        Some(number) => *number,
+        None => *numbers.entry(name.to_owned()).or_insert(next),
     }
 }
 

@@ -4,6 +4,7 @@ use super::findings::{Looked, Seen};
 use super::splits::choose_split;
 use super::{Context, boundary};
 use crate::config::Alignment;
+use crate::dataset::decode::read_source;
 use crate::dataset::{self, IdentityDataset, Selection, View};
 use crate::error::{Error, Result};
 use crate::manifest::rejects::{self, Reject};
@@ -203,7 +204,14 @@ impl Source {
     /// The manifest cannot be read.
     pub fn typical_side(&self, alignment: Alignment) -> Result<Option<usize>> {
         let view = View::new(0, alignment);
-        let mut sides: Vec<usize> = self.manifest.first(FIRST_PICTURES)?.iter().filter_map(|r| view.side(r)).collect();
+        let mut sides: Vec<usize> = self
+            .manifest
+            .first(FIRST_PICTURES)?
+            .iter()
+            .filter_map(|row| {
+                view.side(row.face.as_ref(), &row.column, &read_source(&row.image).ok()?).ok().map(|side| side as usize)
+            })
+            .collect();
         sides.sort_unstable();
         Ok(sides.get(sides.len() / 2).copied())
     }

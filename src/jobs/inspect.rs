@@ -6,8 +6,8 @@ use super::Context;
 use super::findings::{Findings, Looked, Seen};
 use super::input::{Input, Source};
 use crate::config::Alignment;
-use crate::dataset::decode::{self, read_source};
-use crate::dataset::face_side;
+use crate::dataset::View;
+use crate::dataset::decode::read_source;
 use crate::error::{Error, Result};
 use crate::manifest::rejects::Reject;
 use crate::manifest::{Census, Row};
@@ -21,6 +21,8 @@ use serde::Serialize;
 pub struct Request {
     /// The manifest; all its splits are shown.
     pub input: Input,
+    /// What of a picture is shown whose row says where its face is.
+    pub alignment: Alignment,
     /// Identities to list.
     pub top: usize,
 }
@@ -82,7 +84,7 @@ pub struct IdentityRow {
 /// The manifest cannot be read.
 pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) -> Result<Inspected> {
     let source = Source::open(&request.input, context)?;
-    let (findings, unusable) = look_at_all(&source, progress)?;
+    let (findings, unusable) = look_at_all(&source, request.alignment, progress)?;
     let failed = |e: PolarsError| Error::Manifest(format!("{}: table: {e}", source.spec));
     let table = frame(&source.census).map_err(failed)?;
     Ok(Inspected {
@@ -98,19 +100,21 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
 }
 
 /// What should be known of the images of `source`, the number of rows that cannot be used, and the first of them.
-fn look_at_all(source: &Source, progress: &mut dyn Progress) -> Result<(Findings, (usize, Option<Reject>))> {
+fn look_at_all(
+    source: &Source,
+    alignment: Alignment,
+    progress: &mut dyn Progress,
+) -> Result<(Findings, (usize, Option<Reject>))> {
     let (mut seen, mut unusable, mut first, mut done) = (Seen::default(), 0, None, 0);
     progress.start(
         "look",
         source.census.images.values().chain(source.census.unlabelled.values()).sum::<usize>() as u64,
         "images",
     );
-    let alignment = Alignment::default();
+    let view = View::new(0, alignment);
     let look = |row: &Row| {
-        let bytes = read_source(&row.image)?;
-        let (width, height) = decode::look(&bytes)?;
-        let face = row.face.clone().transpose()?.map(|face| face_side(&face, alignment)).transpose()?;
-        Ok(Looked::at(&bytes, Some(face.map_or(width.min(height), |side| side as u32)), 1))
+        let bytes = read_source(&row.image).map_err(|e| format!("column `{}`: {e}", row.column))?;
+        Ok(Looked::at(&bytes, Some(view.side(row.face.as_ref(), &row.column, &bytes)?), 1))
     };
     source.manifest.read(true, |rows| {
         let looked: Vec<std::result::Result<Looked, String>> = rows.par_iter().map(look).collect();
@@ -123,9 +127,7 @@ fn look_at_all(source: &Source, progress: &mut dyn Progress) -> Result<(Findings
                 (looked, _) => {
                     unusable += 1;
                     first.get_or_insert_with(|| Reject {
-                        reason: looked
-                            .err()
-                            .map_or("identity is null or empty".into(), |e| format!("column `{}`: {e}", row.column)),
+                        reason: looked.err().unwrap_or_else(|| "identity is null or empty".into()),
                         path: row.image.path(),
                         file: row.file,
                         row: row.row,

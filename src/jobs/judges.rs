@@ -58,7 +58,8 @@ pub(super) fn find_or_train(
     }
     let folder = folder(path);
     // It sees half of the images.
-    let config = EvaluationSettings::default().resolve(Some(config.image_size), Some(dataset.len() / 2))?;
+    let settings = EvaluationSettings { alignment: Some(config.alignment), ..EvaluationSettings::default() };
+    let config = settings.resolve(Some(config.image_size), Some(dataset.len() / 2))?;
     let images = dataset.seen_as(View::square(config.image_size))?;
     let own = Role::Chooses.images(&images)?;
     let path = folder.join(JUDGE_FILE);

@@ -29,8 +29,8 @@ pub(super) fn resolve(
 ) -> Result<RunConfig> {
     let sets = source.sets();
     let images = sets.iter().map(|set| source.count(set).1).max();
-    let alignment = settings.resolve(None, images)?.alignment;
-    let mut config = settings.resolve(source.typical_side(alignment)?, images)?;
+    let side = source.typical_side(settings.alignment()?.unwrap_or_default())?;
+    let mut config = settings.resolve(side, images)?;
     let Some(budget) = settings.budget else { return Ok(config) };
     let place = (context.device.is_cpu(), rayon::current_num_threads());
     let key = (config.training_only().hash()?, source.manifest.hash(), &source.split, sets.len(), budget, place);

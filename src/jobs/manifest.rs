@@ -8,8 +8,8 @@ use super::shares::Division;
 pub use super::shares::Shares;
 use super::{Context, Rejected};
 use crate::config::Alignment;
+use crate::dataset::View;
 use crate::dataset::decode::{self, MAX_FILE};
-use crate::dataset::face_side;
 use crate::detector::{Detector, principal};
 use crate::error::{Error, Result};
 use crate::manifest::rejects::{self, Reject};
@@ -51,6 +51,8 @@ pub struct Request {
     pub seed: u64,
     /// Decode every image, not only look at its head: finds what is damaged inside, and equal pixels in different files.
     pub check: bool,
+    /// What of a picture is to be shown whose face is known: what cannot be is left out.
+    pub alignment: Alignment,
     /// Find the face in every photograph by this network in ONNX, a file or its address on the hub; where it lies, columns say.
     pub detector: Option<String>,
     /// Score below which nothing is taken for a face, in [0, 1].
@@ -73,6 +75,7 @@ impl Request {
             shares: None,
             seed: 0,
             check: false,
+            alignment: Alignment::default(),
             detector: None,
             min_score: MIN_SCORE,
             dry_run: false,
@@ -343,26 +346,27 @@ impl Sorting<'_> {
             (Picture::Below(image), None, _) => (image.read(MAX_FILE).map_err(&refuse)?, None),
             (Picture::Skipped | Picture::None(..), None, _) => return Err(refuse("it was not read".into())),
         };
-        let (width, height) = decode::look(&bytes).map_err(&refuse)?;
-        let (mut side, mut face) = (width.min(height), None);
-        let looked = if request.check || self.detector.is_some() {
-            let pixels = decode::decode_bytes(&bytes).map_err(&refuse)?;
-            if let Some(detector) = &self.detector {
-                let faces = detector.find(&pixels).map_err(&refuse)?;
-                let found =
-                    principal(&faces, pixels.width(), pixels.height()).ok_or_else(|| refuse(FACELESS.into()))?;
-                side = face_side(&found.face(), Alignment::default()).map_err(&refuse)? as u32;
-                face = Some(FoundFace {
-                    landmarks: found.landmarks.map(|v| v as f32),
-                    bbox: found.bbox.map(|v| v as f32),
-                    score: found.score as f32,
-                    faces: faces.len() as i32,
-                });
-            }
-            Looked::at(pixels.as_raw(), Some(side), face.map_or(1, |f| f.faces as usize))
+        let view = View::new(0, request.alignment);
+        let (mut face, mut known) = (None, item.face);
+        let pixels = if request.check || self.detector.is_some() {
+            Some(decode::decode_bytes(&bytes).map_err(&refuse)?)
         } else {
-            Looked::at(&bytes, Some(side), 1)
+            None
         };
+        if let (Some(detector), Some(pixels)) = (&self.detector, &pixels) {
+            let faces = detector.find(pixels).map_err(&refuse)?;
+            let found = principal(&faces, pixels.width(), pixels.height()).ok_or_else(|| refuse(FACELESS.into()))?;
+            known = Some(Ok(found.face()));
+            face = Some(FoundFace {
+                landmarks: found.landmarks.map(|v| v as f32),
+                bbox: found.bbox.map(|v| v as f32),
+                score: found.score as f32,
+                faces: faces.len() as i32,
+            });
+        }
+        let side = view.side(known.as_ref(), "image", &bytes).map_err(&refuse)?;
+        let hashed = pixels.as_ref().map_or(&bytes[..], |pixels| pixels.as_raw());
+        let looked = Looked::at(hashed, Some(side), face.map_or(1, |f| f.faces as usize));
         let file_name = || path.as_ref().and_then(|p| p.file_name()).map(|n| n.to_string_lossy().into_owned());
         let path = name.or_else(file_name).or_else(|| item.image_id.clone()).unwrap_or_default();
         let image = if request.link { Vec::new() } else { bytes };

@@ -71,6 +71,13 @@ pub(super) fn material(
         }
         Test::Split(name) => PairSet::draw(&format!("drawn from split {name}"), split(name)?, DRAWN_PAIRS)?,
     };
+    let frame = if source.manifest.says_faces() { view.alignment() } else { Alignment::None };
+    if frame != Alignment::None && test.shown_whole {
+        progress.warn(
+            "nothing says where faces are in the images of option `pairs`: they are shown whole, the training images cut out; give them cut out \
+             in the same frame",
+        );
+    }
     let synthetic = match &request.synthetic {
         Some(dataset) => Synthetic::read(dataset, &real)?,
         None => Synthetic::default(),
@@ -93,7 +100,13 @@ pub(super) fn material(
     };
     let chosen_by = chosen_by(order.as_ref());
     let Synthetic { existing, new, foreign } = synthetic;
-    let frame = if source.manifest.says_faces() { view.alignment() } else { Alignment::None };
+    if let Some(made) = order.as_ref().map(|o| o.alignment).filter(|made| frame != Alignment::None && *made != frame) {
+        progress.warn(&format!(
+            "the synthetic images show faces in the frame {}, option `alignment` asks for {}: what is measured is the difference of frames, too",
+            made.name(),
+            frame.name()
+        ));
+    }
     Ok(Material { real, existing, new, held_out, foreign, reconstructed, chosen_by, frame, test })
 }
 

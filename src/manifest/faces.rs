@@ -4,6 +4,7 @@ use super::pictures::items;
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Fields, Float64Type, Schema};
+use serde_json::Value;
 
 /// Column of five points.
 pub(crate) const LANDMARKS: &str = "landmarks";
@@ -14,6 +15,8 @@ pub(crate) const BOX: &str = "bbox";
 /// Column of a box by two corners.
 const CORNERS: &str = "bbox_xyxy";
 
+/// Letters of a text that an error shows.
+const SHOWN: usize = 80;
 /// Numbers of five points.
 pub const NUMBERS: usize = 10;
 
@@ -61,7 +64,7 @@ impl Faces {
     ) -> Vec<Result<Face, String>> {
         let rows = |at: &usize| -> Result<Vec<ArrayRef>, String> {
             let Some(array) = column(*at) else { return Ok(Vec::new()) };
-            if array.is_null(r) {
+            if array.is_null(r) || array.data_type() == &DataType::Null {
                 return Ok(Vec::new());
             }
             if !list {
@@ -89,10 +92,10 @@ impl Faces {
                 let Some(item) = items.get(p) else { continue };
                 let values = numbers(item)?;
                 if !values.is_empty() {
-                    return boxed(&values, *corners || names_corners(item.data_type()));
+                    return boxed(&values, *corners || names_corners(item));
                 }
             }
-            Err(format!("`{LANDMARKS}` and `{BOX}` do not say where its face is"))
+            Err("nothing says where its face is".into())
         };
         (0..pictures).map(one).collect()
     }
@@ -118,30 +121,41 @@ fn boxed(values: &[f64], corners: bool) -> Result<Face, String> {
     }
 }
 
-/// True for a struct whose fields say that a box is given by two corners.
-fn names_corners(ty: &DataType) -> bool {
+/// True where the names of fields, in a struct or a text in JSON, say that a box is given by two corners.
+fn names_corners(item: &ArrayRef) -> bool {
     let corner = |name: &str| ["x2", "xmax", "x_max", "right"].contains(&name.to_lowercase().as_str());
-    matches!(ty, DataType::Struct(fields) if fields.iter().any(|f| corner(f.name())))
+    match item.data_type() {
+        DataType::Struct(fields) => fields.iter().any(|f| corner(f.name())),
+        DataType::Utf8 => match serde_json::from_str(item.as_string::<i32>().value(0)) {
+            Ok(Value::Object(fields)) => fields.keys().any(|name| corner(name)),
+            _ => false,
+        },
+        _ => false,
+    }
 }
 
 /// The numbers of the one value of `array`; none of a null.
 fn numbers(array: &ArrayRef) -> Result<Vec<f64>, String> {
-    if array.is_empty() || array.is_null(0) {
+    if array.is_empty() || array.is_null(0) || array.data_type() == &DataType::Null {
         return Ok(Vec::new());
     }
+    // What is missing in part is not there.
+    let whole = |parts: Vec<Vec<f64>>| {
+        if parts.iter().any(Vec::is_empty) && parts.iter().any(|p| !p.is_empty()) {
+            return Err("some of its numbers are null".to_owned());
+        }
+        Ok(parts.concat())
+    };
     match array.data_type() {
         DataType::Struct(fields) => {
             let array = array.as_struct();
-            let order = order(fields)?;
-            let parts: Vec<Vec<f64>> = order.iter().map(|i| numbers(array.column(*i))).collect::<Result<_, _>>()?;
+            let order = order(fields.iter().map(|f| f.name().as_str()))?;
             // Two lists of five are all x before all y, which is an order of its own.
-            Ok(parts.concat())
+            whole(order.iter().map(|i| numbers(array.column(*i))).collect::<Result<_, _>>()?)
         }
         ty if super::pictures::item(ty).is_some() => {
             let items = items(array, 0).map_err(|e| e.to_string())?;
-            let parts: Vec<Vec<f64>> =
-                (0..items.len()).map(|i| numbers(&items.slice(i, 1))).collect::<Result<_, _>>()?;
-            Ok(parts.concat())
+            whole((0..items.len()).map(|i| numbers(&items.slice(i, 1))).collect::<Result<_, _>>()?)
         }
         DataType::Dictionary(_, value) => numbers(&cast(array, value).map_err(|e| e.to_string())?),
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => {
@@ -154,14 +168,34 @@ fn numbers(array: &ArrayRef) -> Result<Vec<f64>, String> {
             // NaN is how pandas writes a null.
             Ok(if value.is_nan() { Vec::new() } else { vec![value] })
         }
-        ty => Err(format!("where its face is is a {ty}; write numbers")),
+        ty => Err(format!("it is {ty}; write numbers")),
     }
 }
 
 /// The numbers in a text, such as a list in JSON or NumPy's notation.
 fn parsed(text: &str) -> Result<Vec<f64>, String> {
+    if text.trim_start().starts_with('{') {
+        return serde_json::from_str(text).map_err(|e| e.to_string()).and_then(|value| of_json(&value));
+    }
+    let shown = || text.chars().take(SHOWN).collect::<String>();
     let words = text.split(|c: char| c.is_whitespace() || ",;[](){}".contains(c)).filter(|w| !w.is_empty());
-    words.map(|w| w.parse().map_err(|_| format!("where its face is says `{text}`; write numbers"))).collect()
+    words.map(|w| w.parse().map_err(|_| format!("it says `{}`; write numbers", shown()))).collect()
+}
+
+/// The numbers in objects, lists and numbers of JSON.
+fn of_json(value: &Value) -> Result<Vec<f64>, String> {
+    let parts: Vec<Vec<f64>> = match value {
+        Value::Null => Vec::new(),
+        Value::Number(number) => vec![number.as_f64().into_iter().collect()],
+        Value::Array(items) => items.iter().map(of_json).collect::<Result<_, _>>()?,
+        Value::Object(fields) => {
+            let values: Vec<&Value> = fields.values().collect();
+            let order = order(fields.keys().map(String::as_str))?;
+            order.into_iter().map(|i| of_json(values[i])).collect::<Result<_, _>>()?
+        }
+        other => return Err(format!("it says {other}; write numbers")),
+    };
+    Ok(parts.concat())
 }
 
 /// A place among the numbers of five points or of a box.
@@ -190,19 +224,18 @@ fn place(name: &str) -> Option<usize> {
     Some(2 * point + usize::from(name.ends_with('y')))
 }
 
-/// The order in which the fields of a struct are numbers of five points or of a box.
-fn order(fields: &Fields) -> Result<Vec<usize>, String> {
-    let names = || fields.iter().map(|f| f.name().as_str()).collect::<Vec<_>>().join(", ");
+/// The order in which fields of these names are numbers of five points or of a box.
+fn order<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Result<Vec<usize>, String> {
     let mut places: Vec<(usize, usize)> = Vec::new();
-    for (i, field) in fields.iter().enumerate() {
-        places.extend(place(field.name()).map(|at| (at, i)));
+    for (i, name) in names.clone().enumerate() {
+        places.extend(place(name).map(|at| (at, i)));
     }
     places.sort_unstable();
     let distinct = places.windows(2).all(|two| two[0].0 != two[1].0);
     if places.is_empty() || !distinct {
         return Err(format!(
-            "where its face is has the fields {}; name them left_eye, right_eye, nose, mouth_left and mouth_right, or x, y, width and height",
-            names()
+            "it has the fields {}; name them left_eye, right_eye, nose, mouth_left and mouth_right, or x, y, width and height",
+            names.collect::<Vec<_>>().join(", ")
         ));
     }
     Ok(places.into_iter().map(|(_, i)| i).collect())

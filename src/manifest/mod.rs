@@ -4,7 +4,7 @@
 //! group, without decoding a picture.
 
 mod census;
-mod faces;
+pub(crate) mod faces;
 mod files;
 pub mod keys;
 mod other;
@@ -193,7 +193,13 @@ impl Manifest {
             let known: Vec<usize> = layout.texts().chain(layout.pictures.iter().map(|p| p.column)).collect();
             let fields = part.metadata.schema().fields().iter().enumerate();
             let other = |(i, field): &(usize, &FieldRef)| !known.contains(i) && !write::is_ours_by_name(field.name());
-            let own = fields.filter(other).map(|(_, field)| field.clone());
+            let listed = layout.pictures.iter().any(|p| p.list);
+            let faces: Vec<usize> = layout.faces.iter().flat_map(faces::Faces::columns).filter(|_| listed).collect();
+            // Of lists there is one for each picture.
+            let own = fields.filter(other).map(|(i, field)| match pictures::item(field.data_type()) {
+                Some(item) if faces.contains(&i) => Arc::new(item.as_ref().clone().with_name(field.name())),
+                _ => field.clone(),
+            });
             // What folders say is a text of every row.
             let said = part.folders.iter().map(|(name, _)| name).filter(|name| {
                 let there = part.metadata.schema().index_of(name).is_ok();
@@ -203,16 +209,26 @@ impl Manifest {
         };
         let first = self.parts.first().map(of).unwrap_or_default();
         for part in &self.parts {
-            let lacking = first
-                .iter()
-                .find(|f| !of(part).iter().any(|own| own.name() == f.name() && own.data_type() == f.data_type()));
-            if let Some(field) = lacking {
+            let own = of(part);
+            let has = |fields: &[FieldRef], f: &FieldRef| {
+                fields.iter().any(|other| other.name() == f.name() && other.data_type() == f.data_type())
+            };
+            let lacking = first.iter().find(|f| !has(&own, f)).map(|f| (f, part, &self.parts[0]));
+            let beyond = || own.iter().find(|f| !has(&first, f)).map(|f| (f, &self.parts[0], part));
+            if let Some((field, lacks, has)) = lacking.or_else(beyond) {
                 return Err(Error::Manifest(format!(
                     "{}: has no column `{}` of type {}, as {} has; give files of one form",
-                    part.path.display(),
+                    lacks.path.display(),
                     field.name(),
                     field.data_type(),
-                    self.parts[0].path.display()
+                    has.path.display()
+                )));
+            }
+            if let Some(twice) = own.iter().enumerate().find(|(i, f)| own[..*i].iter().any(|g| g.name() == f.name())) {
+                return Err(Error::Manifest(format!(
+                    "{}: lies in two folders that say `{}`; name one of them otherwise",
+                    part.path.display(),
+                    twice.1.name()
                 )));
             }
         }

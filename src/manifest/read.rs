@@ -1,15 +1,16 @@
 //! Streams the rows of one manifest file: projection to the columns we need, batches of a bounded number of rows.
 
 use super::faces::Face;
+use super::pictures::items;
 use super::policy::Terms;
 use super::root::{LocalImage, Root};
 use super::schema::{Field, Layout};
 use super::values::texts;
 use super::{Part, guarded};
 use crate::error::{Error, Result};
-use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, StringArray, UInt32Array, new_null_array};
-use arrow::compute::take_record_batch;
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, StringArray, UInt32Array, new_null_array};
+use arrow::compute::{concat, take};
+use arrow::datatypes::{Field as ArrowField, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -265,15 +266,17 @@ pub(super) fn read_with(
                     });
                 }
             }
-            let rows_there = batch.num_rows();
-            let columns = kept.iter().zip(others.fields()).map(|(at, field)| match at {
-                Some(at) => column(*at).unwrap_or_else(|| new_null_array(field.data_type(), rows_there)),
-                None => Arc::new(StringArray::from(vec![said(field.name()); rows_there])),
+            let places: Vec<usize> = rows.iter().map(|row| row.item).collect();
+            let taken = UInt32Array::from(taken);
+            let columns = kept.iter().zip(others.fields()).map(|(at, field)| match at.and_then(column) {
+                // A list that has one for each picture.
+                Some(array) if array.data_type() != field.data_type() => item_of_each(&array, &taken, &places, field),
+                Some(array) => take(&array, &taken, None),
+                None => Ok(Arc::new(StringArray::from(vec![said(field.name()); taken.len()])) as ArrayRef),
             });
-            let columns: Vec<ArrayRef> = columns.collect();
-            let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+            let columns = columns.collect::<std::result::Result<Vec<ArrayRef>, _>>().map_err(|e| damaged(&e))?;
+            let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
             let kept = RecordBatch::try_new_with_options(others.clone(), columns, &options);
-            let kept = kept.and_then(|kept| take_record_batch(&kept, &UInt32Array::from(taken)));
             Ok(Some((rows, kept.map_err(|e| damaged(&e))?)))
         })?;
         match rows {
@@ -285,6 +288,26 @@ pub(super) fn read_with(
             }
         }
     }
+}
+
+/// Of each list of `array` in the rows `taken` the item at its place, null where there is none.
+fn item_of_each(
+    array: &ArrayRef,
+    taken: &UInt32Array,
+    places: &[usize],
+    field: &ArrowField,
+) -> std::result::Result<ArrayRef, ArrowError> {
+    let nothing = new_null_array(field.data_type(), 1);
+    let of = |(row, place): (&u32, &usize)| {
+        let items = if array.is_null(*row as usize) { nothing.slice(0, 0) } else { items(array, *row as usize)? };
+        Ok(if *place < items.len() { items.slice(*place, 1) } else { nothing.clone() })
+    };
+    let parts =
+        taken.values().iter().zip(places).map(of).collect::<std::result::Result<Vec<ArrayRef>, ArrowError>>()?;
+    if parts.is_empty() {
+        return Ok(nothing.slice(0, 0));
+    }
+    concat(&parts.iter().map(AsRef::as_ref).collect::<Vec<&dyn Array>>())
 }
 
 /// Names of those among the root columns `wanted` that cannot be read alone, from the first of the row groups `chosen`.

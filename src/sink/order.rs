@@ -25,6 +25,7 @@ pub struct Order {
     /// Names of the columns for identities, images, and paths of images.
     pub columns: Option<[String; 3]>,
     /// What of a picture is shown whose row says where its face is.
+    #[serde(default = "Alignment::before")]
     pub alignment: Alignment,
     /// Hash of the resolved configuration.
     pub config_hash: String,
@@ -65,6 +66,7 @@ pub struct Order {
     /// Extension of image files.
     pub encoding: String,
     /// Side of all images; none for that of the networks.
+    #[serde(default)]
     pub output_size: Option<usize>,
     /// Rows of a unit.
     pub shard_rows: usize,

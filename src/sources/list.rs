@@ -2,9 +2,10 @@
 
 use super::{CHUNK, Chunk, Item, Picture, Source, picture_of};
 use crate::error::{Error, Result};
-use crate::manifest::Columns;
+use crate::manifest::faces::Faces;
 use crate::manifest::schema::{GROUP, IDENTITY_SET, IMAGE_ID, SPLIT, likely_identity};
 use crate::manifest::write::is_ours_by_name;
+use crate::manifest::{Columns, Face};
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use polars::prelude::{CsvParseOptions, CsvReadOptions, DataType as PolarsType, SerReader};
@@ -35,6 +36,7 @@ pub(super) struct List {
     group: Option<Values>,
     extras: SchemaRef,
     kept: Vec<ArrayRef>,
+    faces: Option<Faces>,
 }
 
 impl List {
@@ -147,6 +149,7 @@ impl List {
             group: None,
             extras,
             kept,
+            faces: None,
         })
     }
 
@@ -179,8 +182,9 @@ impl List {
         let extras = Schema::new(rest.iter().map(|name| Field::new(*name, DataType::Utf8, true)).collect::<Vec<_>>());
         let kept = rest.iter().map(|name| Arc::new(named[*name].iter().cloned().collect::<StringArray>()) as ArrayRef);
         let kept = kept.collect();
+        let faces = Faces::of(&extras);
         let (path, extras) = (path.to_owned(), Arc::new(extras));
-        Ok(Self { path, numbers, identity, paths, image_id, split, identity_set, group, extras, kept })
+        Ok(Self { path, numbers, identity, paths, image_id, split, identity_set, group, extras, kept, faces })
     }
 
     fn item(&self, row: usize, folder: &Path) -> Item {
@@ -198,7 +202,14 @@ impl List {
             identity_set: of(&self.identity_set),
             group: of(&self.group),
             picture,
+            face: self.face(row),
         }
+    }
+
+    /// Where the face of a row is, as its columns say.
+    fn face(&self, row: usize) -> Option<std::result::Result<Face, String>> {
+        let faces = self.faces.as_ref()?;
+        faces.row(&|at| self.kept.get(at).cloned(), row, 1, false).pop()
     }
 }
 

@@ -7,7 +7,7 @@ mod tar;
 mod tree;
 
 use crate::error::{Error, Result};
-use crate::manifest::{Columns, LocalImage, is_input};
+use crate::manifest::{Columns, Face, LocalImage, is_input};
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use std::path::{Path, PathBuf};
@@ -56,6 +56,8 @@ pub struct Item {
     pub group: Option<String>,
     /// The picture.
     pub picture: Picture,
+    /// Where its face is, or what is wrong with what is said of it; none where nothing is said.
+    pub face: Option<std::result::Result<Face, String>>,
 }
 
 /// Some pictures in a row.
@@ -161,10 +163,19 @@ fn of_folder(folder: &Path, columns: &Columns, out: &Path) -> Result<Box<dyn Sou
     if let Some(packed) = entries.iter().find(|p| is_packed(p) && persons.is_none()) {
         return Err(unpack(packed));
     }
-    if let Some(record) = records.iter().find(|p| p.ends_with("train.rec")) {
-        return Ok(Box::new(recordio::Records::open(vec![record.clone()])?));
-    }
-    if !records.is_empty() {
+    if let Some(first) = records.first() {
+        // Parts of one set have one name but for their numbers: classes of others are other persons.
+        let name = |p: &PathBuf| {
+            p.file_stem().map(|s| s.to_string_lossy().trim_end_matches(|c: char| c.is_ascii_digit()).to_owned())
+        };
+        if let Some(other) = records.iter().find(|p| name(p) != name(first)) {
+            return Err(Error::Usage(format!(
+                "{}: holds several sets of records ({}, {}), whose classes need not be the same persons; name one of them",
+                folder.display(),
+                first.display(),
+                other.display()
+            )));
+        }
         return Ok(Box::new(recordio::Records::open(records)?));
     }
     if !tars.is_empty() {

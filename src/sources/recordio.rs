@@ -162,6 +162,7 @@ impl Source for Records {
                     image_id: Some(format!("{name}{row:08}")),
                     split: None,
                     identity_set: None,
+                    face: None,
                     group: None,
                     picture: if pictures { Picture::Bytes(bytes) } else { Picture::Skipped },
                 })?;

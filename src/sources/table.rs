@@ -45,6 +45,7 @@ impl Source for Table {
                 split: row.split,
                 identity_set: row.identity_set,
                 group: row.group,
+                face: row.face,
                 picture: match row.image {
                     ImageSource::Bytes(bytes) => Picture::Bytes(bytes),
                     ImageSource::Path(image) => Picture::Below(image),

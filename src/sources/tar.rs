@@ -1,7 +1,7 @@
 //! Tars: of WebDataset, whose samples are members of one name, with the label in `.cls` or `.json`; or of folders, the first of which names
 //! the person, below what all of them lie in and below folders of splits.
 
-use super::{Chunk, Gathering, Item, PICTURES, Picture, Source};
+use super::{Chunk, Gathering, Item, OTHER_PICTURES, PICTURES, Picture, Source};
 use crate::error::{Error, Result};
 use crate::manifest::schema::named_split;
 use std::cell::Cell;
@@ -53,17 +53,21 @@ const NAMES: usize = 16;
 impl Folders {
     /// Looks at the names of the members of `tars`.
     fn of(tars: &[PathBuf]) -> Option<Self> {
-        let seen = Self::see(&tars[..1.min(tars.len())], FIRST)?;
-        // What the first members show holds if all show it.
-        if seen == Self::default() { Some(seen) } else { Self::see(tars, usize::MAX) }
+        // What the first members show holds if all show it, and they show something.
+        match Self::see(&tars[..1.min(tars.len())], FIRST)? {
+            (seen, pictures) if pictures > 0 && seen == Self::default() => Some(seen),
+            _ => Self::see(tars, usize::MAX).map(|(seen, _)| seen),
+        }
     }
 
-    fn see(tars: &[PathBuf], most: usize) -> Option<Self> {
+    /// What the first members of each of `tars` show, `most` of them, and the number of pictures in folders among them.
+    fn see(tars: &[PathBuf], most: usize) -> Option<(Self, usize)> {
         // Folders that all share, the fewest that a member lies in, and the first names at each depth.
-        let (mut shared, mut fewest) = (None::<Vec<String>>, usize::MAX);
+        let (mut shared, mut fewest, mut pictures) = (None::<Vec<String>>, usize::MAX, 0);
         let mut names: Vec<BTreeSet<String>> = Vec::new();
         for tar in tars {
             let mut archive = tar::Archive::new(BufReader::with_capacity(SMALL_BUFFER, File::open(tar).ok()?));
+            archive.set_ignore_zeros(true);
             let members = archive.entries_with_seek().ok()?.take(most).flatten();
             for member in members.filter(|m| m.header().entry_type().is_file()) {
                 let name = String::from_utf8_lossy(&member.path_bytes()).into_owned();
@@ -72,6 +76,11 @@ impl Folders {
                 }
                 let mut folders: Vec<String> = name.trim_start_matches("./").split('/').map(str::to_owned).collect();
                 folders.pop();
+                // A picture beside the folders says nothing of them.
+                if folders.is_empty() {
+                    continue;
+                }
+                pictures += 1;
                 fewest = fewest.min(folders.len());
                 names.resize_with(names.len().max(folders.len()), BTreeSet::new);
                 for (seen, name) in names.iter_mut().zip(&folders) {
@@ -93,14 +102,15 @@ impl Folders {
             shared.get(above.wrapping_sub(1)).and_then(|name| named_split(&name.to_lowercase())).map(str::to_owned);
         let splits = fewest >= above + 2
             && names.get(above).is_some_and(|names| names.iter().all(|n| named_split(&n.to_lowercase()).is_some()));
-        Some(Self { above, split, splits })
+        Some((Self { above, split, splits }, pictures))
     }
 
     /// Split, person and name of what lies at `key`.
     fn place(&self, key: &str) -> (Option<String>, Option<String>, String) {
         let parts: Vec<&str> = key.split('/').collect();
         let mut folders = parts[..parts.len() - 1].iter().skip(self.above);
-        let split = if self.splits { folders.next().map(|s| (*s).to_owned()) } else { self.split.clone() };
+        let named = |name: &&str| named_split(&name.to_lowercase()).map(str::to_owned);
+        let split = if self.splits { folders.next().and_then(named) } else { self.split.clone() };
         let person = folders.next().map(|s| (*s).to_owned());
         let inner = self.above + usize::from(self.splits) + usize::from(person.is_some());
         (split, person, parts[inner.min(parts.len() - 1)..].join("/"))
@@ -113,6 +123,8 @@ struct Sample {
     key: String,
     members: Vec<Member>,
     bytes: usize,
+    /// A label has its own name.
+    whole: bool,
 }
 
 /// A picture or a label.
@@ -178,7 +190,7 @@ impl Sample {
         for member in self.members.iter().filter(|m| !is_picture(&m.kind)) {
             labels.push((&member.stem, label(member)));
         }
-        let whole = labels.iter().any(|(stem, _)| *stem == self.key);
+        let whole = self.whole;
         let shown = self.members.iter().filter(|m| is_picture(&m.kind) && (!whole || m.stem == self.key));
         let shown: Vec<&Member> = shown.take(if whole { 1 } else { usize::MAX }).collect();
         let used = labels.iter().filter(|(stem, _)| shown.iter().any(|m| m.stem == *stem)).count();
@@ -195,13 +207,13 @@ impl Sample {
         let item = |(n, member): (usize, &&Member)| {
             let (split, person, name) = folders.place(member.stem.trim_start_matches("./"));
             let label = labels.iter().find(|(stem, _)| *stem == member.stem).map(|(_, label)| label);
-            let bytes = match (member.link, pictures) {
-                (true, _) => Picture::None(
-                    "it is a link to another member: write the picture itself".into(),
-                    Some(member.stem.clone()),
-                ),
-                (false, true) => Picture::Bytes(member.bytes.clone()),
-                (false, false) => Picture::Skipped,
+            let other = super::picture_of(Path::new(&format!("x.{}", member.kind))).and_then(std::result::Result::err);
+            let none = |reason: String| Picture::None(reason, Some(format!("{}.{}", member.stem, member.kind)));
+            let bytes = match (other, member.link, pictures) {
+                (Some(reason), ..) => none(reason),
+                (None, true, _) => none("it is a link to another member: write the picture itself".into()),
+                (None, false, true) => Picture::Bytes(member.bytes.clone()),
+                (None, false, false) => Picture::Skipped,
             };
             let (identity, image_id, picture) = match label {
                 Some(Err(reason)) => (None, member.stem.clone(), Picture::None(reason.clone(), None)),
@@ -214,6 +226,7 @@ impl Sample {
                 image_id: Some(image_id),
                 split,
                 identity_set: None,
+                face: None,
                 group: None,
                 picture,
             }
@@ -247,8 +260,9 @@ fn is_link(file: tar::EntryType) -> bool {
     file.is_hard_link() || file.is_symlink()
 }
 
+/// True for the kinds of pictures, also of those that must be converted first.
 fn is_picture(kind: &str) -> bool {
-    PICTURES.iter().any(|p| kind.eq_ignore_ascii_case(p))
+    PICTURES.iter().chain(&OTHER_PICTURES).any(|p| kind.eq_ignore_ascii_case(p))
 }
 
 /// True if the file ends with the zeros that mark the end of a tar.
@@ -279,6 +293,8 @@ impl Source for Tars {
             let file = File::open(path).map_err(|e| Error::io(path, e))?;
             let mut archive =
                 tar::Archive::new(BufReader::with_capacity(if pictures { BUFFER } else { SMALL_BUFFER }, file));
+            // Tars that were put one after the other each have an end.
+            archive.set_ignore_zeros(true);
             let (mut sample, mut row) = (Sample::default(), 0);
             let finish = |sample: Sample, row: &mut usize, gathering: &mut Gathering| {
                 let (items, rest) = sample.items(path, &self.folders, *row, pictures).map_err(|e| damaged(&e))?;
@@ -307,14 +323,15 @@ impl Source for Tars {
                 if entry.size() > MOST {
                     return Err(damaged(&format!("member {name} has {} bytes, more than {MOST}", entry.size())));
                 }
-                let whole = |m: &Member| m.stem == sample.key && !is_picture(&m.kind);
                 let full = sample.members.len() >= MEMBERS || sample.bytes >= MEMBER_BYTES;
-                // A sample of one name holds together; of many names that begin alike, it need not.
-                if key != sample.key
-                    || full
-                        && !sample.members.iter().any(whole)
-                        && sample.members.last().is_some_and(|m| m.stem != stem)
-                {
+                if full && sample.whole && key == sample.key {
+                    return Err(damaged(&format!(
+                        "sample {key} has more than {MEMBERS} members, or {} MiB of them, under one label",
+                        MEMBER_BYTES >> 20
+                    )));
+                }
+                // A sample of one label holds together; of many names that begin alike, it need not.
+                if key != sample.key || full && sample.members.last().is_some_and(|m| m.stem != stem) {
                     let last = std::mem::replace(&mut sample, Sample { key: key.to_owned(), ..Sample::default() });
                     finish(last, &mut row, &mut gathering)?;
                 }
@@ -328,7 +345,10 @@ impl Source for Tars {
                     entry.read_to_end(&mut bytes).map_err(|e| damaged(&format!("member {name} is cut off: {e}")))?;
                 }
                 sample.bytes += bytes.len();
-                sample.members.push(Member { stem: stem.to_owned(), kind, bytes, link: is_link(file) });
+                let member = Member { stem: stem.to_owned(), kind, bytes, link: is_link(file) };
+                sample.whole |=
+                    member.stem == sample.key && !is_picture(&member.kind) && !matches!(label(&member), Ok(None));
+                sample.members.push(member);
             }
             finish(sample, &mut row, &mut gathering)?;
         }
@@ -419,6 +439,11 @@ mod tests {
             ("x/d.e.jpg", "C"),
         ];
         assert_eq!(read(&members).unwrap(), [row("1", "x/a", ""), row("2", "x/b.c", ""), row("x", "d.e", "")]);
+        // What must be converted, and its label; a label that says nothing of the pictures beside it.
+        let gif = [("x/1.gif", "G"), ("x/1.cls", "1"), ("x/2.jpg", "A"), ("x/2.cls", "2")];
+        assert_eq!(read(&gif).unwrap(), [row("2", "x/2", "")]);
+        let frames = [("x/a.json", "{}"), ("x/a.1.jpg", "A"), ("x/a.2.jpg", "B")];
+        assert_eq!(read(&frames).unwrap(), [row("x", "a.1", ""), row("x", "a.2", "")]);
         let apart = [("x/a.jpg", "A"), ("x/b.jpg", "B"), ("x/a.cls", "1"), ("x/b.cls", "2")];
         assert!(read(&apart).unwrap_err().to_string().contains("x/a.cls is the label of no picture beside it"));
         let twice = [("0.jpg", "A"), ("0.cls", "1"), ("0.JPG", "B")];
@@ -432,6 +457,11 @@ mod tests {
         assert_eq!(read(&members).unwrap()[3], row("Ann", "3", "train"));
         members.push(("faces/val/Bob/1.jpg", "B"));
         assert_eq!(read(&members).unwrap()[2 * FIRST], row("Bob", "1", "val"));
+        members.insert(0, ("cover.jpg", "0"));
+        let notes: Vec<String> = (0..2 * FIRST).map(|i| format!("notes/{i}.txt")).collect();
+        let led: Vec<(&str, &str)> = notes.iter().map(|name| (name.as_str(), "x")).chain(members.clone()).collect();
+        assert!(read(&led).unwrap().contains(&row("Bob", "1", "val")));
+        members.remove(0);
         members.push(("faces/Cem/x/1.jpg", "C"));
         assert_eq!(read(&members).unwrap()[0], row("train", "Ann/0", ""));
         assert_eq!(read(&[("Ann/1.jpg", "A"), ("Ann/2.jpg", "B")]).unwrap()[1], row("Ann", "2", ""));
@@ -449,6 +479,15 @@ mod tests {
             builder.append_data(&mut header, name, &b"abc"[..]).unwrap();
         }
         let whole = builder.into_inner().unwrap();
+        // One after the other, each with its end.
+        std::fs::write(&path, [&whole[..], &whole[..]].concat()).unwrap();
+        let mut found = 0;
+        let count = |chunk: Chunk| {
+            found += chunk.items.len();
+            Ok(())
+        };
+        Tars::open(vec![path.clone()]).unwrap().read(true, &mut { count }).unwrap();
+        assert_eq!(found, 4);
         std::fs::write(&path, &whole[..700]).unwrap();
         let e = Tars::open(vec![path.clone()]).err().unwrap();
         assert!(e.to_string().contains("a.tar"), "{e}");

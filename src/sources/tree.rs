@@ -65,6 +65,7 @@ impl Tree {
                 image_id: Some(inner.to_string_lossy().into_owned()),
                 split: split.map(str::to_owned),
                 identity_set: None,
+                face: None,
                 group: None,
                 picture,
             })?;
@@ -85,6 +86,7 @@ impl Tree {
                     image_id: None,
                     split: split.map(str::to_owned),
                     identity_set: None,
+                    face: None,
                     group: None,
                     picture: Picture::None("it lies in no folder of a person".into(), None),
                 })?;
