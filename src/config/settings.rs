@@ -150,3 +150,24 @@ impl EvaluationSettings {
         Ok(config)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_is_named_by_the_last_that_names_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("run.toml");
+        std::fs::write(&file, "alignment = \"tight\"\n[train]\nunknown = 1\n").unwrap();
+        let of = |file: Option<PathBuf>, alignment, set: &[&str]| {
+            let set = set.iter().map(|s| (*s).to_owned()).collect();
+            Settings { file, alignment, set, ..Settings::default() }.alignment().unwrap()
+        };
+        assert_eq!(of(None, None, &["seed=1"]), None);
+        assert_eq!(of(Some(file.clone()), None, &[]), Some(Alignment::Tight));
+        assert_eq!(of(Some(file.clone()), Some(Alignment::None), &[]), Some(Alignment::None));
+        let set = ["alignment=none", "alignment = \"arcface\""];
+        assert_eq!(of(Some(file), Some(Alignment::None), &set), Some(Alignment::Arcface));
+    }
+}

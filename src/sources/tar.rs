@@ -190,9 +190,8 @@ impl Sample {
         for member in self.members.iter().filter(|m| !is_picture(&m.kind)) {
             labels.push((&member.stem, label(member)));
         }
-        let whole = self.whole;
-        let shown = self.members.iter().filter(|m| is_picture(&m.kind) && (!whole || m.stem == self.key));
-        let shown: Vec<&Member> = shown.take(if whole { 1 } else { usize::MAX }).collect();
+        let shown = self.members.iter().filter(|m| is_picture(&m.kind) && (!self.whole || m.stem == self.key));
+        let shown: Vec<&Member> = shown.take(if self.whole { 1 } else { usize::MAX }).collect();
         let used = labels.iter().filter(|(stem, _)| shown.iter().any(|m| m.stem == *stem)).count();
         let lonely = self
             .members
