@@ -2,11 +2,10 @@
 //! `obj_8`, `bbox_8` and `kps_8`, .., a row of each for every place of its grid; SCRFD's has nine outputs, a score, a box and five points for two
 //! anchors of every place, which their shapes tell.
 
+use crate::dataset::scale::{Filter, scaled};
 use crate::error::{Error, Result};
 use crate::manifest::Face;
 use crate::onnx::{Model, Network, Output};
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use image::RgbImage;
 use std::path::Path;
 use std::sync::OnceLock;
@@ -60,7 +59,7 @@ impl Detector {
     /// Reads an ONNX file. Only faces with a score of `least_score` count.
     ///
     /// # Errors
-    /// `Usage`: a score outside [0, 1]; `Model`: the file cannot be read, or is no detector of this form.
+    /// `Usage`: a score outside [0, 1]; `Model`: the file cannot be read, or is no detector of a form that is known.
     pub fn load(path: &Path, least_score: f64) -> Result<Self> {
         if !(0.0..=1.0).contains(&least_score) {
             return Err(Error::Usage(format!("option `min_score` {least_score} is not a share in [0, 1]")));
@@ -143,13 +142,10 @@ impl Form {
         let (w, h) = picture.dimensions();
         let scale = side as f64 / f64::from(w.max(h));
         let [wide, high] = [w, h].map(|v| ((f64::from(v) * scale).round() as u32).max(1));
-        let source = ImageRef::new(w, h, picture.as_raw(), PixelType::U8x3).map_err(|e| e.to_string())?;
-        let mut small = Image::new(wide, high, PixelType::U8x3);
-        let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
-        Resizer::new().resize(&source, &mut small, &options).map_err(|e| e.to_string())?;
+        let small = scaled(picture, [0.0; 2], [w, h].map(f64::from), [wide, high], Filter::Linear)?;
         let value = |v: u8| if self == Self::Yunet { f32::from(v) } else { (f32::from(v) - 127.5) / 128.0 };
         let mut input = vec![value(0); 3 * side * side];
-        for (at, pixel) in small.buffer().chunks_exact(3).enumerate() {
+        for (at, pixel) in small.chunks_exact(3).enumerate() {
             let (x, y) = (at % wide as usize, at / wide as usize);
             for (channel, v) in pixel.iter().enumerate() {
                 let plane = if self == Self::Yunet { 2 - channel } else { channel };

@@ -303,6 +303,30 @@ fn faces_are_found_and_aligned() {
     let shown = View::new(48, Alignment::Arcface).row(&rows(&out)[0]).unwrap();
     let at = |x: usize, y: usize| shown[(y * 48 + x) * 3];
     assert!(at(24, 24) > 200 && at(24, 36) < 80 && at(12, 24) < 80, "{} {}", at(24, 24), at(24, 36));
+    // The main job cuts the same square out of the real images that it merges in.
+    let at = |name: &str| dir.path().join(name).display().to_string();
+    let program = |args: &[&str]| {
+        let out =
+            Command::new(env!("CARGO_BIN_EXE_augment")).args(args).args(["-q", "--cache", &at("c")]).output().unwrap();
+        assert!(out.status.success(), "{args:?}: {}", String::from_utf8_lossy(&out.stderr));
+        String::from_utf8(out.stdout).unwrap()
+    };
+    let short =
+        ["--duration-kimg", "0.02", "--per-id", "1", "--no-judge", "--max-copy-similarity", "1", "--preset", "tiny"];
+    let real = ["--include-real", "--encoding", "png", "--output-size", "48", "--alignment", "tight"];
+    let manifest = out.display().to_string();
+    program(&[&["--manifest", &manifest, "--out", &at("made")], &short[..], &real[..]].concat());
+    let mut merged = Vec::new();
+    let add = |sample: ::augment::formats::Sample| {
+        merged.extend((!sample.synthetic).then_some(sample.image));
+        Ok(())
+    };
+    ::augment::formats::Reader::open(&dir.path().join("made")).unwrap().read_all(add).unwrap();
+    for (row, image) in rows(&out).iter().zip(&merged) {
+        let pixels = image::load_from_memory(image).unwrap().to_rgb8().into_raw();
+        assert!(pixels == View::new(48, Alignment::Tight).row(row).unwrap());
+    }
+    assert_eq!(merged.len(), 4);
     // Found again, what was found before makes room.
     let again = dir.path().join("again.parquet");
     make(&out, &again, |r| r.detector = Some(detector)).unwrap();

@@ -854,6 +854,20 @@ fn real_images_are_merged_without_their_metadata() {
 }
 
 #[test]
+fn images_are_written_at_the_size_that_is_asked_for() {
+    let (_dir, out, text) = synthesize(&["--per-id", "2", "--include-real", "--output-size", "40"]);
+    let all = records(&out);
+    assert_eq!(all.len(), 384 + 96, "{text}");
+    assert!(all.iter().all(|r| image::load_from_memory(&r.image).unwrap().to_rgb8().dimensions() == (40, 40)));
+    let text = ok(&["synthesize", "--model", &model_dir(), "--regenerate", out.to_str().unwrap(), "-q"]);
+    assert!(text.contains("96 images regenerated, all byte-equal"), "{text}");
+    let (dir, tiny) = (tempfile::tempdir().unwrap(), ["--per-id", "2", "--output-size", "8"]);
+    let args = base(shared(), &dir.path().join("out"), &tiny);
+    let message = fails(2, &args.iter().map(String::as_str).collect::<Vec<_>>());
+    assert!(message.contains("--output-size 8 must lie between 16 and 1024 px"), "{message}");
+}
+
+#[test]
 fn image_folders_sort_by_label_and_tell_the_same() {
     let (_dir, out, _) = synthesize(&["--per-id", "3", "--format", "imagefolder"]);
     let files = tree(&out.join("imagefolder"));

@@ -11,8 +11,9 @@ pub fn run(args: &DemoArgs, global: &GlobalArgs) -> Result<Outcome> {
     let DemoArgs { out, identities, per_id, image_size, seed } = args.clone();
     let request = Request { out, identities, per_id, image_size, seed };
     let (others, images) = request.size();
-    request.check()?;
-    if !global.dry_run {
+    if global.dry_run {
+        request.check()?;
+    } else {
         run_job(&request)?;
     }
     let verb = if global.dry_run { "would write" } else { "wrote" };

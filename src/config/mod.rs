@@ -3,6 +3,7 @@
 //! Precedence is flags, then environment (both arrive through `cli`), then the file, then the preset. The resolved
 //! configuration is saved with every run; [`RunConfig::hash`] names trained models in the cache.
 
+mod alignment;
 mod evaluation;
 mod presets;
 mod settings;
@@ -10,6 +11,7 @@ mod validate;
 
 use crate::error::{Error, Result};
 use crate::ops::Precision;
+pub use alignment::Alignment;
 pub use evaluation::{
     AugmentationConfig, ComparisonConfig, EvaluationConfig, Margin, OptimiserKind, RecipeConfig, RecogniserConfig,
     RecogniserPreset,
@@ -51,36 +53,6 @@ pub enum Preset {
     Base,
     /// 128x128, the networks of the paper.
     Paper,
-}
-
-/// What of a picture is shown whose row says where its face is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
-#[serde(rename_all = "lowercase")]
-pub enum Alignment {
-    /// The frame that recognisers of faces are usually trained on: the template of ArcFace in 112 x 112 px, from the forehead to below the chin.
-    #[default]
-    Arcface,
-    /// The middle 84 x 84 px of that frame: eyes, nose and mouth, and little else.
-    Tight,
-    /// The centre square of the picture, wherever its face is.
-    None,
-}
-
-impl Alignment {
-    /// What was shown before rows could say where faces are.
-    pub(crate) fn before() -> Self {
-        Self::None
-    }
-
-    /// Its name in files.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Arcface => "arcface",
-            Self::Tight => "tight",
-            Self::None => "none",
-        }
-    }
 }
 
 /// Networks of the CVAE-GAN.

@@ -3,6 +3,7 @@
 mod align;
 pub mod decode;
 pub mod encode;
+pub(crate) mod scale;
 mod view;
 
 use crate::error::{Error, Result};

@@ -2,10 +2,9 @@
 
 use super::align::{LEAST_SIDE, Square};
 use super::decode::{decode, decode_bytes, look, read_source};
+use super::scale::{Filter, scaled};
 use crate::config::Alignment;
 use crate::manifest::{Face, Row};
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use image::RgbImage;
 
 /// How a picture is cut and scaled. Its errors are text that says what is wrong with a picture.
@@ -49,16 +48,8 @@ impl View {
             return Ok(image.as_raw().clone());
         }
         let side = w.min(h);
-        let source = ImageRef::new(w, h, image.as_raw(), PixelType::U8x3).map_err(|e| e.to_string())?;
-        let mut target = Image::new(self.size as u32, self.size as u32, PixelType::U8x3);
-        let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::CatmullRom)).crop(
-            f64::from((w - side) / 2),
-            f64::from((h - side) / 2),
-            f64::from(side),
-            f64::from(side),
-        );
-        Resizer::new().resize(&source, &mut target, &options).map_err(|e| e.to_string())?;
-        Ok(target.into_vec())
+        let from = [w, h].map(|v| f64::from((v - side) / 2));
+        scaled(image, from, [f64::from(side); 2], [self.size as u32; 2], Filter::Cubic)
     }
 
     /// The view of the pixels of a square picture of side `size`.

@@ -15,8 +15,8 @@ const USUAL: [(f32, f32); 3] = [(0.36, 0.56), (0.56, 0.71), (0.71, 0.89)];
 /// Height over which one photograph passes into the other, as a share of the side.
 const SEAM: f32 = 0.06;
 
-/// `identities` identities of `per_identity` images each, from pairs of persons of `real`, whose faces lie in `frame`. A band of the second photograph gets the mean
-/// colour of the first one's.
+/// `identities` identities of `per_identity` images each, from pairs of persons of `real`, whose faces lie in `frame`. A band of the second
+/// photograph gets the mean colour of the first one's.
 ///
 /// # Errors
 /// Fewer than two persons.

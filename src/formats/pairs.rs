@@ -1,18 +1,15 @@
 //! Lists of image pairs for verification: from Parquet, LFW's pairs.txt, insightface's .bin, or drawn from labelled images.
 
+mod list;
+
 use super::bin;
 use crate::dataset::{IdentityDataset, View};
 use crate::error::{Error, Result};
-use crate::manifest::{Columns, Manifest, Policy, guarded};
+use crate::manifest::{Columns, Manifest, Policy};
 use crate::seeds::Seeds;
-use arrow::array::{Array, AsArray, RecordBatch, StringArray};
-use arrow::compute::cast;
-use arrow::datatypes::{DataType, Int64Type};
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use rand::RngExt;
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::path::Path;
 
 /// Folds of a list.
@@ -43,44 +40,13 @@ pub struct PairSet {
     pub shown_whole: bool,
 }
 
-/// A pair as a list names it.
-struct Named {
-    left: (String, String),
-    right: (String, String),
-    is_same: bool,
-    fold: Option<usize>,
-}
-
 impl PairSet {
     /// Refuses a list that cannot be read, before its images are; `images` says whether these are named. What a `.bin` holds is not looked at.
     ///
     /// # Errors
     /// Those of [`PairSet::read`] that need no image.
     pub fn check(pairs: &Path, images: bool) -> Result<()> {
-        Self::listed(pairs, images).map(|_| ())
-    }
-
-    /// The pairs of a list; none of a `.bin`.
-    fn listed(pairs: &Path, images: bool) -> Result<Vec<Named>> {
-        if !pairs.is_file() {
-            let message = "is no regular file; a list of pairs is Parquet, LFW's pairs.txt or insightface's .bin";
-            return Err(Error::Usage(format!("{} {message}", pairs.display())));
-        }
-        let named = match pairs.extension().and_then(|e| e.to_str()) {
-            Some(bin::EXTENSION) => return Ok(Vec::new()),
-            Some("txt") => read_text(pairs)?,
-            _ => read_parquet(pairs)?,
-        };
-        if named.is_empty() {
-            return Err(Error::Manifest(format!("{}: lists no pair", pairs.display())));
-        }
-        if !images {
-            return Err(Error::Usage(format!(
-                "{}: its images are missing: name a manifest with the column `image_id`, or LFW's folder, with option `pair_images`",
-                pairs.display()
-            )));
-        }
-        Ok(named)
+        list::read(pairs, images).map(|_| ())
     }
 
     /// Reads the list `pairs` of images in `images` (a manifest with the column `image_id`, or LFW's folder), at
@@ -97,7 +63,7 @@ impl PairSet {
     ) -> Result<Self> {
         let extension = pairs.extension().map(|e| e.to_string_lossy().into_owned()).unwrap_or_default();
         let name = pairs.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let named = Self::listed(pairs, images.is_some())?;
+        let named = list::read(pairs, images.is_some())?;
         if extension == bin::EXTENSION {
             return Self::from_bin(pairs, name, view);
         }
@@ -224,71 +190,6 @@ fn in_folds(listed: Vec<Listed>) -> Vec<Pair> {
     let mut pairs: Vec<Pair> = listed.into_iter().enumerate().map(pair).collect();
     pairs.sort_by_key(|p| p.fold);
     pairs
-}
-
-/// Columns `left_identity`, `left_image_id`, `right_identity`, `right_image_id`, `is_same`, and `fold` if there is one.
-fn read_parquet(path: &Path) -> Result<Vec<Named>> {
-    let failed = |m: String| Error::Manifest(format!("{}: {m}", path.display()));
-    guarded(path, || {
-        let file = File::open(path).map_err(|e| Error::io(path, e))?;
-        let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| failed(e.to_string()))?;
-        let mut out = Vec::new();
-        for batch in builder.build().map_err(|e| failed(e.to_string()))? {
-            let batch = batch.map_err(|e| failed(e.to_string()))?;
-            append(&batch, &mut out).map_err(|column| {
-                failed(format!("column `{column}` is missing, of another type, or null in some row"))
-            })?;
-        }
-        if out.iter().any(|p| p.fold.is_some_and(|f| f >= FOLDS)) {
-            return Err(failed(format!("column `fold` must hold 0..{}", FOLDS - 1)));
-        }
-        Ok(out)
-    })
-}
-
-/// Adds the pairs of `batch`; the error names a column.
-fn append(batch: &RecordBatch, out: &mut Vec<Named>) -> std::result::Result<(), &'static str> {
-    let column = |name: &'static str, to: &DataType| {
-        let array = batch.column_by_name(name).and_then(|a| cast(a, to).ok());
-        array.filter(|a| a.null_count() == 0).ok_or(name)
-    };
-    let text = |name| column(name, &DataType::Utf8);
-    let (li, ln) = (text("left_identity")?, text("left_image_id")?);
-    let (ri, rn) = (text("right_identity")?, text("right_image_id")?);
-    let same = column("is_same", &DataType::Boolean)?;
-    let fold = if batch.column_by_name("fold").is_some() { Some(column("fold", &DataType::Int64)?) } else { None };
-    let key = |identity: &StringArray, name: &StringArray, i| (identity.value(i).to_owned(), name.value(i).to_owned());
-    for i in 0..batch.num_rows() {
-        out.push(Named {
-            left: key(li.as_string(), ln.as_string(), i),
-            right: key(ri.as_string(), rn.as_string(), i),
-            is_same: same.as_boolean().value(i),
-            fold: fold.as_ref().map(|f| usize::try_from(f.as_primitive::<Int64Type>().value(i)).unwrap_or(FOLDS)),
-        });
-    }
-    Ok(())
-}
-
-/// LFW's list: a line `name i j` for two images of one person, `name i name j` for two persons.
-fn read_text(path: &Path) -> Result<Vec<Named>> {
-    let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
-    let mut out = Vec::new();
-    for (n, line) in text.lines().enumerate() {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let image = |number: &str| number.parse::<u32>().ok().map(|i| format!("{i:04}"));
-        let pair = match words[..] {
-            [name, i, j] => image(i).zip(image(j)).map(|(i, j)| (name, i, name, j)),
-            [a, i, b, j] => image(i).zip(image(j)).map(|(i, j)| (a, i, b, j)),
-            // The first line counts folds and pairs.
-            [] | [_] | [_, _] if n == 0 || words.is_empty() => continue,
-            _ => None,
-        };
-        let (a, i, b, j) = pair.ok_or_else(|| {
-            Error::Manifest(format!("{}: line {}: expected `name i j` or `name i name j`", path.display(), n + 1))
-        })?;
-        out.push(Named { left: (a.into(), i), right: (b.into(), j), is_same: words.len() == 3, fold: None });
-    }
-    Ok(out)
 }
 
 type Found = BTreeMap<(String, String), Vec<u8>>;

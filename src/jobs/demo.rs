@@ -1,7 +1,8 @@
 //! Draws the demonstration manifest.
 
+use super::place;
 use crate::demo;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use std::path::PathBuf;
 
 /// What to draw.
@@ -25,17 +26,7 @@ impl Request {
     /// # Errors
     /// `Usage`: one of these.
     pub fn check(&self) -> Result<()> {
-        let out = &self.out;
-        if out.extension().is_none_or(|e| e != "parquet") || out.is_dir() {
-            return Err(Error::Usage(format!("option `out` {} must name a .parquet file", out.display())));
-        }
-        if out.exists() && !demo::is_drawn(out) {
-            return Err(Error::Usage(format!(
-                "{} is there already, and was not drawn by this command; name another file with option `out`",
-                out.display()
-            )));
-        }
-        Ok(())
+        place::usable_parquet(&self.out, demo::is_drawn)
     }
 
     /// Numbers of other persons and of all images in the set.

@@ -265,19 +265,7 @@ fn prepare(request: &Request, context: &Context) -> Result<Prepared> {
 
 /// Refuses a folder with files of somebody else alone.
 fn check_folder(out: &Path) -> Result<()> {
-    let mut foreign = false;
-    for entry in std::fs::read_dir(out).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        if is_own(&entry.path()) || name == RUNS || name == SEEN {
-            return Ok(());
-        }
-        foreign |= !store::is_lock_file(&name);
-    }
-    if foreign {
-        let message = "is not empty and holds no evaluation; choose another folder with option `out`";
-        return Err(Error::Usage(format!("{} {message}", out.display())));
-    }
-    Ok(())
+    place::refuse_foreign(out, "evaluation", |path| is_own(path) || path.ends_with(RUNS) || path.ends_with(SEEN))
 }
 
 /// The network from outside, if one is named.

@@ -6,7 +6,7 @@ use super::findings::{Looked, Seen, key};
 use super::input::rejects_path;
 use super::shares::Division;
 pub use super::shares::Shares;
-use super::{Context, Rejected};
+use super::{Context, Rejected, place};
 use crate::config::Alignment;
 use crate::dataset::View;
 use crate::dataset::decode::{self, MAX_FILE};
@@ -108,15 +108,7 @@ pub struct Made {
 /// A source that cannot be read, or holds no image of a person; an output that is somebody else's file.
 pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) -> Result<Made> {
     let out = &request.out;
-    if out.is_dir() || out.extension().is_none_or(|e| e != "parquet") {
-        return Err(Error::Usage(format!("option `out` {} must name a .parquet file", out.display())));
-    }
-    if out.exists() && !is_ours(out) {
-        return Err(Error::Usage(format!(
-            "{} is there already, and not of this command; name another file with option `out`",
-            out.display()
-        )));
-    }
+    place::usable_parquet(out, is_ours)?;
     let list = rejects_path(&out.with_extension(""))?;
     let detector = match &request.detector {
         Some(spec) => {

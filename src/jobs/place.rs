@@ -44,6 +44,39 @@ pub(super) fn usable_as(name: &str, out: &Path) -> Result<PathBuf> {
     Ok(if named { out.to_owned() } else { full })
 }
 
+/// Refuses a folder whose entries are all somebody else's: none of them `is_own`, of a `what`.
+///
+/// # Errors
+/// `Usage`: it is such a folder.
+pub(super) fn refuse_foreign(folder: &Path, what: &str, is_own: impl Fn(&Path) -> bool) -> Result<()> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let entries: Vec<PathBuf> = entries.filter(|e| !store::is_lock_file(&e.file_name())).map(|e| e.path()).collect();
+    if entries.is_empty() || entries.iter().any(|path| is_own(path)) {
+        return Ok(());
+    }
+    Err(Error::Usage(format!(
+        "{} is not empty and holds no {what}; choose another folder with option `out`",
+        folder.display()
+    )))
+}
+
+/// Refuses a name that is no Parquet file's, and that of a file that is not `is_own`, as this command writes it.
+///
+/// # Errors
+/// `Usage`: one of these.
+pub(super) fn usable_parquet(out: &Path, is_own: impl Fn(&Path) -> bool) -> Result<()> {
+    if out.is_dir() || out.extension().is_none_or(|e| e != "parquet") {
+        return Err(Error::Usage(format!("option `out` {} must name a .parquet file", out.display())));
+    }
+    if out.exists() && !is_own(out) {
+        return Err(Error::Usage(format!(
+            "{} is there already, and not of this command; name another file with option `out`",
+            out.display()
+        )));
+    }
+    Ok(())
+}
+
 /// Bytes that are free where `out` is or will be; none where the system does not say.
 pub(super) fn free(out: &Path) -> Option<u64> {
     let (real, _) = nearest(out, "").ok()?;

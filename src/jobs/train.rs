@@ -5,9 +5,8 @@ use super::preview::Preview;
 use super::{Context, Rejected, folder_name, judges, length, models, place};
 use crate::config::{RunConfig, Settings};
 use crate::dataset::View;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::progress::Progress;
-use crate::store;
 use crate::train::checkpoint::CHECKPOINT_FILE;
 use crate::train::metrics::METRICS_FILE;
 use crate::train::trained::MODEL_FILE;
@@ -122,7 +121,9 @@ fn prepare(
     let source = Source::open(&request.input, context)?;
     let config = length::resolve(&request.settings, &source, keep, context, progress)?;
     let sets = source.sets();
-    sets.iter().filter_map(|set| folder(request, &sets, set)).try_for_each(|dir| check_folder(&dir))?;
+    sets.iter()
+        .filter_map(|set| folder(request, &sets, set))
+        .try_for_each(|dir| place::refuse_foreign(&dir, "model", is_own))?;
     Ok((source, config))
 }
 
@@ -132,18 +133,9 @@ fn folder(request: &Request, sets: &[String], set: &str) -> Option<PathBuf> {
     Some(if sets.len() == 1 { out.clone() } else { out.join(set_folder(set)) })
 }
 
-/// Refuses a folder with files of somebody else.
-fn check_folder(dir: &Path) -> Result<()> {
-    let ours = [MODEL_FILE, CHECKPOINT_FILE, METRICS_FILE].iter().any(|f| dir.join(f).exists());
-    let foreign = |e: std::io::Result<std::fs::DirEntry>| e.is_ok_and(|e| !store::is_lock_file(&e.file_name()));
-    let empty = std::fs::read_dir(dir).map_or(true, |mut entries| !entries.any(foreign));
-    if ours || empty {
-        return Ok(());
-    }
-    Err(Error::Usage(format!(
-        "{} is not empty and holds no model; choose another folder with option `out`",
-        dir.display()
-    )))
+/// True for the files that a training leaves.
+fn is_own(path: &Path) -> bool {
+    [MODEL_FILE, CHECKPOINT_FILE, METRICS_FILE].iter().any(|name| path.ends_with(name))
 }
 
 /// A folder name for an identity set, whatever characters it has.

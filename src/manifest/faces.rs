@@ -134,28 +134,27 @@ fn names_corners(item: &ArrayRef) -> bool {
     }
 }
 
+/// All numbers of `parts`, of which all are there, or none.
+fn whole(parts: &[Vec<f64>]) -> Result<Vec<f64>, String> {
+    let lacks = parts.iter().filter(|part| part.is_empty()).count();
+    if lacks > 0 && lacks < parts.len() { Err("some of its numbers are null".into()) } else { Ok(parts.concat()) }
+}
+
 /// The numbers of the one value of `array`; none of a null.
 fn numbers(array: &ArrayRef) -> Result<Vec<f64>, String> {
     if array.is_empty() || array.is_null(0) || array.data_type() == &DataType::Null {
         return Ok(Vec::new());
     }
-    // What is missing in part is not there.
-    let whole = |parts: Vec<Vec<f64>>| {
-        if parts.iter().any(Vec::is_empty) && parts.iter().any(|p| !p.is_empty()) {
-            return Err("some of its numbers are null".to_owned());
-        }
-        Ok(parts.concat())
-    };
     match array.data_type() {
         DataType::Struct(fields) => {
             let array = array.as_struct();
             let order = order(fields.iter().map(|f| f.name().as_str()))?;
             // Two lists of five are all x before all y, which is an order of its own.
-            whole(order.iter().map(|i| numbers(array.column(*i))).collect::<Result<_, _>>()?)
+            whole(&order.iter().map(|i| numbers(array.column(*i))).collect::<Result<Vec<_>, _>>()?)
         }
         ty if super::pictures::item(ty).is_some() => {
             let items = items(array, 0).map_err(|e| e.to_string())?;
-            whole((0..items.len()).map(|i| numbers(&items.slice(i, 1))).collect::<Result<_, _>>()?)
+            whole(&(0..items.len()).map(|i| numbers(&items.slice(i, 1))).collect::<Result<Vec<_>, _>>()?)
         }
         DataType::Dictionary(_, value) => numbers(&cast(array, value).map_err(|e| e.to_string())?),
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => {
@@ -184,18 +183,17 @@ fn parsed(text: &str) -> Result<Vec<f64>, String> {
 
 /// The numbers in objects, lists and numbers of JSON.
 fn of_json(value: &Value) -> Result<Vec<f64>, String> {
-    let parts: Vec<Vec<f64>> = match value {
-        Value::Null => Vec::new(),
-        Value::Number(number) => vec![number.as_f64().into_iter().collect()],
-        Value::Array(items) => items.iter().map(of_json).collect::<Result<_, _>>()?,
+    match value {
+        Value::Null => Ok(Vec::new()),
+        Value::Number(number) => Ok(number.as_f64().into_iter().collect()),
+        Value::Array(items) => whole(&items.iter().map(of_json).collect::<Result<Vec<_>, _>>()?),
         Value::Object(fields) => {
             let values: Vec<&Value> = fields.values().collect();
             let order = order(fields.keys().map(String::as_str))?;
-            order.into_iter().map(|i| of_json(values[i])).collect::<Result<_, _>>()?
+            whole(&order.into_iter().map(|i| of_json(values[i])).collect::<Result<Vec<_>, _>>()?)
         }
-        other => return Err(format!("it says {other}; write numbers")),
-    };
-    Ok(parts.concat())
+        other => Err(format!("it says {other}; write numbers")),
+    }
 }
 
 /// A place among the numbers of five points or of a box.

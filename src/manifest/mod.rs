@@ -8,6 +8,7 @@ pub(crate) mod faces;
 mod files;
 pub mod keys;
 mod other;
+mod others;
 mod pictures;
 pub mod policy;
 mod read;
@@ -27,7 +28,7 @@ pub use schema::{Columns, DEFAULT_SET};
 use crate::error::{Error, Result};
 use crate::store::file_hash;
 use arrow::array::RecordBatch;
-use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use arrow::datatypes::SchemaRef;
 pub(crate) use files::is_input;
 use files::{find_files, hive_folders};
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
@@ -38,7 +39,6 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 /// End of the names of lists of rejected rows.
 pub const REJECTS_SUFFIX: &str = "-rejects.parquet";
@@ -181,59 +181,6 @@ impl Manifest {
     pub fn columns(&self) -> Vec<String> {
         let fields = self.parts.iter().take(1).flat_map(|part| part.metadata.schema().fields());
         fields.map(|field| field.name().clone()).collect()
-    }
-
-    /// The columns that mean nothing here, which all files must have alike.
-    ///
-    /// # Errors
-    /// Another file lacks one, or has it as another type.
-    pub fn other_columns(&self) -> Result<SchemaRef> {
-        let of = |part: &Part| -> Vec<FieldRef> {
-            let layout = &part.layout;
-            let known: Vec<usize> = layout.texts().chain(layout.pictures.iter().map(|p| p.column)).collect();
-            let fields = part.metadata.schema().fields().iter().enumerate();
-            let other = |(i, field): &(usize, &FieldRef)| !known.contains(i) && !write::is_ours_by_name(field.name());
-            let listed = layout.pictures.iter().any(|p| p.list);
-            let faces: Vec<usize> = layout.faces.iter().flat_map(faces::Faces::columns).filter(|_| listed).collect();
-            // Of lists there is one for each picture.
-            let own = fields.filter(other).map(|(i, field)| match pictures::item(field.data_type()) {
-                Some(item) if faces.contains(&i) => Arc::new(item.as_ref().clone().with_name(field.name())),
-                _ => field.clone(),
-            });
-            // What folders say is a text of every row.
-            let said = part.folders.iter().map(|(name, _)| name).filter(|name| {
-                let there = part.metadata.schema().index_of(name).is_ok();
-                !there && !write::is_ours_by_name(name) && !layout.folders.contains(name)
-            });
-            own.chain(said.map(|name| Arc::new(Field::new(name, DataType::Utf8, true)))).collect()
-        };
-        let first = self.parts.first().map(of).unwrap_or_default();
-        for part in &self.parts {
-            let own = of(part);
-            let has = |fields: &[FieldRef], f: &FieldRef| {
-                fields.iter().any(|other| other.name() == f.name() && other.data_type() == f.data_type())
-            };
-            let lacking = first.iter().find(|f| !has(&own, f)).map(|f| (f, part, &self.parts[0]));
-            let beyond = || own.iter().find(|f| !has(&first, f)).map(|f| (f, &self.parts[0], part));
-            if let Some((field, lacks, has)) = lacking.or_else(beyond) {
-                return Err(Error::Manifest(format!(
-                    "{}: has no column `{}` of type {}, as {} has; give files of one form",
-                    lacks.path.display(),
-                    field.name(),
-                    field.data_type(),
-                    has.path.display()
-                )));
-            }
-            if let Some(twice) = own.iter().enumerate().find(|(i, f)| own[..*i].iter().any(|g| g.name() == f.name())) {
-                return Err(Error::Manifest(format!(
-                    "{}: lies in two folders that say `{}`; name one of them otherwise",
-                    part.path.display(),
-                    twice.1.name()
-                )));
-            }
-        }
-        let nullable = first.iter().map(|f| f.as_ref().clone().with_nullable(true)).collect::<Vec<_>>();
-        Ok(Arc::new(Schema::new(nullable)))
     }
 
     /// [`Manifest::read`] with the columns `others` of each row.

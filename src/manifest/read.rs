@@ -1,16 +1,16 @@
 //! Streams the rows of one manifest file: projection to the columns we need, batches of a bounded number of rows.
 
 use super::faces::Face;
-use super::pictures::items;
+use super::others::item_of_each;
 use super::policy::Terms;
 use super::root::{LocalImage, Root};
 use super::schema::{Field, Layout};
 use super::values::texts;
 use super::{Part, guarded};
 use crate::error::{Error, Result};
-use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, StringArray, UInt32Array, new_null_array};
-use arrow::compute::{concat, take};
-use arrow::datatypes::{Field as ArrowField, Schema, SchemaRef};
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, StringArray, UInt32Array};
+use arrow::compute::take;
+use arrow::datatypes::{Schema, SchemaRef};
 use arrow::error::ArrowError;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -288,26 +288,6 @@ pub(super) fn read_with(
             }
         }
     }
-}
-
-/// Of each list of `array` in the rows `taken` the item at its place, null where there is none.
-fn item_of_each(
-    array: &ArrayRef,
-    taken: &UInt32Array,
-    places: &[usize],
-    field: &ArrowField,
-) -> std::result::Result<ArrayRef, ArrowError> {
-    let nothing = new_null_array(field.data_type(), 1);
-    let of = |(row, place): (&u32, &usize)| {
-        let items = if array.is_null(*row as usize) { nothing.slice(0, 0) } else { items(array, *row as usize)? };
-        Ok(if *place < items.len() { items.slice(*place, 1) } else { nothing.clone() })
-    };
-    let parts =
-        taken.values().iter().zip(places).map(of).collect::<std::result::Result<Vec<ArrayRef>, ArrowError>>()?;
-    if parts.is_empty() {
-        return Ok(nothing.slice(0, 0));
-    }
-    concat(&parts.iter().map(AsRef::as_ref).collect::<Vec<&dyn Array>>())
 }
 
 /// Names of those among the root columns `wanted` that cannot be read alone, from the first of the row groups `chosen`.

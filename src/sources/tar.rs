@@ -1,11 +1,14 @@
 //! Tars: of WebDataset, whose samples are members of one name, with the label in `.cls` or `.json`; or of folders, the first of which names
 //! the person, below what all of them lie in and below folders of splits.
 
-use super::{Chunk, Gathering, Item, OTHER_PICTURES, PICTURES, Picture, Source};
+mod folders;
+mod sample;
+
+use super::{Chunk, Gathering, OTHER_PICTURES, PICTURES, Source};
 use crate::error::{Error, Result};
-use crate::manifest::schema::named_split;
+use folders::Folders;
+use sample::{Member, Sample, label};
 use std::cell::Cell;
-use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -17,11 +20,6 @@ const BUFFER: usize = 1 << 20;
 const SMALL_BUFFER: usize = 4096;
 /// Kinds of members that may hold a label.
 const KINDS: [&str; 3] = ["cls", "class", "json"];
-/// Keys of a `.json` member that may hold the label, the first that is there.
-const LABELS: [&str; 6] = ["identity", "label", "class", "person", "name", "cls"];
-
-/// Members that are looked at before all are looked at, to see how folders lie.
-const FIRST: usize = 1000;
 /// Members of a sample, at most, and bytes of them, where no label holds them together.
 const MEMBERS: usize = 1000;
 const MEMBER_BYTES: usize = 64 << 20;
@@ -34,108 +32,6 @@ pub(super) struct Tars {
     folders: Folders,
     others: Cell<usize>,
     lonely: Cell<usize>,
-}
-
-/// How the folders of members lie.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Folders {
-    /// Folders that all members lie in, and that name nobody.
-    above: usize,
-    /// The split that the last of them says.
-    split: Option<String>,
-    /// Folders of splits lie in them, and those of persons in these.
-    splits: bool,
-}
-
-/// Names of folders at a depth that are remembered: more are no splits.
-const NAMES: usize = 16;
-
-impl Folders {
-    /// Looks at the names of the members of `tars`.
-    fn of(tars: &[PathBuf]) -> Option<Self> {
-        // What the first members show holds if all show it, and they show something.
-        match Self::see(&tars[..1.min(tars.len())], FIRST)? {
-            (seen, pictures) if pictures > 0 && seen == Self::default() => Some(seen),
-            _ => Self::see(tars, usize::MAX).map(|(seen, _)| seen),
-        }
-    }
-
-    /// What the first members of each of `tars` show, `most` of them, and the number of pictures in folders among them.
-    fn see(tars: &[PathBuf], most: usize) -> Option<(Self, usize)> {
-        // Folders that all share, the fewest that a member lies in, and the first names at each depth.
-        let (mut shared, mut fewest, mut pictures) = (None::<Vec<String>>, usize::MAX, 0);
-        let mut names: Vec<BTreeSet<String>> = Vec::new();
-        for tar in tars {
-            let mut archive = tar::Archive::new(BufReader::with_capacity(SMALL_BUFFER, File::open(tar).ok()?));
-            archive.set_ignore_zeros(true);
-            let members = archive.entries_with_seek().ok()?.take(most).flatten();
-            for member in members.filter(|m| m.header().entry_type().is_file()) {
-                let name = String::from_utf8_lossy(&member.path_bytes()).into_owned();
-                if !is_picture(name.rsplit('.').next().unwrap_or_default()) || is_apart(&name) {
-                    continue;
-                }
-                let mut folders: Vec<String> = name.trim_start_matches("./").split('/').map(str::to_owned).collect();
-                folders.pop();
-                // A picture beside the folders says nothing of them.
-                if folders.is_empty() {
-                    continue;
-                }
-                pictures += 1;
-                fewest = fewest.min(folders.len());
-                names.resize_with(names.len().max(folders.len()), BTreeSet::new);
-                for (seen, name) in names.iter_mut().zip(&folders) {
-                    if seen.len() <= NAMES {
-                        seen.insert(name.clone());
-                    }
-                }
-                let kept = match &shared {
-                    None => folders.len(),
-                    Some(shared) => shared.iter().zip(&folders).take_while(|(a, b)| a == b).count(),
-                };
-                folders.truncate(kept);
-                shared = Some(folders);
-            }
-        }
-        let shared = shared.unwrap_or_default();
-        let above = shared.len().min(fewest.saturating_sub(1));
-        let split =
-            shared.get(above.wrapping_sub(1)).and_then(|name| named_split(&name.to_lowercase())).map(str::to_owned);
-        let splits = fewest >= above + 2
-            && names.get(above).is_some_and(|names| names.iter().all(|n| named_split(&n.to_lowercase()).is_some()));
-        Some((Self { above, split, splits }, pictures))
-    }
-
-    /// Split, person and name of what lies at `key`.
-    fn place(&self, key: &str) -> (Option<String>, Option<String>, String) {
-        let parts: Vec<&str> = key.split('/').collect();
-        let mut folders = parts[..parts.len() - 1].iter().skip(self.above);
-        let named = |name: &&str| named_split(&name.to_lowercase()).map(str::to_owned);
-        let split = if self.splits { folders.next().and_then(named) } else { self.split.clone() };
-        let person = folders.next().map(|s| (*s).to_owned());
-        let inner = self.above + usize::from(self.splits) + usize::from(person.is_some());
-        (split, person, parts[inner.min(parts.len() - 1)..].join("/"))
-    }
-}
-
-/// The members of one sample.
-#[derive(Default)]
-struct Sample {
-    key: String,
-    members: Vec<Member>,
-    bytes: usize,
-    /// A label has its own name.
-    whole: bool,
-}
-
-/// A picture or a label.
-struct Member {
-    /// Its name without its kind.
-    stem: String,
-    /// The end of its name, in small letters.
-    kind: String,
-    bytes: Vec<u8>,
-    /// It stands for another member.
-    link: bool,
 }
 
 impl Tars {
@@ -174,85 +70,6 @@ fn parts(name: &str) -> Option<(&str, &str, &str)> {
     let file = name.rfind('/').map_or(0, |at| at + 1);
     let (first, last) = (name[file..].find('.')? + file, name.rfind('.')?);
     (first > file).then(|| (&name[..first], &name[..last], &name[last + 1..]))
-}
-
-impl Sample {
-    /// The pictures of the sample, or why one is none, and the number of its members that are neither pictures nor the label of one. Where
-    /// a label has the sample's own name, the picture of that name is the sample; else each picture has the label of its own name, or its folder's.
-    fn items(
-        self,
-        tar: &Path,
-        folders: &Folders,
-        row: usize,
-        pictures: bool,
-    ) -> std::result::Result<(Vec<Item>, usize), String> {
-        let mut labels: Vec<(&str, std::result::Result<Option<String>, String>)> = Vec::new();
-        for member in self.members.iter().filter(|m| !is_picture(&m.kind)) {
-            labels.push((&member.stem, label(member)));
-        }
-        let shown = self.members.iter().filter(|m| is_picture(&m.kind) && (!self.whole || m.stem == self.key));
-        let shown: Vec<&Member> = shown.take(if self.whole { 1 } else { usize::MAX }).collect();
-        let used = labels.iter().filter(|(stem, _)| shown.iter().any(|m| m.stem == *stem)).count();
-        let lonely = self
-            .members
-            .iter()
-            .find(|m| m.kind != "json" && !is_picture(&m.kind) && !shown.iter().any(|picture| picture.stem == m.stem));
-        if let Some(member) = lonely {
-            return Err(format!(
-                "member {}.{} is the label of no picture beside it; the members of a sample must have one name and follow each other",
-                member.stem, member.kind
-            ));
-        }
-        let item = |(n, member): (usize, &&Member)| {
-            let (split, person, name) = folders.place(member.stem.trim_start_matches("./"));
-            let label = labels.iter().find(|(stem, _)| *stem == member.stem).map(|(_, label)| label);
-            let other = super::picture_of(Path::new(&format!("x.{}", member.kind))).and_then(std::result::Result::err);
-            let none = |reason: String| Picture::None(reason, Some(format!("{}.{}", member.stem, member.kind)));
-            let bytes = match (other, member.link, pictures) {
-                (Some(reason), ..) => none(reason),
-                (None, true, _) => none("it is a link to another member: write the picture itself".into()),
-                (None, false, true) => Picture::Bytes(member.bytes.clone()),
-                (None, false, false) => Picture::Skipped,
-            };
-            let (identity, image_id, picture) = match label {
-                Some(Err(reason)) => (None, member.stem.clone(), Picture::None(reason.clone(), None)),
-                Some(Ok(Some(label))) => (Some(label.clone()), member.stem.trim_start_matches("./").to_owned(), bytes),
-                Some(Ok(None)) | None => (person, name, bytes),
-            };
-            Item {
-                place: (tar.display().to_string(), row + n, 0),
-                identity,
-                image_id: Some(image_id),
-                split,
-                identity_set: None,
-                face: None,
-                group: None,
-                picture,
-            }
-        };
-        let items: Vec<Item> = shown.iter().enumerate().map(item).collect();
-        let rest = self.members.len() - items.len() - used;
-        Ok((items, rest))
-    }
-}
-
-/// What a member says of whom its sample shows.
-fn label(member: &Member) -> std::result::Result<Option<String>, String> {
-    let text = String::from_utf8_lossy(&member.bytes);
-    let text = text.trim_start_matches('\u{feff}').trim();
-    if member.kind != "json" {
-        return Ok(Some(text.to_owned()).filter(|t| !t.is_empty()));
-    }
-    let json: serde_json::Value =
-        serde_json::from_str(text).map_err(|e| format!("its label {}.json is no JSON: {e}", member.stem))?;
-    Ok(LABELS.iter().find_map(|key| match &json[*key] {
-        serde_json::Value::String(name) => Some(name.clone()).filter(|n| !n.is_empty()),
-        serde_json::Value::Number(number) => Some(match number.as_f64() {
-            Some(n) if number.is_f64() && n.fract() == 0.0 => format!("{n:.0}"),
-            _ => number.to_string(),
-        }),
-        _ => None,
-    }))
 }
 
 fn is_link(file: tar::EntryType) -> bool {
@@ -368,6 +185,8 @@ impl Source for Tars {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Picture;
+    use super::folders::FIRST;
     use super::*;
 
     #[test]
