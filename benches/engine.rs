@@ -7,7 +7,7 @@
 
 use augment::config::{EvaluationConfig, Preset, RecogniserPreset, RunConfig};
 use augment::dataset::IdentityDataset;
-use augment::nn::{Labels, Mode, Network, params::Param};
+use augment::nn::{Labels, Mode, params::Param};
 use augment::progress::Progress;
 use augment::recogniser::{Curriculum, Ingredient, Phase, Training, train};
 use augment::seeds::{Seeds, normal};
@@ -26,10 +26,6 @@ const IDENTITIES: usize = 100;
 
 fn count(params: &BTreeMap<String, Param>) -> usize {
     params.values().filter(|p| p.trainable).map(|p| p.var.elem_count()).sum()
-}
-
-fn counts<N>(network: &Network<N>) -> usize {
-    count(&network.params)
 }
 
 /// Peak resident memory of this process, MiB.
@@ -135,15 +131,11 @@ fn main() {
     (0..steps).for_each(|_| step());
     let elapsed = begin.elapsed().as_secs_f64();
     drop(step);
-    let model = &state.model;
     let result = serde_json::json!({
         "images_per_s": (steps * batch) as f64 / elapsed,
         "first_step_s": first,
         "peak_mib": peak_mib(),
-        "parameters": {
-            "encoder": counts(&model.encoder), "generator": counts(&model.generator),
-            "discriminator": counts(&model.discriminator), "classifier": counts(&model.classifier),
-        },
+        "parameters": state.model.networks().map(|(name, params)| (name, count(params))).collect::<BTreeMap<_, _>>(),
     });
     println!("{result}");
 }

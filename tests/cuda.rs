@@ -18,7 +18,8 @@ use augment::nn::{Labels, Mode, Network};
 use augment::ops::Gradients;
 use augment::seeds::{Seeds, normal};
 use augment::train::State;
-use augment::train::step::{self, Batch};
+use augment::train::batch::Batch;
+use augment::train::step;
 use candle_core::{Device, Tensor};
 use rand::RngExt;
 

@@ -4,7 +4,7 @@
 
 mod common;
 
-use augment::config::{LatentSource, Preset, RunConfig};
+use augment::config::{LatentSource, Method, Preset, RunConfig, SynthesisConfig, TrainConfig};
 use augment::error::Error;
 use augment::model::CvaeGan;
 use augment::nn::params::Param;
@@ -13,7 +13,8 @@ use augment::ops::Precision;
 use augment::progress::{Progress, Silent};
 use augment::seeds::Seeds;
 use augment::synthesize::{Item, Sampling, render};
-use augment::train::step::{self, Batch, StepGradients, StepLosses};
+use augment::train::batch::Batch;
+use augment::train::step::{self, StepGradients, StepLosses};
 use augment::train::watch::Figures;
 use augment::train::{State, TrainedModel, fit, metrics};
 use candle_core::{Device, Tensor};
@@ -31,7 +32,7 @@ fn after_one_step(change: impl Fn(&mut RunConfig)) -> Bits {
     let mut state = State::new(&config, 3, &CPU).unwrap();
     let batch = batch(&config);
     let (_, gradients) = step::gradients(&state.model, &mut state.centres, &batch, &config.train).unwrap();
-    step::apply(&state.optimizer, &gradients, 1).unwrap();
+    state.optimizer.apply(&gradients, 1).unwrap();
     drop(dataset);
     trainable(&state.model)
 }
@@ -45,13 +46,12 @@ fn batch(config: &RunConfig) -> Batch {
 
 /// Every parameter by its full name, in the order of the names.
 fn networks(model: &CvaeGan) -> impl Iterator<Item = (String, &Param)> {
-    let networks = [
-        ("classifier", &model.classifier.params),
-        ("discriminator", &model.discriminator.params),
-        ("encoder", &model.encoder.params),
-        ("generator", &model.generator.params),
-    ];
-    networks.into_iter().flat_map(|(n, ps)| ps.iter().map(move |(k, p)| (format!("{n}.{k}"), p)))
+    model.networks().flat_map(|(n, ps)| ps.iter().map(move |(k, p)| (format!("{n}.{k}"), p)))
+}
+
+/// The parameters of a network.
+fn params<'a>(model: &'a CvaeGan, network: &str) -> &'a BTreeMap<String, Param> {
+    model.networks().find(|(name, _)| *name == network).unwrap().1
 }
 
 fn trainable(model: &CvaeGan) -> Bits {
@@ -83,6 +83,7 @@ fn each_loss_moves_only_the_networks_that_descend_on_it() {
     ] {
         assert_eq!(changed(f), ["encoder", "generator"], "L_G, or G's cross entropy");
     }
+    assert_eq!(changed(|c| c.train.class_adversarial_weight = 30.0), ["generator"], "G's cross entropy under C");
     assert_eq!(changed(|c| c.train.classifier_decay = 0.5), ["classifier"], "AdamW");
 }
 
@@ -94,14 +95,14 @@ fn every_network_moves_alone_on_its_own_gradient() {
         let before = trainable(&state.model);
         let (_, all) = step::gradients(&state.model, &mut state.centres, &batch(&config), &config.train).unwrap();
         let owners = [
-            ("classifier", &all.classifier, &state.model.classifier.params),
-            ("discriminator", &all.discriminator, &state.model.discriminator.params),
-            ("encoder", &all.encoder, &state.model.encoder.params),
-            ("generator", &all.generator, &state.model.generator.params),
+            ("classifier", &all.classifier),
+            ("discriminator", &all.discriminator),
+            ("encoder", &all.encoder),
+            ("generator", &all.generator),
         ];
-        for (owner, gradients, _) in owners {
-            for (of, _, params) in owners {
-                let found = params.values().any(|p| gradients.get(&p.var).is_some());
+        for (owner, gradients) in owners {
+            for (of, _) in owners {
+                let found = params(&state.model, of).values().any(|p| gradients.get(&p.var).is_some());
                 assert_eq!(found, of == owner, "gradients of {of}'s weights among {owner}'s");
             }
         }
@@ -112,7 +113,7 @@ fn every_network_moves_alone_on_its_own_gradient() {
             "encoder" => alone.encoder = all.encoder,
             _ => alone.generator = all.generator,
         }
-        step::apply(&state.optimizer, &alone, 1).unwrap();
+        state.optimizer.apply(&alone, 1).unwrap();
         assert_eq!(moved(&before, &trainable(&state.model)), [network]);
     }
 }
@@ -175,8 +176,9 @@ fn resumed_equals_uninterrupted() {
             };
             assert_eq!(losses(&dir), losses(&whole));
             let names: Vec<String> = losses(&whole)[0].as_object().unwrap().keys().cloned().collect();
-            let all = ["adversarial", "c", "d", "gc", "gd", "kl", "maps", "pair_c", "pair_d", "pixel"];
-            assert_eq!(names[..10], all.map(|n| format!("loss_{n}")));
+            let all =
+                ["adversarial", "c", "class_adversarial", "d", "gc", "gd", "kl", "maps", "pair_c", "pair_d", "pixel"];
+            assert_eq!(names[..11], all.map(|n| format!("loss_{n}")));
         }
     }
 }
@@ -308,13 +310,7 @@ fn divergence_stops_the_run_and_keeps_the_last_good_state() {
     {
         let mut state = State::new(&config, 3, &CPU).unwrap();
         augment::train::checkpoint::load(&path, &mut state, &config, &dataset, &CPU).unwrap();
-        let params = match network {
-            "encoder" => &state.model.encoder.params,
-            "generator" => &state.model.generator.params,
-            "discriminator" => &state.model.discriminator.params,
-            _ => &state.model.classifier.params,
-        };
-        let (name, param) = params.iter().filter(|(_, p)| p.trainable).cycle().nth(n).unwrap();
+        let (name, param) = params(&state.model, network).iter().filter(|(_, p)| p.trainable).cycle().nth(n).unwrap();
         let mut values = param.var.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         let (name, at) = (name.clone(), n * 7 % values.len());
         values[at] = f32::NAN;
@@ -400,13 +396,7 @@ fn the_networks_of_the_paper_take_a_step() {
     let counts = |params: &BTreeMap<String, Param>| -> usize {
         params.values().filter(|p| p.trainable).map(|p| p.var.elem_count()).sum()
     };
-    let model = &state.model;
-    let counts = [
-        counts(&model.encoder.params),
-        counts(&model.generator.params),
-        counts(&model.discriminator.params),
-        counts(&model.classifier.params),
-    ];
+    let counts = ["encoder", "generator", "discriminator", "classifier"].map(|n| counts(params(&state.model, n)));
     // What benches/peer/networks.py counts for the same configuration.
     assert_eq!(counts, PAPER_PARAMETERS);
     let pixels: Vec<u8> = (0..4 * 128 * 128 * 3).map(|i| (i / 5 % 256) as u8).collect();
@@ -418,7 +408,7 @@ fn the_networks_of_the_paper_take_a_step() {
     let before = trainable(&state.model);
     let (losses, gradients) = step::gradients(&state.model, &mut state.centres, &batch, &config.train).unwrap();
     assert_eq!(losses.non_finite(), None, "{losses:?}");
-    step::apply(&state.optimizer, &gradients, 1).unwrap();
+    state.optimizer.apply(&gradients, 1).unwrap();
     let after = trainable(&state.model);
     assert_eq!(moved(&before, &after), ["classifier", "discriminator", "encoder", "generator"]);
     let still = before.iter().filter(|(name, v)| after[*name] == **v).map(|(name, _)| name).collect::<Vec<_>>();
@@ -444,31 +434,53 @@ fn gradients_equal_pytorch_s() {
     }
     let model = &golden["config"]["model"];
     assert_eq!(serde_json::to_value(&config.model).unwrap(), *model, "tests/goldens/step.py has other networks");
-    let mut state = State::new(&config, 3, &CPU).unwrap();
-    let mut arrays = 0..;
+    for method in Method::ALL {
+        config.train.method = method;
+        gradients_of(&config, &golden, &golden["methods"][method.name()]);
+    }
+}
+
+/// Compares losses and gradients of one step with `expected`, part of `golden`.
+fn gradients_of(config: &RunConfig, golden: &serde_json::Value, expected: &serde_json::Value) {
+    let method = config.train.method.name();
+    // Arrays are counted over all networks, also those that a method lacks.
+    let whole = State::new(
+        &RunConfig { train: TrainConfig { method: Method::CvaeGan, ..config.train.clone() }, ..config.clone() },
+        3,
+        &CPU,
+    );
+    let names: Vec<String> =
+        networks(&whole.unwrap().model).filter(|(_, p)| p.trainable).map(|(name, _)| name).collect();
+    let mut state = State::new(config, 3, &CPU).unwrap();
     for (name, p) in networks(&state.model).filter(|(_, p)| p.trainable) {
         let offset = if name.ends_with("gamma") { 1.0 } else { 0.0 };
-        p.var.set(&formula(arrays.next().unwrap(), p.var.dims(), offset, 0.1)).unwrap();
+        let at = names.iter().position(|n| *n == name).unwrap();
+        p.var.set(&formula(at, p.var.dims(), offset, 0.1)).unwrap();
     }
     let labels = |key: &str| serde_json::from_value::<Vec<u32>>(golden[key].clone()).unwrap();
     let (side, z) = (config.image_size, config.model.latent_dim);
-    let mut filled = |shape: &[usize], scale: f64| formula(arrays.next().unwrap(), shape, 0.0, scale);
+    let filled = |i: usize, shape: &[usize], scale: f64| formula(names.len() + i, shape, 0.0, scale);
     let batch = Batch {
-        images: filled(&[6, side, side, 3], 0.9),
-        posterior_noise: filled(&[6, z], 1.0),
-        prior_noise: filled(&[6, z], 1.0),
+        images: filled(0, &[6, side, side, 3], 0.9),
+        posterior_noise: filled(1, &[6, z], 1.0),
+        prior_noise: filled(2, &[6, z], 1.0),
         labels: labels("labels"),
         fake_labels: labels("fake_labels"),
         cross: (0..6).map(|i| (i < 3).then_some(5 - i)).collect(),
     };
     let (losses, found) = step::gradients(&state.model, &mut state.centres, &batch, &config.train).unwrap();
     let near = |what: &str, ours: f64, theirs: f64, size: f64| {
-        assert!((ours - theirs).abs() <= 1e-4 * size, "{what}: {ours}, PyTorch has {theirs}");
+        assert!((ours - theirs).abs() <= 1e-4 * size, "{method}: {what}: {ours}, PyTorch has {theirs}");
     };
     let losses: BTreeMap<&str, f32> = losses.named().into();
-    for (name, value) in golden["losses"].as_object().unwrap() {
+    let known = expected["losses"].as_object().unwrap();
+    for (name, value) in known {
         let value = value.as_f64().unwrap();
         near(name, f64::from(losses[name.as_str()]), value, value.abs());
+    }
+    if config.train.method != Method::CvaeGan {
+        let left_out = |name: &&str| name.starts_with("loss") && !known.contains_key(*name);
+        assert!(losses.iter().filter(|(name, _)| left_out(name)).all(|(_, v)| *v == 0.0), "{method}: {losses:?}");
     }
     let mut compared = 0;
     for (name, p) in networks(&state.model).filter(|(_, p)| p.trainable) {
@@ -479,13 +491,40 @@ fn gradients_equal_pytorch_s() {
             _ => &found.classifier,
         };
         let ours: Vec<f32> = of.get(&p.var).unwrap().flatten_all().unwrap().to_vec1().unwrap();
-        let theirs: Vec<f64> = serde_json::from_value(golden["gradients"][&name].clone()).unwrap();
-        assert_eq!(ours.len(), theirs.len(), "{name}");
+        let theirs: Vec<f64> = serde_json::from_value(expected["gradients"][&name].clone()).unwrap();
+        assert_eq!(ours.len(), theirs.len(), "{method}: {name}");
         let largest = theirs.iter().fold(0f64, |m, v| m.max(v.abs()));
         ours.iter().zip(&theirs).enumerate().for_each(|(i, (a, b))| {
             near(&format!("{name}[{i}]"), f64::from(*a), *b, largest);
         });
         compared += 1;
     }
-    assert_eq!(compared, golden["gradients"].as_object().unwrap().len());
+    assert_eq!(compared, expected["gradients"].as_object().unwrap().len(), "{method}");
+}
+
+#[test]
+fn a_method_without_an_encoder_trains_resumes_and_says_what_it_lacks() {
+    let (mut config, dataset) = (small_config(), small_dataset(3, 5));
+    config.train.duration_kimg = 0.06;
+    for method in Method::ALL {
+        config.train.method = method;
+        config.synthesis = SynthesisConfig::of(config.preset, method);
+        config.validate().unwrap();
+        let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let model = fit(&dataset, &config, whole.path(), &CPU, None, &mut Silent).unwrap();
+        fit(&dataset, &config, parts.path(), &CPU, None, &mut StopAfter(4)).err().unwrap();
+        let resumed = fit(&dataset, &config, parts.path(), &CPU, None, &mut Silent).unwrap();
+        assert_eq!(resumed.hash, model.hash, "{}", method.name());
+        assert_eq!(model.encoder.is_some(), method.encodes());
+        let items = [Item { identity: "id1".into(), index: 0, mix: vec![(1, 1.0)] }];
+        for latent in LatentSource::ALL {
+            let drawn = render(&model, &Sampling { seed: 1, latent, truncation: 1.0 }, &items);
+            if latent == LatentSource::Prior || method.encodes() {
+                assert_eq!(drawn.unwrap().len(), 1);
+            } else {
+                let e = drawn.unwrap_err().to_string();
+                assert!(e.contains(method.name()) && e.contains("no encoder") && e.contains("`prior`"), "{e}");
+            }
+        }
+    }
 }

@@ -5,6 +5,7 @@
 
 mod alignment;
 mod evaluation;
+mod method;
 mod presets;
 mod settings;
 mod validate;
@@ -16,6 +17,7 @@ pub use evaluation::{
     AugmentationConfig, ComparisonConfig, EvaluationConfig, Margin, OptimiserKind, RecipeConfig, RecogniserConfig,
     RecogniserPreset,
 };
+pub use method::Method;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 pub use settings::{EvaluationSettings, Settings};
@@ -122,6 +124,9 @@ pub struct GeneratorConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainConfig {
+    /// Which of the networks and terms take part: `cvae-gan`, or one of the paper's baselines `cvae`, `cgan`, `fm-cgan`.
+    #[serde(default)]
+    pub method: Method,
     /// Length, in thousands of real images shown.
     pub duration_kimg: f64,
     /// The training ends earlier where a judge has seen nothing get better for so many thousand images; 0 to train to the end.
@@ -152,6 +157,9 @@ pub struct TrainConfig {
     pub class_mean_weight: f64,
     /// Weight of G's cross entropy, -log D(x_f) - log D(x_p), beside the matched means; 0 in the paper.
     pub adversarial_weight: f64,
+    /// Weight of G's cross entropy under C, -log P(c_p | x_p), beside the matched means of classes; 0 in the paper.
+    #[serde(default)]
+    pub class_adversarial_weight: f64,
     /// Decay of C's weights, times the learning rate a step (AdamW); 0 in the paper.
     pub classifier_decay: f64,
     /// Decay of the moving averages of feature means, a step (overall) or a visit (of a class).
@@ -253,7 +261,7 @@ impl RunConfig {
     pub fn training_only(&self) -> Self {
         let preset = Self::preset(self.preset);
         let mut c = self.clone();
-        c.synthesis = preset.synthesis;
+        c.synthesis = SynthesisConfig::of(self.preset, self.train.method);
         (c.train.checkpoint_kimg, c.train.grid_kimg) = (preset.train.checkpoint_kimg, preset.train.grid_kimg);
         c
     }

@@ -1,8 +1,8 @@
 //! The named starting points, and their adaptation to other image sizes.
 
 use super::{
-    Alignment, GeneratorConfig, LatentSource, ModelConfig, Preset, RunConfig, SynthesisConfig, TrainConfig, Trunk,
-    Upsample,
+    Alignment, GeneratorConfig, LatentSource, Method, ModelConfig, Preset, RunConfig, SynthesisConfig, TrainConfig,
+    Trunk, Upsample,
 };
 use crate::error::{Error, Result};
 use crate::ops::Precision;
@@ -20,6 +20,7 @@ impl RunConfig {
     pub fn preset(preset: Preset) -> Self {
         let strided = |channels: &[usize]| Trunk::Strided { channels: channels.to_vec() };
         let train = TrainConfig {
+            method: Method::CvaeGan,
             duration_kimg: 400.0,
             patience_kimg: 0.0,
             batch_size: 32,
@@ -35,6 +36,7 @@ impl RunConfig {
             mean_weight: 1e-3,
             class_mean_weight: 1e-3,
             adversarial_weight: 0.0,
+            class_adversarial_weight: 0.0,
             classifier_decay: 0.0,
             centre_decay: 0.9,
             cross_fraction: 0.0,
@@ -134,11 +136,7 @@ impl RunConfig {
                 TrainConfig { batch_size: 64, duration_kimg: 4000.0, ..train },
             ),
         };
-        let (latent, truncation) = match preset {
-            Preset::Paper => (LatentSource::Prior, 1.0),
-            Preset::Tiny | Preset::Base => (LatentSource::Transfer, 0.85),
-        };
-        let synthesis = SynthesisConfig { seed: 0, latent, truncation };
+        let synthesis = SynthesisConfig::of(preset, train.method);
         Self { preset, seed: 0, image_size, alignment: Alignment::default(), model, train, synthesis }
     }
 
@@ -190,6 +188,17 @@ impl RunConfig {
         }
         self.validate()?;
         Ok(self)
+    }
+}
+
+impl SynthesisConfig {
+    /// How a model of `preset` and `method` is drawn from where nobody says how.
+    pub fn of(preset: Preset, method: Method) -> Self {
+        let (latent, truncation) = match preset {
+            Preset::Tiny | Preset::Base if method.encodes() => (LatentSource::Transfer, 0.85),
+            Preset::Tiny | Preset::Base | Preset::Paper => (LatentSource::Prior, 1.0),
+        };
+        Self { seed: 0, latent, truncation }
     }
 }
 

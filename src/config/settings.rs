@@ -1,7 +1,8 @@
 //! What a user says of a configuration: single values, then a file, then a preset.
 
-use super::{Alignment, EvaluationConfig, Preset, RecogniserPreset, RunConfig, with};
+use super::{Alignment, EvaluationConfig, LatentSource, Preset, RecogniserPreset, RunConfig, SynthesisConfig, with};
 use crate::error::{Error, Result};
+use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,18 +14,17 @@ fn small_side(typical_side: Option<usize>) -> Option<usize> {
     typical_side.filter(|side| *side < TINY_BELOW).map(|side| (side / 16 * 16).max(32))
 }
 
-/// The frame that is named by `flag`, in `file` or among `set`, the last of which counts.
-fn named_alignment(flag: Option<Alignment>, file: Option<&Path>, set: &[String]) -> Result<Option<Alignment>> {
-    let mut named = flag;
-    if let (None, Some(path)) = (named, file) {
-        // What else is wrong with a file is said when it is read whole.
-        let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
-        let table = text.parse::<toml::Table>().unwrap_or_default();
-        named = table.get("alignment").cloned().and_then(|value| value.try_into().ok());
-    }
-    let values = set.iter().filter_map(|set| set.split_once('=')).filter(|(key, _)| key.trim() == "alignment");
+/// What `file` or `set`, the last of which counts, says of the word `key.in.dots`.
+fn named<T: DeserializeOwned>(key: &str, file: Option<&Path>, set: &[String]) -> Result<Option<T>> {
+    let values = set.iter().filter_map(|set| set.split_once('=')).filter(|(name, _)| name.trim() == key);
     let parsed = |value: &str| toml::Value::String(value.trim().trim_matches('"').to_owned()).try_into().ok();
-    Ok(values.filter_map(|(_, value)| parsed(value)).next_back().or(named))
+    let by_set = values.filter_map(|(_, value)| parsed(value)).next_back();
+    let (None, Some(path)) = (&by_set, file) else { return Ok(by_set) };
+    // What else is wrong with a file is said when it is read whole.
+    let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
+    let table = toml::Value::Table(text.parse().unwrap_or_default());
+    let value = key.split('.').try_fold(&table, |value, part| value.get(part));
+    Ok(value.cloned().and_then(|value| value.try_into().ok()))
 }
 
 /// What is said of a training. Nothing of it, and the images decide.
@@ -56,7 +56,8 @@ impl Settings {
     /// # Errors
     /// The file cannot be read.
     pub fn alignment(&self) -> Result<Option<Alignment>> {
-        named_alignment(self.alignment, self.file.as_deref(), &self.set)
+        let file = self.file.as_deref().filter(|_| self.alignment.is_none());
+        Ok(named("alignment", file, &self.set)?.or(self.alignment))
     }
 
     /// The configuration for `images` images whose shorter side is `typical_side` pixels, as far as these are known.
@@ -81,6 +82,16 @@ impl Settings {
         config.train.balanced |= self.balanced;
         for set in &self.set {
             config = with(&config, set)?;
+        }
+        let (synthesis, preset) = (&mut config.synthesis, RunConfig::preset(config.preset).synthesis);
+        let by_method = SynthesisConfig::of(config.preset, config.train.method);
+        if by_method != preset && named::<LatentSource>("synthesis.latent", self.file.as_deref(), &self.set)?.is_none()
+        {
+            synthesis.latent = by_method.latent;
+            // A factor belongs to the distribution that it was chosen for.
+            if synthesis.truncation == preset.truncation {
+                synthesis.truncation = by_method.truncation;
+            }
         }
         config.validate()?;
         Ok(config)
@@ -126,7 +137,8 @@ impl EvaluationSettings {
     /// # Errors
     /// The file cannot be read.
     pub fn alignment(&self) -> Result<Option<Alignment>> {
-        named_alignment(self.alignment, self.file.as_deref(), &self.set)
+        let file = self.file.as_deref().filter(|_| self.alignment.is_none());
+        Ok(named("alignment", file, &self.set)?.or(self.alignment))
     }
 
     /// As [`Settings::resolve`].
@@ -154,6 +166,22 @@ impl EvaluationSettings {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_method_without_an_encoder_draws_from_the_prior_unless_told_otherwise() {
+        let of = |set: &[&str]| {
+            let set = set.iter().map(|s| (*s).to_owned()).collect();
+            let config = Settings { preset: Some(Preset::Base), set, ..Settings::default() }.resolve(None, None);
+            config.map(|c| (c.synthesis.latent, c.synthesis.truncation)).map_err(|e| e.to_string())
+        };
+        assert_eq!(of(&["train.method=cvae"]), Ok((LatentSource::Transfer, 0.85)));
+        assert_eq!(of(&["train.method=cgan"]), Ok((LatentSource::Prior, 1.0)));
+        assert_eq!(of(&["train.method=cgan", "synthesis.truncation=0.7"]), Ok((LatentSource::Prior, 0.7)));
+        let e = of(&["synthesis.latent=fitted", "train.method=fm-cgan"]).unwrap_err();
+        assert!(e.contains("synthesis.latent") && e.contains("fm-cgan"), "{e}");
+        let e = of(&["train.method=gan"]).unwrap_err();
+        assert!(e.contains("fm-cgan"), "{e}");
+    }
 
     #[test]
     fn a_frame_is_named_by_the_last_that_names_one() {

@@ -1,6 +1,6 @@
 //! What values a configuration may have, beyond their types.
 
-use super::{RunConfig, Trunk, Upsample};
+use super::{LatentSource, RunConfig, Trunk, Upsample};
 use crate::error::{Error, Result};
 
 impl RunConfig {
@@ -20,7 +20,7 @@ impl RunConfig {
             }
             Trunk::Alexnet | Trunk::Googlenet => self.image_size == 128,
         };
-        let checks: [(bool, &str); 22] = [
+        let checks: [(bool, &str); 23] = [
             ((8..=512).contains(&self.image_size), "image_size must lie in 8..=512"),
             (
                 side == self.image_size,
@@ -59,7 +59,7 @@ impl RunConfig {
             (
                 [t.kl_weight, t.pair_weight, t.pair_pixel, t.pair_d, t.pair_c, t.pair_maps]
                     .iter()
-                    .chain(&[t.mean_weight, t.class_mean_weight, t.adversarial_weight])
+                    .chain(&[t.mean_weight, t.class_mean_weight, t.adversarial_weight, t.class_adversarial_weight])
                     .all(|w| weight(*w)),
                 "train: loss weights must not be negative",
             ),
@@ -68,6 +68,10 @@ impl RunConfig {
             (
                 positive(t.ema_halflife_kimg) && positive(t.checkpoint_kimg) && positive(t.grid_kimg),
                 "train: ema_halflife_kimg, checkpoint_kimg and grid_kimg must be positive",
+            ),
+            (
+                t.method.encodes() || self.synthesis.latent == LatentSource::Prior,
+                "synthesis.latent must be `prior`: train.method cgan and fm-cgan have no encoder, and so no posteriors to draw from",
             ),
             (weight(self.synthesis.truncation), "synthesis.truncation must not be negative"),
         ];

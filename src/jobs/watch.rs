@@ -1,6 +1,6 @@
 //! What a judge sees of a generator while that is trained: the figures that tell when a training has come to its end.
 
-use crate::config::RunConfig;
+use crate::config::{RunConfig, SynthesisConfig};
 use crate::dataset::{IdentityDataset, View};
 use crate::error::{Error, Result};
 use crate::evaluate::distribution::frechet;
@@ -33,7 +33,7 @@ impl Watching {
         let pixels = (0..unseen.len()).flat_map(|i| unseen.image(i)).copied().collect();
         let real = judge.embed(pixels, unseen.len())?;
         // What is synthesized later is no part of a training.
-        let s = RunConfig::preset(config.preset).synthesis;
+        let s = SynthesisConfig::of(config.preset, config.train.method);
         let sampling = Sampling { seed: config.seed, latent: s.latent, truncation: s.truncation };
         Ok(Self { judge, real, sampling })
     }

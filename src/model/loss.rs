@@ -10,16 +10,15 @@ fn softplus(x: &Tensor) -> Result<Tensor> {
     x.relu()? + (x.abs()?.neg()?.exp()? + 1.0)?.log()?
 }
 
-/// L_D = -log D(x_r) - log(1 - D(x_f)) - log(1 - D(x_p)): three means over their batches. Unit: nats.
+/// L_D = -log D(x_r) - log(1 - D(x_f)) - log(1 - D(x_p)): means over their batches, one for each kind of fakes. Unit: nats.
 ///
 /// # Shapes
 /// - logits of "real": `[B]` each; returns a scalar
 ///
 /// # Errors
 /// Shapes that do not fit together, or too little memory.
-pub fn discriminator(real: &Tensor, reconstructed: &Tensor, sampled: &Tensor) -> Result<Tensor> {
-    let real = softplus(&real.neg()?)?.mean_all()?;
-    (real + softplus(reconstructed)?.mean_all()?)? + softplus(sampled)?.mean_all()?
+pub fn discriminator(real: &Tensor, fakes: &[Tensor]) -> Result<Tensor> {
+    fakes.iter().try_fold(softplus(&real.neg()?)?.mean_all()?, |sum, fake| sum + softplus(fake)?.mean_all()?)
 }
 
 /// L_C = -log P(c_r | x_r), averaged over B. Unit: nats per image.
@@ -58,14 +57,6 @@ pub fn pairwise(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     ((a - b)?.sqr()?.sum_all()? * 0.5)? / a.dim(0)? as f64
 }
 
-/// L_G: the pixel, f_D and f_C terms (each a [`pairwise`] distance), times their shares; the paper's shares are 1.
-///
-/// # Errors
-/// Shapes that do not fit together.
-pub fn weighted_pairs(terms: &[Tensor; 3], shares: [f64; 3]) -> Result<Tensor> {
-    ((&terms[0] * shares[0])? + (&terms[1] * shares[1])?)? + (&terms[2] * shares[2])?
-}
-
 /// One of D's or C's maps as a term of L_G: 1/2 |a - b|^2, summed over channels, averaged over places and over B.
 ///
 /// # Shapes
@@ -77,15 +68,17 @@ pub fn pairwise_map(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     pairwise(a, b)? / (a.dim(1)? * a.dim(2)?) as f64
 }
 
-/// G's cross entropy, -log D(x_f) - log D(x_p): two means over their batches. Unit: nats. The paper's G matches means instead.
+/// G's cross entropy under D, -log D(x_f) - log D(x_p): means over their batches, one for each kind of fakes. Unit: nats. The paper's G
+/// matches means instead.
 ///
 /// # Shapes
 /// - logits of "real": `[B]` each; returns a scalar
 ///
 /// # Errors
 /// Shapes that do not fit together, or too little memory.
-pub fn adversarial(reconstructed: &Tensor, sampled: &Tensor) -> Result<Tensor> {
-    softplus(&reconstructed.neg()?)?.mean_all()? + softplus(&sampled.neg()?)?.mean_all()?
+pub fn adversarial(fakes: &[Tensor]) -> Result<Tensor> {
+    let terms = fakes.iter().map(|fake| softplus(&fake.neg()?)?.mean_all()).collect::<Result<Vec<_>>>()?;
+    Tensor::stack(&terms, 0)?.sum_all()
 }
 
 /// L_GD = 1/2 |E f_D(x_r) - E f_D(x_p)|^2, of means of f_D.

@@ -11,6 +11,7 @@ pub mod trunk;
 
 use crate::config::RunConfig;
 use crate::error::Result;
+use crate::nn::params::{Param, Params};
 use crate::nn::{Network, Weights, build};
 use candle_core::{Device, Tensor};
 use classifier::Classifier;
@@ -19,14 +20,14 @@ use encoder::Encoder;
 use generator::Generator;
 use std::collections::BTreeMap;
 
-/// E, G, D and C.
+/// E, G, D and C, as far as the method has them.
 pub struct CvaeGan {
     /// E(x, c)
-    pub encoder: Network<Encoder>,
+    pub encoder: Option<Network<Encoder>>,
     /// G(z, c)
     pub generator: Network<Generator>,
     /// D(x)
-    pub discriminator: Network<Discriminator>,
+    pub discriminator: Option<Network<Discriminator>>,
     /// C(x)
     pub classifier: Network<Classifier>,
 }
@@ -38,22 +39,34 @@ impl CvaeGan {
     /// Weights that are missing or of another shape; too little memory.
     pub fn new(config: &RunConfig, classes: usize, mut weights: Weights, device: &Device) -> Result<Self> {
         let w = &mut weights;
+        let discriminator = |p: &mut Params| Discriminator::new(p, config);
+        let discriminates = config.train.method.discriminates();
         Ok(Self {
             encoder: build_encoder(config, classes, w, device)?,
             generator: build_generator(config, classes, w, device)?,
-            discriminator: build("discriminator", w, device, |p| Discriminator::new(p, config))?,
+            discriminator: discriminates.then(|| build("discriminator", w, device, discriminator)).transpose()?,
             classifier: build_classifier(config, classes, w, device)?,
         })
     }
 
     /// Every parameter, named `network.layer.value`.
     pub fn export(&self) -> BTreeMap<String, Tensor> {
-        let mut out = BTreeMap::new();
-        self.encoder.export("encoder", &mut out);
-        self.generator.export("generator", &mut out);
-        self.discriminator.export("discriminator", &mut out);
-        self.classifier.export("classifier", &mut out);
-        out
+        let named = |(network, params): (&'static str, &BTreeMap<String, Param>)| {
+            let named = |(name, p): (&String, &Param)| (format!("{network}.{name}"), p.var.as_tensor().clone());
+            params.iter().map(named).collect::<Vec<_>>()
+        };
+        self.networks().flat_map(named).collect()
+    }
+
+    /// The parameters of each network that there is, with its name.
+    pub fn networks(&self) -> impl Iterator<Item = (&'static str, &BTreeMap<String, Param>)> {
+        let networks = [
+            ("classifier", Some(&self.classifier.params)),
+            ("discriminator", self.discriminator.as_ref().map(|n| &n.params)),
+            ("encoder", self.encoder.as_ref().map(|n| &n.params)),
+            ("generator", Some(&self.generator.params)),
+        ];
+        networks.into_iter().filter_map(|(name, params)| Some((name, params?)))
     }
 }
 
@@ -70,7 +83,7 @@ pub fn build_generator(
     build("generator", weights, device, |p| Generator::new(p, config, classes))
 }
 
-/// An encoder alone.
+/// An encoder alone, if the method has one.
 ///
 /// # Errors
 /// Weights that are missing or of another shape; too little memory.
@@ -79,8 +92,9 @@ pub fn build_encoder(
     classes: usize,
     weights: &mut Weights,
     device: &Device,
-) -> Result<Network<Encoder>> {
-    build("encoder", weights, device, |p| Encoder::new(p, config, classes))
+) -> Result<Option<Network<Encoder>>> {
+    let encoder = |p: &mut Params| Encoder::new(p, config, classes);
+    config.train.method.encodes().then(|| build("encoder", weights, device, encoder)).transpose()
 }
 
 /// A classifier alone.

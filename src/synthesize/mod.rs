@@ -44,18 +44,22 @@ pub struct Sampling {
 }
 
 /// z of one image, `[Z]`.
-fn draw_latent(model: &TrainedModel, sampling: &Sampling, item: &Item) -> Vec<f32> {
+fn draw_latent(model: &TrainedModel, sampling: &Sampling, item: &Item) -> Result<Vec<f32>> {
     let key = [&sampling.seed.to_le_bytes()[..], model.hash.as_bytes(), item.identity.as_bytes()];
     let mut rng = Seeds::keyed(&key).stream("z", &[item.index]);
     let mut z = normal_vec(&mut rng, model.header.config.model.latent_dim);
     z.iter_mut().for_each(|v| *v *= sampling.truncation as f32);
-    match sampling.latent {
-        LatentSource::Prior => z,
-        LatentSource::Fitted => model.latents.place(&z),
-        LatentSource::Posterior => model.latents.borrow(&z, &item.mix, &mut rng),
-        LatentSource::Morph => model.latents.morph(&z, &item.mix, &mut rng),
-        LatentSource::Transfer => model.latents.transfer(&z, &item.mix, sampling.truncation as f32, &mut rng),
+    if sampling.latent == LatentSource::Prior {
+        return Ok(z);
     }
+    let latents = model.latents()?;
+    Ok(match sampling.latent {
+        LatentSource::Prior => z,
+        LatentSource::Fitted => latents.place(&z),
+        LatentSource::Posterior => latents.borrow(&z, &item.mix, &mut rng),
+        LatentSource::Morph => latents.morph(&z, &item.mix, &mut rng),
+        LatentSource::Transfer => latents.transfer(&z, &item.mix, sampling.truncation as f32, &mut rng),
+    })
 }
 
 /// Images that pass through G at a time. It decides how sums are cut, so it is the same for every run.
@@ -69,8 +73,8 @@ pub const BATCH: usize = 64;
 pub fn render(model: &TrainedModel, sampling: &Sampling, items: &[Item]) -> Result<Vec<Vec<u8>>> {
     let mut out = Vec::with_capacity(items.len());
     for part in items.chunks(BATCH) {
-        let latents = part.iter().flat_map(|item| draw_latent(model, sampling, item)).collect();
-        out.extend(generate(model, latents, part.iter().map(|i| i.mix.clone()).collect())?);
+        let latents = part.iter().map(|item| draw_latent(model, sampling, item)).collect::<Result<Vec<_>>>()?;
+        out.extend(generate(model, latents.concat(), part.iter().map(|i| i.mix.clone()).collect())?);
     }
     Ok(out)
 }
@@ -80,7 +84,7 @@ pub fn render(model: &TrainedModel, sampling: &Sampling, items: &[Item]) -> Resu
 /// # Errors
 /// As [`render`].
 pub fn reconstruct(model: &TrainedModel) -> Result<Vec<(u32, Vec<u8>)>> {
-    let all: Vec<(u32, &[f32])> = model.latents.reconstructions().collect();
+    let all: Vec<(u32, &[f32])> = model.latents()?.reconstructions().collect();
     let mut out = Vec::with_capacity(all.len());
     for part in all.chunks(BATCH) {
         let latents = part.iter().flat_map(|(_, z)| z.iter().copied()).collect();

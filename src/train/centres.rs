@@ -157,11 +157,14 @@ impl Centres {
         Ok(())
     }
 
-    /// Takes the state out of `tensors`, as [`Centres::export`] left it.
+    /// Takes the state out of `tensors`, as [`Centres::export`] left it; none, where no mean was matched.
     ///
     /// # Errors
     /// `Model`: a tensor that is missing, or of another shape.
     pub fn import(&mut self, tensors: &mut BTreeMap<String, Tensor>) -> Result<()> {
+        if !tensors.keys().any(|key| key.starts_with("centres.")) {
+            return Ok(());
+        }
         for (name, side) in [("real", &mut self.real), ("fake", &mut self.fake)] {
             let mut take = |what: &str, rank: usize| {
                 let key = format!("centres.{name}.{what}");

@@ -93,14 +93,7 @@ pub fn load(
     if header.dataset != dataset.hash() {
         return Err(other("other images"));
     }
-    let networks = [
-        ("encoder", &state.model.encoder.params),
-        ("generator", &state.model.generator.params),
-        ("discriminator", &state.model.discriminator.params),
-        ("classifier", &state.model.classifier.params),
-        ("averaged", &state.averaged.params),
-    ];
-    for (prefix, params) in networks {
+    for (prefix, params) in state.model.networks().chain([("averaged", &state.averaged.params)]) {
         for (name, p) in params {
             let key = format!("{prefix}.{name}");
             let t = tensors.remove(&key).ok_or_else(|| missing(path, &key))?;

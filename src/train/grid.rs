@@ -14,9 +14,8 @@ use candle_core::{Device, Tensor};
 use std::path::{Path, PathBuf};
 
 const ROWS: usize = 8;
-const REAL: usize = 3;
-/// Samples of each kind.
-const SAMPLES: usize = 3;
+/// Images of each kind in a row.
+const COLUMNS: usize = 3;
 /// Pixels between the groups of columns.
 const GAP: usize = 4;
 
@@ -48,12 +47,13 @@ pub fn is_grid(path: &Path) -> bool {
 }
 
 /// A PNG with the columns: three real images, the same reconstructed, three samples of each kind. A column of samples
-/// shares one z, or one image that it is transferred from, so that what changes down the column is the identity's work.
+/// shares one z, or one image that it is transferred from, so that what changes down the column is the identity's work. Without an
+/// encoder there are no reconstructions, and nothing is transferred.
 ///
 /// # Errors
 /// Shapes that do not fit together, or too little memory.
 pub fn render(
-    encoder: &Encoder,
+    encoder: Option<&Encoder>,
     generator: &Generator,
     dataset: &IdentityDataset,
     config: &RunConfig,
@@ -62,39 +62,45 @@ pub fn render(
     let (s, z) = (config.image_size, config.model.latent_dim);
     let classes = dataset.identities().len();
     let rows = ROWS.min(classes);
-    let width = 2 * (REAL + SAMPLES) * s + 3 * GAP;
+    let kinds = if encoder.is_some() { 4 } else { 2 };
+    let at = |column: usize| column * s + column / COLUMNS * GAP;
+    let width = at(kinds * COLUMNS) - GAP;
     let mut canvas = vec![255u8; rows * s * width * 3];
     let mut paste = |row: usize, x: usize, image: &[u8]| {
         for (y, line) in image.chunks_exact(3 * s).enumerate() {
-            let at = ((row * s + y) * width + x) * 3;
-            canvas[at..at + 3 * s].copy_from_slice(line);
+            let start = ((row * s + y) * width + x) * 3;
+            canvas[start..start + 3 * s].copy_from_slice(line);
         }
     };
-    let noise = normal_vec(&mut Seeds::new(config.seed).stream("grid", &[]), SAMPLES * z);
+    let noise = normal_vec(&mut Seeds::new(config.seed).stream("grid", &[]), COLUMNS * z);
     // Early in a training the posteriors may have no distribution to speak of.
-    let fitted = latent::fit_latents(encoder, dataset, config, super::LATENT_IMAGES, device).ok();
+    let fitted = encoder.and_then(|e| latent::fit_latents(e, dataset, config, super::LATENT_IMAGES, device).ok());
     for row in 0..rows {
         let label = (row * classes / rows) as u32;
-        let real: Vec<usize> = dataset.images_of(label).iter().copied().take(REAL).collect();
-        let (mu, _) = super::encode(encoder, dataset, &real, device)?;
+        let real: Vec<usize> = dataset.images_of(label).iter().copied().take(COLUMNS).collect();
+        let (mu, _) = encoder.map(|e| super::encode(e, dataset, &real, device)).transpose()?.unwrap_or_default();
+        let reconstructed = mu.len() / z;
         let mut latents: Vec<f32> = mu.into_iter().chain(noise.iter().copied()).collect();
         for (i, z) in noise.chunks_exact(z).enumerate() {
-            let from = |f: &Latents| f.transferred((2 * i + 1) * f.len() / (2 * SAMPLES), z, &[(label, 1.0)], 1.0);
-            latents.extend(fitted.as_ref().map_or_else(|| z.to_vec(), from));
+            let from = |f: &Latents| f.transferred((2 * i + 1) * f.len() / (2 * COLUMNS), z, &[(label, 1.0)], 1.0);
+            if encoder.is_some() {
+                latents.extend(fitted.as_ref().map_or_else(|| z.to_vec(), from));
+            }
         }
-        let n = real.len() + 2 * SAMPLES;
+        let n = latents.len() / z;
         let latents = Tensor::from_vec(latents, (n, z), device)?;
         let images = generator.forward(&(&latents).into(), &Labels::plain(&vec![label; n], device)?, Mode::Eval)?;
         let images: Vec<u8> = images.flatten_all()?.to_vec1::<f32>()?.into_iter().map(to_byte).collect();
         for (i, index) in real.iter().enumerate() {
-            paste(row, i * s, dataset.image(*index));
+            paste(row, at(i), dataset.image(*index));
         }
         for (i, image) in images.chunks_exact(3 * s * s).enumerate() {
-            let x = match i.checked_sub(real.len()) {
-                None => (REAL + i) * s + GAP,
-                Some(sample) => (2 * REAL + sample) * s + (2 + sample / SAMPLES) * GAP,
+            // Where an identity has few real images, the rest of their columns and of those of reconstructions stays empty.
+            let column = match i.checked_sub(reconstructed) {
+                None => COLUMNS + i,
+                Some(sample) => kinds.div_ceil(2) * COLUMNS + sample,
             };
-            paste(row, x, image);
+            paste(row, at(column), image);
         }
     }
     encode(&canvas, width, rows * s, "png", Origin::Real)

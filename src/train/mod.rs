@@ -1,10 +1,13 @@
 //! Training of a CVAE-GAN on one identity set: [`fit`] runs to the end, resuming from a checkpoint if there is one.
 
+pub mod batch;
 pub mod centres;
 pub mod checkpoint;
 pub mod grid;
 pub mod latent;
 pub mod metrics;
+mod objective;
+pub mod optimizer;
 pub mod step;
 pub mod trained;
 pub mod watch;
@@ -18,12 +21,13 @@ use crate::nn::{Labels, Mode, Network, Weights};
 use crate::progress::Progress;
 use crate::seeds::{Seeds, shuffled};
 use crate::store;
+use batch::Batch;
 use candle_core::Device;
 use centres::Centres;
 use metrics::Metrics;
+use optimizer::Optimizer;
 use rand::RngExt;
 use std::path::Path;
-use step::{Batch, Optimizer};
 pub use trained::TrainedModel;
 use watch::{Figures, LOOKS, Watch, settled};
 
@@ -88,9 +92,9 @@ impl State {
         let batch = draw_batch(dataset, config, &seeds, self.step, device)?;
         let (losses, gradients) = step::gradients(&self.model, &mut self.centres, &batch, &config.train)?;
         if losses.non_finite().is_none() {
-            step::apply(&self.optimizer, &gradients, self.step + 1)?;
+            self.optimizer.apply(&gradients, self.step + 1)?;
             let decay = ema_decay(&config.train, self.step);
-            step::average(&self.averaged, &self.model.generator, decay)?;
+            optimizer::average(&self.averaged, &self.model.generator, decay)?;
         }
         self.step += 1;
         Ok(losses)
@@ -192,12 +196,14 @@ pub fn fit(
     let look_every = every(patience / LOOKS as f64);
     let grid_path = |step: u64| dir.join(grid::grid_file(step * batch / 1000));
     let draw_grid = |state: &State| {
-        let png = grid::render(&state.model.encoder.net, &state.averaged.net, dataset, config, device)?;
+        let encoder = state.model.encoder.as_ref().map(|e| &e.net);
+        let png = grid::render(encoder, &state.averaged.net, dataset, config, device)?;
         store::write_atomic(&grid_path(state.step), &png)
     };
     let unsaved = |state: &State| {
-        let latents = latent::fit_latents(&state.model.encoder.net, dataset, config, LATENT_IMAGES, device)?;
-        TrainedModel::from_training(state, &latents, config, dataset, device)
+        let fitted = |e: &Network<Encoder>| latent::fit_latents(&e.net, dataset, config, LATENT_IMAGES, device);
+        let latents = state.model.encoder.as_ref().map(fitted).transpose()?;
+        TrainedModel::from_training(state, latents.as_ref(), config, dataset, device)
     };
     let began = progress.elapsed();
     progress.start("train", total * batch, "images");

@@ -44,12 +44,12 @@ pub struct TrainedModel {
     pub hash: String,
     /// The averaged generator.
     pub generator: Network<Generator>,
-    /// E, for reconstructions.
-    pub encoder: Network<Encoder>,
+    /// E, for reconstructions; none with a method that has no encoder.
+    pub encoder: Option<Network<Encoder>>,
     /// C, for judging images.
     pub classifier: Network<Classifier>,
-    /// Distribution of z over the training images.
-    pub latents: Latents,
+    /// Distribution of z over the training images, by E.
+    latents: Option<Latents>,
     /// Where the networks are.
     pub device: Device,
 }
@@ -68,16 +68,16 @@ impl TrainedModel {
     /// Shapes that do not fit together, or too little memory.
     pub fn from_training(
         state: &State,
-        latents: &Latents,
+        latents: Option<&Latents>,
         config: &RunConfig,
         dataset: &IdentityDataset,
         device: &Device,
     ) -> Result<Unsaved> {
         let mut tensors = BTreeMap::new();
         state.averaged.export("generator", &mut tensors);
-        state.model.encoder.export("encoder", &mut tensors);
+        state.model.encoder.iter().for_each(|e| e.export("encoder", &mut tensors));
         state.model.classifier.export("classifier", &mut tensors);
-        latents.export(&mut tensors)?;
+        latents.map(|l| l.export(&mut tensors)).transpose()?;
         let header = ModelHeader {
             format: FORMAT,
             // Only what decides the weights: equal weights are equal files, whatever is made of them later.
@@ -109,6 +109,19 @@ impl TrainedModel {
         })
     }
 
+    /// The posteriors of training images.
+    ///
+    /// # Errors
+    /// `Config`: the method has no encoder.
+    pub fn latents(&self) -> Result<&Latents> {
+        self.latents.as_ref().ok_or_else(|| {
+            Error::Config(format!(
+                "this model was trained with train.method {}, which has no encoder: nothing is known of training images' z; draw it from N(0, I) (latent `prior`), or train with method cvae-gan or cvae",
+                self.header.config.train.method.name()
+            ))
+        })
+    }
+
     fn from_tensors(
         mut tensors: BTreeMap<String, Tensor>,
         header: ModelHeader,
@@ -117,7 +130,8 @@ impl TrainedModel {
     ) -> Result<Self> {
         header.config.validate()?;
         let (config, classes) = (&header.config, header.identities.len());
-        let latents = Latents::import(&mut tensors, config.model.latent_dim, classes)?;
+        let encodes = config.train.method.encodes();
+        let latents = encodes.then(|| Latents::import(&mut tensors, config.model.latent_dim, classes)).transpose()?;
         let mut weights = Weights::Loaded(&mut tensors);
         let generator = build_generator(config, classes, &mut weights, device)?;
         let encoder = build_encoder(config, classes, &mut weights, device)?;

@@ -1,4 +1,4 @@
-"""Gradients of one training step by PyTorch: `python step.py > step.json` (torch 2.11).
+"""Gradients of one training step of each method by PyTorch: `python step.py > step.json` (torch 2.11).
 
 The networks and losses are those of benches/peer/networks.py. Weights, images and noise come from a formula, which tests/training.rs
 repeats: value i of array k is `offset + scale sin(1 + 3 k + 0.7 i)`. Arrays are counted in the order in which they are filled.
@@ -10,6 +10,7 @@ import pathlib
 import sys
 
 import torch
+import torch.nn.functional as F
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2] / "benches" / "peer"))
 from networks import CvaeGan  # noqa: E402
@@ -94,18 +95,69 @@ def theirs(name, t):
     return t
 
 
-model = CvaeGan(CONFIG, CLASSES)
-with torch.no_grad():
-    for name, p in sorted(parameters(model)):
-        value = filled(ours(name, p).shape, 1.0 if name.endswith("gamma") else 0.0)
-        p.copy_(theirs(name, value))
-x = filled((BATCH, SIDE, SIDE, 3), scale=0.9).permute(0, 3, 1, 2)
-posterior_noise, prior_noise = filled((BATCH, Z), scale=1.0), filled((BATCH, Z), scale=1.0)
+def fill():
+    """A model, images and noise by the formula."""
+    global arrays
+    arrays = 0
+    model = CvaeGan(CONFIG, CLASSES)
+    with torch.no_grad():
+        for name, p in sorted(parameters(model)):
+            value = filled(ours(name, p).shape, 1.0 if name.endswith("gamma") else 0.0)
+            p.copy_(theirs(name, value))
+    x = filled((BATCH, SIDE, SIDE, 3), scale=0.9).permute(0, 3, 1, 2)
+    return model, x, filled((BATCH, Z), scale=1.0), filled((BATCH, Z), scale=1.0)
+
+
+def baseline(method):
+    """One of the paper's other methods, written out: which network descends on what, and nothing else."""
+    model, x, posterior_noise, prior_noise = fill()
+    t, labels, fake_labels = CONFIG["train"], torch.tensor(LABELS), torch.tensor(FAKE_LABELS)
+    losses = {}
+    features, logits, _ = model.c(x, "train")
+    losses["c"] = F.cross_entropy(logits, labels)
+    losses["c"].backward()
+    if method == "cvae":
+        mu, logvar = model.e(x, labels, "train")
+        z = mu + (0.5 * logvar).exp() * posterior_noise
+        losses["kl"] = 0.5 * (mu.square() + logvar.exp() - logvar - 1).sum() / BATCH
+        losses["pixel"] = 0.5 * (x - model.g(z, labels, "batch")).square().sum() / BATCH
+        (t["kl_weight"] * losses["kl"] + t["pair_weight"] * t["pair_pixel"] * losses["pixel"]).backward()
+        return model, losses
+    fake = model.g(prior_noise, fake_labels, "train")
+    features_d, real, _ = model.d(x, "train")
+    losses["d"] = F.softplus(-real).mean() + F.softplus(model.d(fake.detach(), "batch")[1]).mean()
+    gradients = torch.autograd.grad(losses["d"], list(model.d.parameters()))
+    fd, verdict, _ = model.d(fake, "batch")
+    fc, logits, _ = model.c(fake, "batch")
+    if method == "cgan":
+        losses["adversarial"], losses["class_adversarial"] = F.softplus(-verdict).mean(), F.cross_entropy(logits, fake_labels)
+        loss = losses["adversarial"] + losses["class_adversarial"]
+    else:
+        losses["gd"], losses["gc"] = model.centres.update(
+            features_d.detach(), features.detach(), labels, fd, fc, fake_labels
+        )
+        loss = t["mean_weight"] * losses["gd"] + t["class_mean_weight"] * losses["gc"]
+    generator = list(model.g.parameters())
+    for p, grad in zip(generator, torch.autograd.grad(loss, generator)):
+        p.grad = grad
+    for p, grad in zip(model.d.parameters(), gradients):
+        p.grad = grad
+    return model, losses
+
+
+def entry(model, losses):
+    gradients = {
+        name: [float(f"{v:.7g}") for v in ours(name, p.grad).flatten().tolist()]
+        for name, p in sorted(parameters(model))
+        if p.grad is not None
+    }
+    return {"losses": {f"loss_{n}": float(v.detach() if torch.is_tensor(v) else v) for n, v in losses.items()}, "gradients": gradients}
+
+
+model, x, posterior_noise, prior_noise = fill()
 losses = model.step(x, torch.tensor(LABELS), torch.tensor(FAKE_LABELS), posterior_noise, prior_noise, False)
 names = ["kl", "pixel", "pair_d", "pair_c", "gd", "gc", "d", "c"]
-gradients = {
-    name: [float(f"{v:.7g}") for v in ours(name, p.grad).flatten().tolist()] for name, p in sorted(parameters(model))
-}
-golden = {"torch": torch.__version__, "config": CONFIG, "labels": LABELS, "fake_labels": FAKE_LABELS}
-golden |= {"losses": {f"loss_{n}": v for n, v in zip(names, losses)}, "gradients": gradients}
+methods = {"cvae-gan": entry(model, dict(zip(names, losses)))}
+methods |= {method: entry(*baseline(method)) for method in ("cvae", "cgan", "fm-cgan")}
+golden = {"torch": torch.__version__, "config": CONFIG, "labels": LABELS, "fake_labels": FAKE_LABELS, "methods": methods}
 print(json.dumps(golden))
