@@ -337,6 +337,33 @@ fn faces_are_found_and_aligned() {
 }
 
 #[test]
+fn a_judge_finds_images_among_the_wrong_person_s() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = dir.path().join("photos");
+    for (person, level) in [("dark", 20), ("bright", 220)] {
+        (0..4).for_each(|i| put(&source.join(person).join(format!("{i}.jpg")), &jpeg(level + 4 * i)));
+    }
+    put(&source.join("dark/wrong.jpg"), &jpeg(224));
+    let (out, list) = (dir.path().join("out/ids.parquet"), dir.path().join("out/ids-suspects.parquet"));
+    let judge = format!("{}/tests/goldens/face.onnx", env!("CARGO_MANIFEST_DIR"));
+    let made = make(&source, &out, |r| r.judge = Some(judge.clone())).unwrap();
+    let suspects = made.suspects.unwrap();
+    // Nothing is left out.
+    assert_eq!((made.rows, suspects.count, &suspects.list), (9, 1, &list));
+    let table = ParquetRecordBatchReaderBuilder::try_new(std::fs::File::open(&list).unwrap()).unwrap().build().unwrap();
+    let batch = table.collect::<Result<Vec<_>, _>>().unwrap().remove(0);
+    let text = |name: &str| batch.column_by_name(name).unwrap().as_string::<i32>().value(0).to_owned();
+    assert!(text("file").ends_with("dark/wrong.jpg"), "{}", text("file"));
+    assert!(text("reason").contains("labelled `dark`") && text("reason").contains("`bright`"), "{}", text("reason"));
+    // The list is no part of a manifest, and goes with the last doubt.
+    assert_eq!(rows(out.parent().unwrap()).len(), 9);
+    std::fs::remove_file(source.join("dark/wrong.jpg")).unwrap();
+    let made = make(&source, &out, |r| r.judge = Some(judge)).unwrap();
+    assert_eq!(made.suspects.map(|s| s.count), Some(0));
+    assert!(!list.exists());
+}
+
+#[test]
 fn faces_of_lists_are_kept_and_aligned() {
     let dir = tempfile::tempdir().unwrap();
     put(&dir.path().join("a/1.png"), &photograph(160, 160, &[(9, 10)]));

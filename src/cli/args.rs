@@ -284,6 +284,10 @@ pub struct ManifestArgs {
     /// With --detector: score below which nothing is taken for a face, in [0, 1].
     #[arg(long, value_name = "S", requires = "detector", default_value_t = MIN_SCORE, value_parser = similarity)]
     pub min_score: f64,
+    /// Find images whose label is in doubt with this face network in ONNX (input 3xHxW, RGB, (value - 127.5) / 128; a file, or
+    /// `hf://owner/name@COMMIT/file`): those more like another person than like the rest of their own are listed in OUT-suspects.parquet.
+    #[arg(long, value_name = "MODEL")]
+    pub judge: Option<String>,
     #[command(flatten)]
     pub columns: ColumnArgs,
 }

@@ -19,13 +19,14 @@ pub fn run(args: &ManifestArgs, global: &GlobalArgs, terminal: &mut Terminal) ->
         alignment: args.alignment,
         detector: args.detector.clone(),
         min_score: args.min_score,
+        judge: args.judge.clone(),
         dry_run: global.dry_run,
         ..Request::new(&args.source, &args.out)
     };
     let made = run_job(&request, &environment::context(global)?, terminal)?;
     let json = json!({
         "version": 1, "out": args.out.display().to_string(), "source": made.kind, "images": made.rows, "identities": made.identities,
-        "splits": made.splits, "findings": made.findings,
+        "splits": made.splits, "findings": made.findings, "suspects": made.suspects.as_ref().map(|s| s.count),
     });
     let text = in_words(&made, args, global.dry_run);
     Ok(Outcome::new(text, json).with_rejects(made.rejected.count, &made.rejected.list))
@@ -40,6 +41,15 @@ fn in_words(made: &Made, args: &ManifestArgs, dry_run: bool) -> String {
         line(format!("split {name}: {} images of {} persons", split.images, split.identities));
     }
     made.findings.in_words().into_iter().for_each(&mut line);
+    match &made.suspects {
+        Some(suspects) if suspects.count > 0 => line(format!(
+            "{} images look more like another person than like the rest of their own, listed in {}: look at them, the largest doubt first",
+            suspects.count,
+            suspects.list.display()
+        )),
+        Some(_) => line("no label is in doubt".into()),
+        None => {}
+    }
     if let Some(others) = &made.passed_over {
         line(format!("passed over {others}"));
     }

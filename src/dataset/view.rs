@@ -80,9 +80,17 @@ impl View {
         let of_picture = |e| format!("column `{}`: {e}", row.column);
         let bytes = read_source(&row.image).map_err(of_picture)?;
         let image = decode_bytes(&bytes).map_err(of_picture)?;
-        match self.square_of(row.face.as_ref(), &row.column, image.dimensions())? {
-            Some(face) => face.cut(&image, self.size),
-            None => self.centre(&image),
+        self.image(row.face.as_ref(), &row.column, &image)
+    }
+
+    /// The view of a decoded picture of `column` whose face is as [`Row::face`] says.
+    ///
+    /// # Errors
+    /// Its face lies nowhere in it, or it is too small to show anybody.
+    pub fn image(self, face: Option<&Result<Face, String>>, column: &str, image: &RgbImage) -> Result<Vec<u8>, String> {
+        match self.square_of(face, column, image.dimensions())? {
+            Some(face) => face.cut(image, self.size),
+            None => self.centre(image),
         }
     }
 

@@ -149,8 +149,8 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    /// Adds an image of `identity`, whose `set` and `split` may have no name, and what a look at it told.
-    pub fn add(&mut self, identity: &str, set: Option<&str>, split: Option<&str>, looked: &Looked) {
+    /// Adds an image of `identity`, whose `set` and `split` may have no name, and what a look at it told; the number of the person.
+    pub fn add(&mut self, identity: &str, set: Option<&str>, split: Option<&str>, looked: &Looked) -> u32 {
         let number = self.names.len() as u32;
         let person = *self.persons.entry(key(identity, set)).or_insert(number);
         if person == number {
@@ -166,6 +166,7 @@ impl Seen {
             *self.sides.entry(side).or_default() += 1;
         }
         self.several += usize::from(looked.faces > 1);
+        person
     }
 
     /// Adds the images of a set, as networks see them.

@@ -371,15 +371,20 @@ pub(super) fn at(progress: &mut dyn Progress) -> impl FnMut(usize) -> Result<()>
 /// # Errors
 /// Its folder cannot be made, or a file that is no such list has its name.
 pub fn rejects_path(out: &Path) -> Result<PathBuf> {
+    list_path(out, REJECTS_SUFFIX, "rejected rows")
+}
+
+/// The same for the list of `what` rows, whose name ends with `suffix`.
+pub(super) fn list_path(out: &Path, suffix: &str, what: &str) -> Result<PathBuf> {
     let mut name = out.file_name().unwrap_or_default().to_owned();
-    name.push(REJECTS_SUFFIX);
+    name.push(suffix);
     let path = out.with_file_name(name);
     if let Some(folder) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
         store::create_dir(folder)?;
     }
     if path.exists() && !rejects::is_list(&path) {
         return Err(Error::Usage(format!(
-            "{} has the name of the list of rejected rows, and is none; name another output with option `out`",
+            "{} has the name of the list of {what}, and is none; name another output with option `out`",
             path.display()
         )));
     }

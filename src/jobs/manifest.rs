@@ -1,36 +1,27 @@
 //! Makes a manifest of what people have: reads a source, divides it into splits, writes Parquet, and says what should be known before
 //! hours are spent on it.
 
+use super::findings::key;
 pub use super::findings::{Findings, SplitCount};
-use super::findings::{Looked, Seen, key};
-use super::input::rejects_path;
-use super::shares::Division;
+use super::input::{list_path, rejects_path};
 pub use super::shares::Shares;
+use super::sorting::{Rows, Sorting};
 use super::{Context, Rejected, place};
 use crate::config::Alignment;
-use crate::dataset::View;
-use crate::dataset::decode::{self, MAX_FILE};
-use crate::detector::{Detector, principal};
+use crate::detector::Detector;
 use crate::error::{Error, Result};
 use crate::manifest::rejects::{self, Reject};
-use crate::manifest::write::{Entry, FoundFace, OPTIONAL, Writer, is_ours, without_faces};
-use crate::manifest::{Columns, Root};
+use crate::manifest::write::{OPTIONAL, Writer, is_ours, without_faces};
+use crate::manifest::{Columns, Root, SUSPECTS_SUFFIX};
 use crate::progress::Progress;
+use crate::recogniser::outside::Outside;
 use crate::remote;
-use crate::sources::{self, Chunk, Item, Picture};
+use crate::sources::{self, Chunk, Picture};
 use crate::store;
-use arrow::array::{RecordBatch, UInt32Array};
-use arrow::compute::take_record_batch;
-use rayon::prelude::*;
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::sync_channel;
 
-/// Bytes of pictures that are looked at and written at a time, about.
-const AT_ONCE: u64 = 64 << 20;
-/// Why a photograph without a face is left out.
-const FACELESS: &str = "no face was found in it";
 /// Chunks of pictures that are read, and rows that are ready, before their turn.
 const AHEAD: usize = 2;
 
@@ -57,6 +48,8 @@ pub struct Request {
     pub detector: Option<String>,
     /// Score below which nothing is taken for a face, in [0, 1].
     pub min_score: f64,
+    /// Find images whose label is in doubt by this face network in ONNX, a file or its address on the hub.
+    pub judge: Option<String>,
     /// Count images and persons, and write nothing.
     pub dry_run: bool,
 }
@@ -78,6 +71,7 @@ impl Request {
             alignment: Alignment::default(),
             detector: None,
             min_score: MIN_SCORE,
+            judge: None,
             dry_run: false,
         }
     }
@@ -100,6 +94,8 @@ pub struct Made {
     pub passed_over: Option<String>,
     /// Images that were left out.
     pub rejected: Rejected,
+    /// Images that look more like another person than like their own, if a judge looked: they are not left out.
+    pub suspects: Option<Rejected>,
 }
 
 /// Makes the manifest.
@@ -110,13 +106,11 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
     let out = &request.out;
     place::usable_parquet(out, is_ours)?;
     let list = rejects_path(&out.with_extension(""))?;
-    let detector = match &request.detector {
-        Some(spec) => {
-            let path = remote::localize_file(spec, &context.cache, &context.access)?;
-            Some(Detector::load(&path, request.min_score)?)
-        }
-        None => None,
-    };
+    let doubted = list_path(&out.with_extension(""), SUSPECTS_SUFFIX, "images whose label is in doubt")?;
+    let local = |spec: &String| remote::localize_file(spec, &context.cache, &context.access);
+    let detector =
+        request.detector.as_ref().map(|spec| Detector::load(&local(spec)?, request.min_score)).transpose()?;
+    let judge = request.judge.as_ref().map(|spec| Outside::load(&local(spec)?, None)).transpose()?;
     let source = sources::open(&request.source, &request.columns, out)?;
     // The labels alone: how many there are, and what the source itself divides.
     let (mut counts, mut total) = (BTreeMap::<String, usize>::new(), 0);
@@ -154,6 +148,7 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
             findings,
             passed_over: source.passed_over(),
             rejected,
+            suspects: None,
         });
     }
     let division = match &request.shares {
@@ -168,8 +163,7 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
     let columns = OPTIONAL.into_iter().zip(there).filter(|(_, there)| *there).map(|(name, _)| name).collect();
     let mut writer = Writer::create(out, request.link, columns, &extras)?;
     let root = if request.link { Some(Root::open(folder)?) } else { None };
-    let (seen, rejected) = (Seen::default(), Vec::new());
-    let mut sorting = Sorting { request, root, detector, kept, division, seen, faceless: 0, rejected };
+    let mut sorting = Sorting::new(request, root, detector, judge, kept, division);
     progress.start("manifest", total as u64, "images");
     // Reading, looking and writing overlap.
     let (read, written) = std::thread::scope(|scope| {
@@ -209,19 +203,16 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
         (Err(e), _) | (Ok(()), Err(e)) => return Err(e),
         (Ok(()), Ok(())) => {}
     }
-    let Sorting { mut seen, faceless, rejected, .. } = sorting;
+    let Sorting { mut seen, faceless, rejected, suspects, .. } = sorting;
     if seen.names.is_empty() {
         let first = rejected.first().map(ToString::to_string).unwrap_or_default();
         return Err(Error::Manifest(format!("{}: no image can be used; the first: {first}", request.source)));
     }
     let rows = writer.finish()?;
     progress.finish();
-    if list.exists() {
-        store::remove(&list)?;
-    }
-    if !rejected.is_empty() {
-        rejects::write(&list, &rejected)?;
-    }
+    let found = suspects.as_ref().map(|s| s.find(&seen.names, progress)).transpose()?;
+    write_list(&list, &rejected)?;
+    write_list(&doubted, found.as_deref().unwrap_or_default())?;
     Ok(Made {
         kind: source.kind(),
         rows,
@@ -230,157 +221,14 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
         findings: Findings { faceless, ..seen.findings() },
         passed_over: source.passed_over(),
         rejected: Rejected { count: rejected.len(), list },
+        suspects: found.map(|found| Rejected { count: found.len(), list: doubted }),
     })
 }
 
-/// Rows to write, and their kept columns.
-type Rows = (Vec<Entry>, Option<RecordBatch>);
-
-/// Images on their way into rows.
-struct Sorting<'a> {
-    request: &'a Request,
-    /// The folder that linked images must lie in.
-    root: Option<Root>,
-    detector: Option<Detector>,
-    /// Columns of the source that are kept.
-    kept: Vec<usize>,
-    division: Option<Division>,
-    seen: Seen,
-    /// Photographs without a face.
-    faceless: usize,
-    rejected: Vec<Reject>,
-}
-
-impl Sorting<'_> {
-    /// The usable images of `chunk`, as many at a time as are not too large together.
-    fn sort(&mut self, chunk: Chunk) -> Result<Vec<Rows>> {
-        let size = |item: &Item| match &item.picture {
-            Picture::Bytes(bytes) => bytes.len() as u64,
-            Picture::File(path) => std::fs::metadata(path).map_or(0, |m| m.len()),
-            Picture::Below(_) => MAX_FILE / 8,
-            Picture::Skipped | Picture::None(..) => 0,
-        };
-        let (mut items, mut from, mut found) = (chunk.items.into_iter().peekable(), 0, Vec::new());
-        while items.peek().is_some() {
-            let (mut some, mut bytes) = (Vec::new(), 0);
-            while let Some(item) = items.next_if(|_| some.is_empty() || bytes < AT_ONCE) {
-                bytes += size(&item);
-                some.push(item);
-            }
-            let extras = chunk.extras.as_ref().map(|extras| extras.slice(from, some.len()));
-            from += some.len();
-            found.extend(self.sort_some(some, extras.as_ref())?);
-        }
-        Ok(found)
+/// Writes a list of rows, in the place of one that is there.
+fn write_list(path: &Path, rows: &[Reject]) -> Result<()> {
+    if path.exists() {
+        store::remove(path)?;
     }
-
-    fn sort_some(&mut self, items: Vec<Item>, extras: Option<&RecordBatch>) -> Result<Option<Rows>> {
-        let this = &*self;
-        let looked: Vec<std::result::Result<(Entry, Looked), Reject>> =
-            items.into_par_iter().map(|item| this.look(item)).collect();
-        let (mut entries, mut kept) = (Vec::new(), Vec::new());
-        for (row, found) in looked.into_iter().enumerate() {
-            match found {
-                Ok((mut entry, looked)) => {
-                    if let Some(division) = &mut self.division {
-                        entry.split =
-                            Some(division.next(&key(&entry.identity, entry.identity_set.as_deref())).to_owned());
-                    }
-                    let (set, split) = (entry.identity_set.as_deref(), entry.split.as_deref());
-                    self.seen.add(&entry.identity, set, split, &looked);
-                    entries.push(entry);
-                    kept.push(row as u32);
-                }
-                Err(reject) => {
-                    self.faceless += usize::from(reject.reason == FACELESS);
-                    self.rejected.push(reject);
-                }
-            }
-        }
-        let extras = extras.map(|extras| {
-            let rows = UInt32Array::from(kept);
-            extras
-                .project(&self.kept)
-                .and_then(|extras| take_record_batch(&extras, &rows))
-                .map_err(|e| store::failed(&self.request.out, &e))
-        });
-        Ok(if entries.is_empty() { None } else { Some((entries, extras.transpose()?)) })
-    }
-
-    /// The row of `item`, if it can be used. With a root, its picture is named by a path below that.
-    fn look(&self, item: Item) -> std::result::Result<(Entry, Looked), Reject> {
-        let (request, root) = (self.request, self.root.as_ref());
-        let (file, row, at) = item.place.clone();
-        let path = match &item.picture {
-            Picture::File(path) => Some(path.clone()),
-            Picture::Below(image) => Some(image.absolute()),
-            Picture::None(_, path) => path.as_ref().map(PathBuf::from),
-            Picture::Bytes(_) | Picture::Skipped => None,
-        };
-        let shown = path.as_ref().map(|p| p.display().to_string());
-        let refuse = |reason: String| Reject { file: file.clone(), row, item: at, reason, path: shown.clone() };
-        if let Picture::None(reason, _) = item.picture {
-            return Err(refuse(reason));
-        }
-        let identity =
-            item.identity.filter(|i| !i.trim().is_empty()).ok_or_else(|| refuse("it names no person".into()))?;
-        let (bytes, name) = match (item.picture, root, &path) {
-            (_, Some(_), None) => return Err(refuse("it lies in no file of its own: leave out option `link`".into())),
-            // What is written is what was read, as its reader will read it.
-            (_, Some(root), Some(path)) => {
-                let image = std::path::absolute(path).map_err(|e| e.to_string());
-                let image = image.and_then(|path| root.image(path.to_str().ok_or("its path is no UTF-8")?));
-                let image = image.map_err(|e| refuse(format!("{e}; or leave out option `link`")))?;
-                (image.read(MAX_FILE).map_err(&refuse)?, Some(image.path.to_string_lossy().into_owned()))
-            }
-            (Picture::Bytes(bytes), None, _) => (bytes, None),
-            (Picture::File(path), None, _) => (read(&path).map_err(&refuse)?, None),
-            (Picture::Below(image), None, _) => (image.read(MAX_FILE).map_err(&refuse)?, None),
-            (Picture::Skipped | Picture::None(..), None, _) => return Err(refuse("it was not read".into())),
-        };
-        let view = View::new(0, request.alignment);
-        let (mut face, mut known) = (None, item.face);
-        let pixels = if request.check || self.detector.is_some() {
-            Some(decode::decode_bytes(&bytes).map_err(&refuse)?)
-        } else {
-            None
-        };
-        if let (Some(detector), Some(pixels)) = (&self.detector, &pixels) {
-            let faces = detector.find(pixels).map_err(&refuse)?;
-            let found = principal(&faces, pixels.width(), pixels.height()).ok_or_else(|| refuse(FACELESS.into()))?;
-            known = Some(Ok(found.face()));
-            face = Some(FoundFace {
-                landmarks: found.landmarks.map(|v| v as f32),
-                bbox: found.bbox.map(|v| v as f32),
-                score: found.score as f32,
-                faces: faces.len() as i32,
-            });
-        }
-        let side = view.side(known.as_ref(), "image", &bytes).map_err(&refuse)?;
-        let hashed = pixels.as_ref().map_or(&bytes[..], |pixels| pixels.as_raw());
-        let looked = Looked::at(hashed, Some(side), face.map_or(1, |f| f.faces as usize));
-        let file_name = || path.as_ref().and_then(|p| p.file_name()).map(|n| n.to_string_lossy().into_owned());
-        let path = name.or_else(file_name).or_else(|| item.image_id.clone()).unwrap_or_default();
-        let image = if request.link { Vec::new() } else { bytes };
-        let Item { image_id, split, identity_set, group, .. } = item;
-        Ok((Entry { identity, image_id, image, path, split, identity_set, group, face }, looked))
-    }
-}
-
-/// The bytes of the file `path`.
-fn read(path: &Path) -> std::result::Result<Vec<u8>, String> {
-    let failed = |e: std::io::Error| match e.kind() {
-        std::io::ErrorKind::NotFound => format!("file {} is not there", path.display()),
-        _ => format!("file {} cannot be read: {e}", path.display()),
-    };
-    let metadata = std::fs::metadata(path).map_err(failed)?;
-    if !metadata.is_file() {
-        return Err(format!("{} is no regular file", path.display()));
-    }
-    if metadata.len() > MAX_FILE {
-        return Err(format!("file {} has {} bytes, more than {MAX_FILE}", path.display(), metadata.len()));
-    }
-    let mut bytes = Vec::with_capacity(metadata.len() as usize);
-    std::fs::File::open(path).and_then(|f| f.take(MAX_FILE).read_to_end(&mut bytes)).map_err(failed)?;
-    Ok(bytes)
+    if rows.is_empty() { Ok(()) } else { rejects::write(path, rows) }
 }

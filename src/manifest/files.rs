@@ -1,6 +1,6 @@
 //! Which files a manifest consists of, and what the names of their folders say.
 
-use super::{PLAN_FILE, REJECTS_SUFFIX, other};
+use super::{PLAN_FILE, REJECTS_SUFFIX, SUSPECTS_SUFFIX, other};
 use crate::error::{Error, Result};
 use percent_encoding::percent_decode_str;
 use std::collections::BTreeSet;
@@ -79,7 +79,8 @@ fn collect_parquet(folder: &Path, above: &[PathBuf], paths: &mut Vec<PathBuf>) -
 /// False for hidden files and folders, and for what this program wrote: datasets, and lists of rejected rows.
 pub(crate) fn is_input(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    !name.starts_with(['.', '_']) && !name.ends_with(REJECTS_SUFFIX) && !path.join(PLAN_FILE).exists()
+    let list = [REJECTS_SUFFIX, SUSPECTS_SUFFIX].iter().any(|suffix| name.ends_with(suffix));
+    !name.starts_with(['.', '_']) && !list && !path.join(PLAN_FILE).exists()
 }
 
 /// Every real file once, under the first of its names, in the order of names.

@@ -42,6 +42,8 @@ use std::path::{Path, PathBuf};
 
 /// End of the names of lists of rejected rows.
 pub const REJECTS_SUFFIX: &str = "-rejects.parquet";
+/// End of the names of lists of images whose label is in doubt.
+pub const SUSPECTS_SUFFIX: &str = "-suspects.parquet";
 /// File that marks the folder of a written dataset.
 pub const PLAN_FILE: &str = "_PLAN.json";
 

@@ -87,7 +87,11 @@ impl Outside {
         Ok(Embeddings { size, values })
     }
 
-    fn embed_one(&self, pixels: &[u8], size: usize) -> std::result::Result<Vec<f32>, String> {
+    /// Embedding of one square image of side `size`, of length 1.
+    ///
+    /// # Errors
+    /// Text: the network fails on it.
+    pub fn embed_one(&self, pixels: &[u8], size: usize) -> std::result::Result<Vec<f32>, String> {
         let input = self.input(pixels, size)?;
         let outputs = self.network.run(&input).map_err(|e| format!("the outside judge: {e}"))?;
         let mut row = outputs.into_iter().next().ok_or("the outside judge has no output")?.values;

@@ -39,11 +39,14 @@ pub enum Picture {
     None(String, Option<String>),
 }
 
+/// Where an image stands: its file, the row in that, and its number in the row's list, from 0.
+pub type Place = (String, usize, usize);
+
 /// A labelled picture.
 #[derive(Clone, Debug)]
 pub struct Item {
-    /// File that it stands in, its number there, from 0, and its position in a list there.
-    pub place: (String, usize, usize),
+    /// Where it stands.
+    pub place: Place,
     /// Whom it shows.
     pub identity: Option<String>,
     /// Its name within its identity.
