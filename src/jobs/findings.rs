@@ -3,6 +3,7 @@
 use crate::dataset::IdentityDataset;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
+use unicode_normalization::UnicodeNormalization;
 
 /// A person with fewer images has few.
 const FEW: usize = 5;
@@ -37,7 +38,7 @@ pub struct Findings {
     pub shared: usize,
     /// See `shared`.
     pub shared_by: Vec<String>,
-    /// Examples of persons whose keys differ in capital letters or blanks alone.
+    /// Examples of persons whose keys differ in capital letters, blanks or the way accents are written alone.
     pub alike: Vec<String>,
     /// Sides of what is shown of images, in their pixels: smallest, median, largest.
     pub sides: Option<[u32; 3]>,
@@ -81,7 +82,7 @@ impl Findings {
         }
         if let Some(first) = self.alike.first() {
             lines.push(format!(
-                "keys differ in capital letters or blanks alone, such as {first}: they count as different persons"
+                "keys differ in capital letters, blanks or the way accents are written alone, such as {first}: they count as different persons"
             ));
         }
         lines.extend(counted(&[
@@ -181,7 +182,7 @@ impl Seen {
         let mut found = Findings { several: self.several, ..Findings::of_counts(&self.images.iter().copied()) };
         let mut alike: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
         for name in &self.names {
-            alike.entry(name.trim().to_lowercase()).or_default().insert(name);
+            alike.entry(name.trim().nfkc().collect::<String>().to_lowercase()).or_default().insert(name);
         }
         let alike = alike.into_values().filter(|names| names.len() > 1);
         found.alike = alike
@@ -240,4 +241,21 @@ fn numbered(numbers: &mut BTreeMap<String, u32>, name: &str) -> u32 {
 /// A person's name, which is unique within an identity set.
 pub(super) fn key(identity: &str, identity_set: Option<&str>) -> String {
     identity_set.map_or_else(|| identity.to_owned(), |set| format!("{set}/{identity}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_look_the_same_are_told() {
+        let mut seen = Seen::default();
+        // The accent within the letter, as Linux writes it, and apart, as macOS does.
+        for name in ["Andr\u{e9}", "Andre\u{301}", "Ann", "ann ", "Bob"] {
+            seen.add(name, None, None, &Looked::at(name.as_bytes(), None, 1));
+        }
+        let found = seen.findings();
+        assert_eq!(found.alike, ["`Andre\u{301}` and `Andr\u{e9}`", "`Ann` and `ann `"]);
+        assert!(found.warnings()[0].contains("they count as different persons"), "{:?}", found.warnings());
+    }
 }
