@@ -738,7 +738,7 @@ fn a_judge_of_its_own_chooses_and_everybody_gets_enough() {
         (json, String::from_utf8(out.stderr).unwrap())
     };
     let (json, said) = run("faces", &["--new-identities", "2", "--mix", "2"]);
-    assert!(said.contains("training a judge on half of the 384 images"), "{said}");
+    assert!(said.contains("training a judge on 192 of 384 images"), "{said}");
     assert_eq!((&json["synthetic"], &json["plan"]["judge"]["hash"]), (&(50 * 3).into(), &serde_json::Value::Null));
     // A generator of a few steps convinces nobody: most are filled up, by those that come nearest.
     let selection = &json["selection"][0];
@@ -1135,4 +1135,69 @@ fn paths_and_urls_outside_the_manifest_are_not_followed() {
     let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(listed).unwrap();
     let batch = reader.build().unwrap().next().unwrap().unwrap();
     assert_eq!((batch.num_rows(), batch.column_by_name("path").unwrap().null_count()), (5, 0));
+}
+
+#[test]
+fn methods_are_compared_with_equal_budgets_and_the_comparison_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name).display().to_string();
+    let compare = |more: &[&str]| {
+        let args =
+            ["compare-methods", "--manifest", DEMO, "--preset", "tiny", "--seeds", "2", "--per-id", "2", "--json"];
+        let length = ["--duration-kimg", "0.05", "--cache", &at("cache"), "--out", &at("methods")];
+        run(&[&args[..], &length, more].concat())
+    };
+    let named = ["--variants", "cvae,cgan,no-averages"];
+    let planned = compare(&[&named[..], &["--dry-run"]].concat());
+    let planned: serde_json::Value = serde_json::from_slice(&planned.stdout).unwrap();
+    assert_eq!((&planned["trainings"], dir.path().join("methods").exists()), (&6.into(), false));
+    let first = compare(&named);
+    assert!(first.status.success(), "{}", String::from_utf8_lossy(&first.stderr));
+    let table: serde_json::Value = serde_json::from_slice(&first.stdout).unwrap();
+    let rows: Vec<(&str, &str)> = table["rows"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|r| (r["variant"].as_str().unwrap(), r["latent"].as_str().unwrap()))
+        .collect();
+    // What has no encoder draws from N(0, I) alone.
+    assert_eq!(
+        rows,
+        [
+            ("cvae", "prior"),
+            ("cvae", "transfer"),
+            ("cgan", "prior"),
+            ("no-averages", "prior"),
+            ("no-averages", "transfer")
+        ]
+    );
+    // 0.05 thousand images can teach nobody 48 persons; held-out photographs are known.
+    let top1 = |figures: &serde_json::Value| figures["top1"]["mean"].as_f64().or(figures["top1"].as_f64()).unwrap();
+    assert!(top1(&table["real"]) > 0.5 && top1(&table["rows"][0]["figures"]) < 0.2, "{table}");
+    assert!(table["rows"][2]["figures"]["frechet"]["count"] == 2, "{table}");
+    let file = |name: &str| std::fs::read_to_string(dir.path().join("methods").join(name)).unwrap();
+    let page = file("methods.html");
+    assert!(page.contains("cgan, z of prior") && page.contains("data:image/png") && page.contains("0.9778"), "{page}");
+    // Again: everything is there, and says the same.
+    let pages = page.clone() + &file("methods.md");
+    let again = compare(&named);
+    assert_eq!((again.stdout, file("methods.html") + &file("methods.md")), (first.stdout, pages));
+    assert!(!String::from_utf8(again.stderr).unwrap().contains("training on"), "a model was trained again");
+    let model = dir.path().join("methods/models/cgan-1");
+    assert!(model.join("figures-prior.json").exists() && !model.join("figures-transfer.json").exists());
+    let refused = fails(
+        2,
+        &[
+            "synthesize",
+            "--model",
+            &model.display().to_string(),
+            "--per-id",
+            "1",
+            "--latent",
+            "transfer",
+            "--out",
+            &at("x"),
+        ],
+    );
+    assert!(refused.contains("cgan and fm-cgan have no encoder"), "{refused}");
 }

@@ -1,10 +1,11 @@
 //! Subcommands and their arguments, as typed.
 
 use super::groups::{ColumnArgs, ConfigArgs, EvaluationConfigArgs, InputArgs, OutputArgs, SynthesisArgs, similarity};
-use ::augment::config::Alignment;
+use ::augment::config::{Alignment, Variant};
 use ::augment::jobs::Arm;
 use ::augment::jobs::evaluate::Placement;
 use ::augment::jobs::manifest::{MIN_SCORE, Shares};
+use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Args, Parser, Subcommand};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -36,6 +37,8 @@ pub enum Command {
     Synthesize(SynthesizeArgs),
     /// Measure what synthesized images gain: trains recognisers with and without them and compares.
     Evaluate(Box<EvaluateArgs>),
+    /// Train the paper's methods, or CVAE-GAN without one of its parts, with equal budgets, and compare what they make.
+    CompareMethods(MethodsArgs),
     /// Make a manifest of a folder of persons, a list, RecordIO, tars or Parquet.
     Manifest(ManifestArgs),
     /// Show what a manifest or a written dataset holds.
@@ -69,6 +72,7 @@ impl Command {
             Self::Train(_)
             | Self::Synthesize(_)
             | Self::Evaluate(_)
+            | Self::CompareMethods(_)
             | Self::Forget(_)
             | Self::Demo(_)
             | Self::Manifest(_) => false,
@@ -201,6 +205,30 @@ pub struct EvaluateArgs {
     pub out: Option<PathBuf>,
     #[command(flatten)]
     pub config: EvaluationConfigArgs,
+}
+
+/// `augment compare-methods`
+#[derive(Args)]
+pub struct MethodsArgs {
+    #[command(flatten)]
+    pub input: InputArgs,
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Split with other real images of the same persons, the level to compare with [default: one that shows training persons only].
+    #[arg(long, value_name = "NAME", help_heading = "Input")]
+    pub held_out: Option<String>,
+    /// What to compare [default: the methods of the paper, cvae,cgan,fm-cgan,cvae-gan].
+    #[arg(long, value_delimiter = ',', value_name = "NAME,..", value_parser = PossibleValuesParser::new(Variant::ALL.map(|v| PossibleValue::new(v.name).help(v.about))), help_heading = "Comparison")]
+    pub variants: Vec<String>,
+    /// Trainings of each.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=100), help_heading = "Comparison")]
+    pub seeds: u64,
+    /// Images of each identity that are judged.
+    #[arg(long, value_name = "N", default_value = "20", help_heading = "Comparison")]
+    pub per_id: NonZeroUsize,
+    /// Folder of models, figures and page [default: the manifest's name with `-methods`].
+    #[arg(long, env = "AUGMENT_OUT", value_name = "DIR", help_heading = "Output")]
+    pub out: Option<PathBuf>,
 }
 
 /// Three numbers of pixels.

@@ -14,6 +14,7 @@ mod groups;
 mod inspect;
 mod manifest;
 mod memory;
+mod methods;
 mod synthesize;
 mod terminal;
 mod train;
@@ -157,6 +158,7 @@ fn dispatch(cli: Cli, terminal: &mut Terminal) -> Result<Outcome> {
         Some(Command::Train(args)) => train::run(&args, &global, terminal),
         Some(Command::Synthesize(args)) => synthesize::run(&args, &global, terminal),
         Some(Command::Evaluate(args)) => evaluate::run(&args, &global, terminal),
+        Some(Command::CompareMethods(args)) => methods::run(&args, &global, terminal),
         Some(Command::Manifest(args)) => manifest::run(&args, &global, terminal),
         Some(Command::Inspect(args)) => inspect::run(&args, &global, terminal),
         Some(Command::Verify(args)) => folder::verify(&args),

@@ -17,7 +17,7 @@ pub use evaluation::{
     AugmentationConfig, ComparisonConfig, EvaluationConfig, Margin, OptimiserKind, RecipeConfig, RecogniserConfig,
     RecogniserPreset,
 };
-pub use method::Method;
+pub use method::{Method, Variant};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 pub use settings::{EvaluationSettings, Settings};

@@ -1,5 +1,6 @@
 //! Whoever chooses images must not measure them: two recognisers, each trained on its own half of every identity's training images, with
-//! its own seed. The half that a judge did not see tells from which similarity on it counts an image as its identity.
+//! its own seed. The half that a judge did not see tells from which similarity on it counts an image as its identity. Where nobody chooses,
+//! one that learned from all images labels what was made.
 
 use super::figures::present;
 use crate::config::EvaluationConfig;
@@ -18,6 +19,8 @@ pub enum Role {
     Chooses,
     /// It tells how good they are.
     Measures,
+    /// It tells how good images are of which nobody chose, and learns from all real ones.
+    Labels,
 }
 
 impl Role {
@@ -36,11 +39,12 @@ impl Role {
 
     /// The images that it learns from, and those that it does not see.
     fn split(self, images: &IdentityDataset) -> Result<(IdentityDataset, IdentityDataset)> {
+        if self == Self::Labels {
+            let all: Vec<usize> = (0..images.len()).collect();
+            return Ok((images.subset(&all)?, images.subset(&[])?));
+        }
         let [first, second] = images.halves()?;
-        Ok(match self {
-            Self::Chooses => (first, second),
-            Self::Measures => (second, first),
-        })
+        Ok(if self == Self::Chooses { (first, second) } else { (second, first) })
     }
 }
 
@@ -67,7 +71,10 @@ pub fn train_judge(
     let sources = vec![Ingredient { images: &own, classes, share: 1.0 }];
     let phases = vec![Phase { steps: config.recipe.steps, sources }];
     let curriculum = Curriculum { classes: images.identities().len(), phases, augmented: true };
-    let name = if role == Role::Chooses { "judge" } else { "measuring judge" };
+    let name = match role {
+        Role::Chooses => "judge",
+        Role::Measures | Role::Labels => "measuring judge",
+    };
     progress.start(name, config.recipe.steps * config.recipe.batch_size as u64, "images");
     let training = Training { curriculum: &curriculum, config, seed: role.seed(), path };
     let recogniser = train(&training, device, progress)?.recogniser;

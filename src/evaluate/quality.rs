@@ -158,27 +158,73 @@ struct Judged {
 }
 
 /// What images are measured with.
-struct Measures<'a> {
+pub struct Measures<'a> {
     judge: &'a Judge,
     training: &'a IdentityDataset,
     embedded_training: Embeddings,
     /// Embeddings of real images that nothing was trained on.
     reference: Option<Embeddings>,
+    /// Other such images, the level to compare with.
+    level: Option<IdentityDataset>,
     /// Factor on cosines.
     scale: f64,
     copy_limit: f64,
     embedded_limit: f64,
 }
 
-impl Measures<'_> {
-    /// Measures `images`, whose labels are those of the training images if `known`.
-    fn figures(
-        &self,
-        name: &str,
-        images: &IdentityDataset,
-        known: bool,
+impl<'a> Measures<'a> {
+    /// Measures with `judge`, a recogniser of real images alone, against the images `training`. Images `held_out`, which nothing was trained
+    /// on, decide the judge's threshold, where there are some. A similarity above `copy_limit` counts as a copy; without one, a similarity
+    /// above that of nearly all of the reference.
+    ///
+    /// # Errors
+    /// `Stopped`.
+    pub fn new(
+        training: &'a IdentityDataset,
+        held_out: Option<&IdentityDataset>,
+        judge: &'a mut Judge,
+        config: &EvaluationConfig,
+        copy_limit: Option<f64>,
         progress: &mut dyn Progress,
-    ) -> Result<Judged> {
+    ) -> Result<Self> {
+        let embedded_training = judge.recogniser().embed(training)?;
+        let halves = held_out.map(|h| halves(&h.subset(&sample(h))?)).transpose()?.flatten();
+        let (mut limit, mut embedded_limit) = (copies::LIMIT, copies::LIMIT);
+        let (mut embedded, mut level) = (None, None);
+        if let Some((reference, other)) = halves {
+            let embeddings = judge.recogniser().embed(&reference)?;
+            judge.threshold = equal_error(&embeddings, reference.labels(), &judge.means).1;
+            let natural = nearest(&reference, training, "copies (reference)", progress)?;
+            limit = copies::natural(natural.iter().map(|n| n.similarity));
+            let natural = quantile(nearest_cosines(&embeddings, &embedded_training), NATURAL);
+            embedded_limit = natural.unwrap_or(embedded_limit);
+            (embedded, level) = (Some(embeddings), Some(other));
+        }
+        let copy_limit = copy_limit.unwrap_or(limit);
+        let scale = config.recipe.scale;
+        Ok(Self { judge, training, embedded_training, reference: embedded, level, scale, copy_limit, embedded_limit })
+    }
+
+    /// Figures of held-out real images, the level to compare with; none where there are none.
+    ///
+    /// # Errors
+    /// `Stopped`.
+    pub fn level(&self, progress: &mut dyn Progress) -> Result<Option<Figures>> {
+        let level = self.level.as_ref().map(|level| self.judged("copies (held out)", level, true, progress));
+        Ok(level.transpose()?.map(|judged| judged.figures))
+    }
+
+    /// Figures of some of `images`, which show identities of the training images. `name` names them in the progress.
+    ///
+    /// # Errors
+    /// `Stopped`.
+    pub fn figures(&self, name: &str, images: &IdentityDataset, progress: &mut dyn Progress) -> Result<Figures> {
+        let images = images.subset(&sample(images))?;
+        Ok(self.judged(&format!("copies ({name})"), &images, true, progress)?.figures)
+    }
+
+    /// Measures `images`, whose labels are those of the training images if `known`.
+    fn judged(&self, name: &str, images: &IdentityDataset, known: bool, progress: &mut dyn Progress) -> Result<Judged> {
         let recogniser = self.judge.recogniser();
         let embeddings = recogniser.embed(images)?;
         let label = |i: usize| images.labels()[i] as usize;
@@ -260,10 +306,7 @@ impl Measures<'_> {
     }
 }
 
-/// Measures the images of `material` with `judge`, a recogniser of real images alone. Held-out images decide its threshold, where there are
-/// some.
-///
-/// A similarity above `copy_limit` counts as a copy; without one, a similarity above that of nearly all of the reference.
+/// Measures the images of `material` as [`Measures::new`] says.
 ///
 /// # Errors
 /// `Stopped`.
@@ -274,39 +317,19 @@ pub fn measure(
     copy_limit: Option<f64>,
     progress: &mut dyn Progress,
 ) -> Result<Quality> {
-    let embedded_training = judge.recogniser().embed(&material.real)?;
-    let halves = material.held_out.as_ref().map(|h| halves(&h.subset(&sample(h))?)).transpose()?.flatten();
-    let (mut limit, mut embedded_limit) = (copies::LIMIT, copies::LIMIT);
-    let mut embedded = None;
-    if let Some((reference, _)) = &halves {
-        let embeddings = judge.recogniser().embed(reference)?;
-        judge.threshold = equal_error(&embeddings, reference.labels(), &judge.means).1;
-        let natural = nearest(reference, &material.real, "copies (reference)", progress)?;
-        limit = copies::natural(natural.iter().map(|n| n.similarity));
-        let natural = quantile(nearest_cosines(&embeddings, &embedded_training), NATURAL);
-        embedded_limit = natural.unwrap_or(embedded_limit);
-        embedded = Some(embeddings);
-    }
-    let copy_limit = copy_limit.unwrap_or(limit);
-    let (training, scale) = (&material.real, config.recipe.scale);
-    let measures =
-        Measures { judge, training, embedded_training, reference: embedded, scale, copy_limit, embedded_limit };
-    let real = match &halves {
-        Some((_, level)) => Some(measures.figures("copies (held out)", level, true, progress)?.figures),
-        None => None,
-    };
-    let reconstructed = match &material.reconstructed {
-        Some(images) => {
-            let images = images.subset(&sample(images))?;
-            Some(measures.figures("copies (reconstructions)", &images, true, progress)?.figures)
-        }
-        None => None,
-    };
+    let training = &material.real;
+    let measures = Measures::new(training, material.held_out.as_ref(), judge, config, copy_limit, progress)?;
+    let real = measures.level(progress)?;
+    let reconstructed = material
+        .reconstructed
+        .as_ref()
+        .map(|images| measures.figures("reconstructions", images, progress))
+        .transpose()?;
     let (mut near, mut identities, mut failing) = (Vec::new(), Vec::new(), Vec::new());
     let mut synthetic = |name: &str, images: &Option<IdentityDataset>, known: bool| -> Result<Option<Figures>> {
         let Some(images) = images else { return Ok(None) };
         let images = images.subset(&sample(images))?;
-        let judged = measures.figures(name, &images, known, progress)?;
+        let judged = measures.judged(name, &images, known, progress)?;
         if known {
             identities = measures.by_identity(&images, &judged);
             failing = measures.failing(&images, &judged);
@@ -331,16 +354,15 @@ pub fn measure(
         }
         _ => None,
     };
-    let (identity_threshold, calibrated) = (judge.threshold, halves.is_some());
     Ok(Quality {
         real,
         reconstructed,
         existing,
         new,
-        copy_limit,
-        embedded_limit,
-        identity_threshold,
-        calibrated,
+        copy_limit: measures.copy_limit,
+        embedded_limit: measures.embedded_limit,
+        identity_threshold: measures.judge.threshold,
+        calibrated: measures.level.is_some(),
         membership,
         identities,
         nearest: near,

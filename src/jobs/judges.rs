@@ -56,37 +56,57 @@ pub(super) fn find_or_train(
         progress.note("too few images to train a judge: nobody looks whether images show their identity");
         return Ok(None);
     }
-    let folder = folder(path);
-    // It sees half of the images.
+    let (path, judge) = trained(Role::Chooses, folder(path), dataset, config, context, progress)?;
+    Ok(Some((path, judge.hash)))
+}
+
+/// The judge of `role` of `dataset` in `folder`, trained if it is not there, and its file.
+///
+/// # Errors
+/// As [`find_or_train`].
+pub(super) fn trained(
+    role: Role,
+    folder: &Path,
+    dataset: &IdentityDataset,
+    config: &RunConfig,
+    context: &Context,
+    progress: &mut dyn Progress,
+) -> Result<(PathBuf, Judge)> {
     let settings = EvaluationSettings { alignment: Some(config.alignment), ..EvaluationSettings::default() };
-    let config = settings.resolve(Some(config.image_size), Some(dataset.len() / 2))?;
+    let seen = if role == Role::Labels { dataset.len() } else { dataset.len() / 2 };
+    let config = settings.resolve(Some(config.image_size), Some(seen))?;
     let images = dataset.seen_as(View::square(config.image_size))?;
-    let own = Role::Chooses.images(&images)?;
+    let own = role.images(&images)?;
     let path = folder.join(JUDGE_FILE);
     let there = || match Judge::load(&path, &context.device) {
-        Ok(judge) if judge.config == config && judge.images == own.hash() => Ok(Some(judge.hash)),
+        Ok(judge) if judge.config == config && judge.images == own.hash() => Ok(Some(judge)),
         // Of other images, or of another version: it is trained again.
         Ok(_) | Err(Error::OtherVersion { .. }) => Ok(None),
         Err(_) if !path.exists() => Ok(None),
         Err(e) => Err(e),
     };
-    if let Some(hash) = there()? {
-        return Ok(Some((path, hash)));
+    if let Some(judge) = there()? {
+        return Ok((path, judge));
     }
     let train = |progress: &mut dyn Progress| {
         let _lock = store::lock(folder)?;
         // Somebody else may have trained it meanwhile.
-        if let Some(hash) = there()? {
-            return Ok(hash);
+        if let Some(judge) = there()? {
+            return Ok(judge);
         }
         let training = folder.join(TRAINING_FILE);
-        progress.note(&format!("training a judge on half of the {} images, in {}", images.len(), folder.display()));
-        train_judge(Role::Chooses, &images, &config, &training, &context.device, progress)?.save(&path)?;
+        progress.note(&format!(
+            "training a judge on {} of {} images, in {}",
+            own.len(),
+            images.len(),
+            folder.display()
+        ));
+        train_judge(role, &images, &config, &training, &context.device, progress)?.save(&path)?;
         store::remove(&training)?;
-        Ok(Judge::load(&path, &context.device)?.hash)
+        Judge::load(&path, &context.device)
     };
-    let hash = train(progress).map_err(|e| context.of_cache(e))?;
-    Ok(Some((path, hash)))
+    let judge = train(progress).map_err(|e| context.of_cache(e))?;
+    Ok((path, judge))
 }
 
 /// The folder of a model, which may be given by its file.

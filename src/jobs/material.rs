@@ -42,23 +42,7 @@ pub(super) fn material(
     progress: &mut dyn Progress,
 ) -> Result<Material> {
     let Reading { source, set, view, context } = *reading;
-    let mut split = |name: &str| -> Result<IdentityDataset> {
-        let sets = [set.to_owned()];
-        let places = Some(source.census.places(&sets, false));
-        let selection = Selection { split: Some(name.into()), sets: Some(sets.to_vec()), unlabelled: false, places };
-        let (mut images, rejects) = load_sets(&source.manifest, &selection, &sets, view, at(progress))?;
-        if let Some(first) = rejects.first() {
-            progress.note(&format!("{} rows of split {name} left out; first: {first}", rejects.len()));
-        }
-        match images.pop().filter(|i| !i.is_empty()) {
-            Some(images) => Ok(images),
-            None => Err(Error::Manifest(format!("{}: no usable row has split `{name}`", source.spec))),
-        }
-    };
-    let held_out = match held_out {
-        Some(name) => Some(of_known(&split(name)?, &real, name)?),
-        None => None,
-    };
+    let held_out = held_out.map(|name| self::held_out(source, set, name, view, &real, progress)).transpose()?;
     let test = match test {
         Test::List { pairs, images } => {
             if let (Some(images), true) = (images, pairs.extension().is_some_and(|e| e == "parquet")) {
@@ -69,7 +53,10 @@ pub(super) fn material(
             }
             PairSet::read(pairs, images.as_deref(), &source.columns, source.policy.as_ref(), view)?
         }
-        Test::Split(name) => PairSet::draw(&format!("drawn from split {name}"), split(name)?, DRAWN_PAIRS)?,
+        Test::Split(name) => {
+            let images = of_split(source, set, name, view, progress)?;
+            PairSet::draw(&format!("drawn from split {name}"), images, DRAWN_PAIRS)?
+        }
     };
     let frame = if source.manifest.says_faces() { view.alignment() } else { Alignment::None };
     if frame != Alignment::None && test.shown_whole {
@@ -108,6 +95,42 @@ pub(super) fn material(
         ));
     }
     Ok(Material { real, existing, new, held_out, foreign, reconstructed, chosen_by, frame, test })
+}
+
+/// The images of `set` that split `name` holds.
+fn of_split(
+    source: &Source,
+    set: &str,
+    name: &str,
+    view: View,
+    progress: &mut dyn Progress,
+) -> Result<IdentityDataset> {
+    let sets = [set.to_owned()];
+    let places = Some(source.census.places(&sets, false));
+    let selection = Selection { split: Some(name.into()), sets: Some(sets.to_vec()), unlabelled: false, places };
+    let (mut images, rejects) = load_sets(&source.manifest, &selection, &sets, view, at(progress))?;
+    if let Some(first) = rejects.first() {
+        progress.note(&format!("{} rows of split {name} left out; first: {first}", rejects.len()));
+    }
+    match images.pop().filter(|i| !i.is_empty()) {
+        Some(images) => Ok(images),
+        None => Err(Error::Manifest(format!("{}: no usable row has split `{name}`", source.spec))),
+    }
+}
+
+/// The images of split `name` that show identities of `real`.
+///
+/// # Errors
+/// There are none.
+pub(super) fn held_out(
+    source: &Source,
+    set: &str,
+    name: &str,
+    view: View,
+    real: &IdentityDataset,
+    progress: &mut dyn Progress,
+) -> Result<IdentityDataset> {
+    of_known(&of_split(source, set, name, view, progress)?, real, name)
 }
 
 /// What `model` makes of training images of `real`, as `real` shows images.

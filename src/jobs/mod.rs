@@ -17,6 +17,7 @@ mod judges;
 pub mod length;
 pub mod manifest;
 mod material;
+pub mod methods;
 pub mod models;
 mod place;
 pub mod preview;

@@ -1,5 +1,6 @@
 //! The evaluation report: plain data in, one self-contained HTML page and one versioned JSON object out. And the page of a training.
 
+pub mod methods;
 mod plots;
 mod tables;
 pub mod training;
@@ -258,13 +259,20 @@ fn images(d: &IdentityDataset) -> serde_json::Value {
 
 /// Images side by side, as a data URI of a PNG.
 fn strip(images: &[&[u8]], size: usize) -> Result<String> {
-    let width = images.len() * (size + GAP);
-    let mut canvas = vec![255u8; width * size * 3];
+    grid(images, size, images.len())
+}
+
+/// Images in rows of `columns`, as a data URI of a PNG.
+fn grid(images: &[&[u8]], size: usize, columns: usize) -> Result<String> {
+    let (width, rows) = (columns * (size + GAP), images.len().div_ceil(columns.max(1)));
+    let height = (rows * (size + GAP)).saturating_sub(GAP);
+    let mut canvas = vec![255u8; width * height * 3];
     for (n, image) in images.iter().enumerate() {
+        let (left, top) = (n % columns * (size + GAP), n / columns * (size + GAP));
         for (y, line) in image.chunks_exact(3 * size).enumerate() {
-            let at = (y * width + n * (size + GAP)) * 3;
+            let at = ((top + y) * width + left) * 3;
             canvas[at..at + line.len()].copy_from_slice(line);
         }
     }
-    Ok(format!("data:image/png;base64,{}", STANDARD.encode(encode(&canvas, width, size, "png", Origin::Real)?)))
+    Ok(format!("data:image/png;base64,{}", STANDARD.encode(encode(&canvas, width, height, "png", Origin::Real)?)))
 }
