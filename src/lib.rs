@@ -41,6 +41,7 @@
 //!
 //! The library prints nothing and reads no environment and no clock: progress and metrics are events ([`progress::Progress`]).
 
+pub mod apply;
 pub mod config;
 pub mod dataset;
 pub mod demo;

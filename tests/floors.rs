@@ -21,7 +21,7 @@ const FLOORS: [&[&str]; 19] = [
     &["train"],
     &["synthesize"],
     &["recogniser", "detector"],
-    &["evaluate"],
+    &["evaluate", "apply"],
     &["report", "demo"],
     &["jobs"],
     &["cli"],

@@ -1,8 +1,11 @@
 //! Subcommands and their arguments, as typed.
 
-use super::groups::{ColumnArgs, ConfigArgs, EvaluationConfigArgs, InputArgs, OutputArgs, SynthesisArgs, similarity};
+use super::groups::{
+    ColumnArgs, ConfigArgs, EvaluationConfigArgs, InputArgs, OutputArgs, SynthesisArgs, TreatmentArgs, similarity,
+};
 use ::augment::config::{Alignment, Variant};
 use ::augment::jobs::Arm;
+use ::augment::jobs::apply::{Feature, Seam};
 use ::augment::jobs::evaluate::Placement;
 use ::augment::jobs::manifest::{MIN_SCORE, Shares};
 use clap::builder::{PossibleValue, PossibleValuesParser};
@@ -39,6 +42,10 @@ pub enum Command {
     Evaluate(Box<EvaluateArgs>),
     /// Train the paper's methods, or CVAE-GAN without one of its parts, with equal budgets, and compare what they make.
     CompareMethods(MethodsArgs),
+    /// Fill holes in images with what a trained model knows of the person.
+    Inpaint(InpaintArgs),
+    /// Make small images as large as those of a trained model.
+    Upscale(UpscaleArgs),
     /// Make a manifest of a folder of persons, a list, RecordIO, tars or Parquet.
     Manifest(ManifestArgs),
     /// Show what a manifest or a written dataset holds.
@@ -73,6 +80,8 @@ impl Command {
             | Self::Synthesize(_)
             | Self::Evaluate(_)
             | Self::CompareMethods(_)
+            | Self::Inpaint(_)
+            | Self::Upscale(_)
             | Self::Forget(_)
             | Self::Demo(_)
             | Self::Manifest(_) => false,
@@ -229,6 +238,57 @@ pub struct MethodsArgs {
     /// Folder of models, figures and page [default: the manifest's name with `-methods`].
     #[arg(long, env = "AUGMENT_OUT", value_name = "DIR", help_heading = "Output")]
     pub out: Option<PathBuf>,
+}
+
+/// `augment inpaint`
+#[derive(Args)]
+#[command(group(clap::ArgGroup::new("hole").required(true).args(["mask", "rectangle", "mask_from"])))]
+pub struct InpaintArgs {
+    #[command(flatten)]
+    pub treatment: TreatmentArgs,
+    /// Picture of the size of the model's images: what is white is filled.
+    #[arg(long, value_name = "FILE", help_heading = "Synthesis")]
+    pub mask: Option<PathBuf>,
+    /// Rectangle that is filled, in pixels of the model's images.
+    #[arg(long = "box", value_name = "X,Y,W,H", value_parser = rectangle, help_heading = "Synthesis")]
+    pub rectangle: Option<[usize; 4]>,
+    /// Features of aligned faces that are filled.
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "FEATURE,..", help_heading = "Synthesis")]
+    pub mask_from: Vec<Feature>,
+    /// Results of each image: the likeliest, then others, drawn from the posterior.
+    #[arg(long, value_name = "N", default_value = "1", help_heading = "Synthesis")]
+    pub samples: NonZeroUsize,
+    /// Rounds of encoding and decoding, at most [default: 10].
+    #[arg(long, value_name = "N", help_heading = "Synthesis")]
+    pub rounds: Option<usize>,
+    /// An image is done when its hole changes by less on average, in [0, 255] steps [default: 0.5].
+    #[arg(long, value_name = "STEPS", help_heading = "Synthesis")]
+    pub tolerance: Option<f64>,
+    /// Steps by which z then descends on the difference of what is known; 0 for the paper's way [default: 10].
+    #[arg(long, value_name = "N", help_heading = "Synthesis")]
+    pub refine: Option<usize>,
+    /// How the filling meets its surroundings [default: poisson].
+    #[arg(long, help_heading = "Synthesis")]
+    pub seam: Option<Seam>,
+}
+
+/// `augment upscale`
+#[derive(Args)]
+pub struct UpscaleArgs {
+    #[command(flatten)]
+    pub treatment: TreatmentArgs,
+    /// Side of the results in sides of the images: 2, 4 or 8, say.
+    #[arg(long, value_name = "N", help_heading = "Synthesis")]
+    pub factor: usize,
+    /// Steps by which z descends on the difference of the result, made small again, from the image [default: 10].
+    #[arg(long, value_name = "N", help_heading = "Synthesis")]
+    pub refine: Option<usize>,
+}
+
+/// Four numbers of pixels.
+fn rectangle(text: &str) -> Result<[usize; 4], String> {
+    let numbers: Option<Vec<usize>> = text.split(',').map(|part| part.trim().parse().ok()).collect();
+    numbers.and_then(|n| n.try_into().ok()).ok_or_else(|| "expected X,Y,W,H in pixels, as in 20,20,25,25".into())
 }
 
 /// Three numbers of pixels.

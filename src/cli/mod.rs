@@ -1,6 +1,7 @@
 //! The command line: arguments as typed become a request of a job, its events become bars, its result text or JSON, its error advice
 //! that names flags. The only code that prints.
 
+mod apply;
 mod args;
 mod augment;
 mod boundary;
@@ -159,6 +160,8 @@ fn dispatch(cli: Cli, terminal: &mut Terminal) -> Result<Outcome> {
         Some(Command::Synthesize(args)) => synthesize::run(&args, &global, terminal),
         Some(Command::Evaluate(args)) => evaluate::run(&args, &global, terminal),
         Some(Command::CompareMethods(args)) => methods::run(&args, &global, terminal),
+        Some(Command::Inpaint(args)) => apply::inpaint(&args, &global, terminal),
+        Some(Command::Upscale(args)) => apply::upscale(&args, &global, terminal),
         Some(Command::Manifest(args)) => manifest::run(&args, &global, terminal),
         Some(Command::Inspect(args)) => inspect::run(&args, &global, terminal),
         Some(Command::Verify(args)) => folder::verify(&args),

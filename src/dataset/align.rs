@@ -17,6 +17,39 @@ const TIGHT: [f64; 3] = [14.0, 22.0, 84.0];
 /// Left, top, width and height of a detector's box in the frame: the median of YuNet's on 900 photographs.
 const BOX: [f64; 4] = [16.5, 9.9, 79.9, 109.5];
 
+/// A feature of a face.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
+pub enum Feature {
+    /// Both eyes and brows.
+    Eyes,
+    /// The nose.
+    Nose,
+    /// The mouth.
+    Mouth,
+}
+
+/// Left, top, right and bottom of `feature` where `alignment` puts it, as shares of the frame's side.
+pub(crate) fn place(feature: Feature, alignment: Alignment) -> [f64; 4] {
+    let [left_eye, right_eye, nose, left_mouth, right_mouth] = TEMPLATE;
+    let between = right_eye[0] - left_eye[0];
+    // Around its points, in distances of the eyes: to the sides, up and down.
+    let (points, [aside, up, down]) = match feature {
+        Feature::Eyes => ([left_eye, right_eye], [0.35, 0.4, 0.25]),
+        Feature::Nose => ([nose, nose], [0.35, 0.5, 0.2]),
+        Feature::Mouth => ([left_mouth, right_mouth], [0.2, 0.3, 0.35]),
+    };
+    let (x, y) = (|i: usize| points[i][0], |i: usize| points[i][1]);
+    let of = [
+        x(0).min(x(1)) - aside * between,
+        y(0).min(y(1)) - up * between,
+        x(0).max(x(1)) + aside * between,
+        y(0).max(y(1)) + down * between,
+    ];
+    let [left, top, side] = if alignment == Alignment::Tight { TIGHT } else { [0.0, 0.0, FRAME] };
+    [(of[0] - left) / side, (of[1] - top) / side, (of[2] - left) / side, (of[3] - top) / side]
+}
+
 /// What is smaller, in pixels from edge to edge, shows nobody.
 pub(super) const LEAST_SIDE: u32 = 8;
 /// Points that lie further from a face's, as a share of its side, are none of a face: those of 900 photographs, profiles among them, lie

@@ -1,6 +1,6 @@
 //! The decoded images of one identity set, in memory as bytes, and the one place where [-1, 1] is defined.
 
-mod align;
+pub(crate) mod align;
 pub mod decode;
 pub mod encode;
 pub(crate) mod scale;

@@ -295,7 +295,8 @@ impl Source {
         datasets.pop().ok_or_else(|| Error::Manifest(format!("{}: no image in identity set `{set}`", self.spec)))
     }
 
-    fn selection(&self, sets: &[String], unlabelled: bool) -> Selection {
+    /// The rows of `sets`, and those without identity if `unlabelled`.
+    pub(super) fn selection(&self, sets: &[String], unlabelled: bool) -> Selection {
         let places = Some(self.census.places(sets, unlabelled));
         Selection { split: self.split.clone(), sets: Some(sets.to_vec()), unlabelled, places }
     }

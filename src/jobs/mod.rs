@@ -4,6 +4,7 @@
 //! A job reads no flags, no environment and no clock, prints nothing, and writes nothing but what its request and its [`Context`]
 //! name.
 
+pub mod apply;
 pub mod augment;
 pub mod boundary;
 pub mod demo;

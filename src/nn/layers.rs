@@ -184,7 +184,7 @@ impl BatchNorm {
             let inv_std = (self.running_var.as_tensor() + EPS)?.sqrt()?.recip()?;
             let scale = gamma.broadcast_mul(&inv_std)?;
             let shift = (beta.tensor() - scale.broadcast_mul(self.running_mean.as_tensor())?)?;
-            return Ok((&channel_affine_act(x, &scale, &shift, self.act)?).into());
+            return Ok(channel_affine_act(x, &scale, &shift, self.act)?);
         }
         let (y, stats) = batch_norm_act(x, &gamma, &beta, self.act)?;
         if mode == Mode::Train {

@@ -314,27 +314,27 @@ fn reference(x: &Value, gamma: &Value, beta: &Value, act: Activation) -> Result<
     Ok((y, BatchStats { mean, var }))
 }
 
-/// `act(x * scale + shift)` per channel: normalisation with fixed statistics. For inference: nothing is recorded.
+/// `act(x * scale + shift)` per channel: normalisation with fixed statistics. Differentiated by `x` alone.
 ///
 /// # Shapes
 /// - `x`: `[B, .., C]`; `scale`, `shift`: `[C]` or `[B, C]`
 ///
 /// # Errors
 /// Shapes that do not fit together, or too little memory.
-pub fn channel_affine_act(x: &Tensor, scale: &Tensor, shift: &Tensor, act: Activation) -> Result<Tensor> {
+pub fn channel_affine_act(x: &Value, scale: &Tensor, shift: &Tensor, act: Activation) -> Result<Value> {
     let (true, Some(slope)) = (use_kernels(x), act.slope()) else {
-        let y = x.broadcast_mul(&broadcastable(scale, x.rank())?)?.broadcast_add(&broadcastable(shift, x.rank())?)?;
-        return act.reference(&y);
+        let (scale, shift) = (broadcastable(scale, x.rank())?, broadcastable(shift, x.rank())?);
+        return apply(&[x], |t| act.reference(&t[0].broadcast_mul(&scale)?.broadcast_add(&shift)?));
     };
     let (batch, c) = (x.dim(0)?, x.dim(D::Minus1)?);
     let sizes = [c, batch * c];
     if x.rank() < 2 || x.elem_count() == 0 || ![scale, shift].iter().all(|t| sizes.contains(&t.elem_count())) {
         candle_core::bail!("channel_affine: parameters {:?} do not fit {:?}", scale.dims(), x.dims());
     }
+    let image = x.elem_count() / batch;
     let y = with_values(x, |x| {
         with_values(scale, |scale| {
             with_values(shift, |shift| {
-                let image = x.len() / batch;
                 let write = |y: &mut [MaybeUninit<f32>]| {
                     y.par_chunks_mut(image).zip(x.par_chunks(image)).enumerate().for_each(|(b, (y, x))| {
                         affine(x, row(scale, b, c), row(shift, b, c), slope, y);
@@ -345,5 +345,26 @@ pub fn channel_affine_act(x: &Tensor, scale: &Tensor, shift: &Tensor, act: Activ
             })
         })
     })?;
-    Tensor::from_vec(y, x.shape(), x.device())
+    let y = Tensor::from_vec(y, x.shape(), x.device())?;
+    let (yt, scale) = (y.clone(), scale.clone());
+    Ok(Value::record(&[x], y, move |dy, _| {
+        let zeros = vec![0.0; c];
+        let dx = with_values(&yt, |y| {
+            with_values(dy, |dy| {
+                with_values(&scale, |scale| {
+                    let write = |dx: &mut [MaybeUninit<f32>]| {
+                        let images = y.par_chunks(image).zip(dy.par_chunks(image));
+                        dx.par_chunks_mut(image).zip(images).enumerate().for_each(|(b, (dx, (y, dy)))| {
+                            // Fixed statistics depend on nothing: what they add to the gradient is 0.
+                            let fixed = (row(scale, b, c), &zeros[..], &zeros[..]);
+                            image_input_gradient((y, y, dy), (&zeros, &zeros), slope, fixed, dx);
+                        });
+                    };
+                    // SAFETY: there are as many chunks of `dx` as of `y`, and all pixels of each are written.
+                    Ok(unsafe { written(y.len(), write) })
+                })
+            })
+        })?;
+        Ok(vec![Some(Tensor::from_vec(dx, yt.shape(), yt.device())?)])
+    }))
 }

@@ -70,6 +70,9 @@ pub struct Order {
     pub output_size: Option<usize>,
     /// Rows of a unit.
     pub shard_rows: usize,
+    /// What was done with images that were there, where nothing was drawn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<Value>,
     /// Rows asked for, once they are known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rows: Option<usize>,
@@ -129,6 +132,7 @@ impl Order {
             encoding: "jpg".into(),
             output_size: None,
             shard_rows: 1,
+            task: None,
             rows: None,
         }
     }

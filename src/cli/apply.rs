@@ -1,0 +1,59 @@
+//! `augment inpaint` and `augment upscale`
+
+use super::args::{GlobalArgs, InpaintArgs, UpscaleArgs};
+use super::groups::TreatmentArgs;
+use super::terminal::Terminal;
+use super::{Outcome, environment};
+use ::augment::error::{Error, Result};
+use ::augment::jobs::apply::{Applied, Holes, Inpaint, Request, Task, Upscale, run as run_job};
+use serde_json::json;
+use std::path::PathBuf;
+
+/// Fills holes in images.
+pub fn inpaint(args: &InpaintArgs, global: &GlobalArgs, terminal: &mut Terminal) -> Result<Outcome> {
+    let holes = match (&args.mask, &args.rectangle) {
+        (Some(path), _) => Holes::Mask(path.clone()),
+        (None, Some(of)) => Holes::Rectangle(*of),
+        (None, None) => Holes::Features(args.mask_from.clone()),
+    };
+    let plain = Inpaint::default();
+    let options = Inpaint {
+        rounds: args.rounds.unwrap_or(plain.rounds),
+        tolerance: args.tolerance.unwrap_or(plain.tolerance),
+        refine: args.refine.unwrap_or(plain.refine),
+        seam: args.seam.unwrap_or(plain.seam),
+    };
+    treat(&args.treatment, Task::Inpaint(holes, options, args.samples.get()), "inpainted", global, terminal)
+}
+
+/// Makes small images large.
+pub fn upscale(args: &UpscaleArgs, global: &GlobalArgs, terminal: &mut Terminal) -> Result<Outcome> {
+    let plain = Upscale::new(args.factor);
+    let options = Upscale { refine: args.refine.unwrap_or(plain.refine), ..plain };
+    treat(&args.treatment, Task::Upscale(options), "upscaled", global, terminal)
+}
+
+fn treat(args: &TreatmentArgs, task: Task, out: &str, global: &GlobalArgs, terminal: &mut Terminal) -> Result<Outcome> {
+    if global.dry_run {
+        return Err(Error::Usage("option `dry_run` does not apply here: images are treated in seconds".into()));
+    }
+    let (images, whom) = args.images();
+    let request = Request {
+        model: args.model.clone(),
+        images,
+        whom,
+        task,
+        seed: args.sampling_seed,
+        destination: args.destination(PathBuf::from(out)),
+    };
+    let done = run_job(&request, &environment::context(global)?, terminal)?;
+    Ok(in_words(&done).with_rejects(done.rejected.count, &done.rejected.list))
+}
+
+fn in_words(done: &Applied) -> Outcome {
+    let verb = if done.before { "already there:" } else { "wrote" };
+    let text = format!("{verb} {} images in {}\n", done.summary.synthetic, done.out.display());
+    let mut json = json!(done.summary);
+    json["out"] = done.out.display().to_string().into();
+    Outcome::new(text, json)
+}
