@@ -1201,3 +1201,151 @@ fn methods_are_compared_with_equal_budgets_and_the_comparison_goes_on() {
     );
     assert!(refused.contains("cgan and fm-cgan have no encoder"), "{refused}");
 }
+
+/// Files of the first images of split `test`, at the side of the shared model's images.
+fn faces(dir: &Path, side: u32) -> Vec<String> {
+    let manifest = augment::manifest::Manifest::open(DEMO, &augment::manifest::Columns::default()).unwrap();
+    let mut files = Vec::new();
+    manifest
+        .read(true, |rows| {
+            for row in rows.into_iter().filter(|r| r.split.as_deref() == Some("test")).take(4 - files.len().min(4)) {
+                let image = augment::dataset::decode::decode_source(&row.image).unwrap();
+                let path = dir.join(format!("face-{}.png", files.len()));
+                image::imageops::resize(&image, side, side, image::imageops::FilterType::Triangle).save(&path).unwrap();
+                files.push(path.display().to_string());
+            }
+            Ok(())
+        })
+        .unwrap();
+    files
+}
+
+#[test]
+fn images_are_inpainted_upscaled_and_morphed_with_provenance() {
+    let (dir, model) = (tempfile::tempdir().unwrap(), model_dir());
+    let at = |name: &str| dir.path().join(name).display().to_string();
+    let header = augment::train::TrainedModel::load(Path::new(&model), &candle_core::Device::Cpu).unwrap().header;
+    let (side, person) = (header.config.image_size, header.identities[3].clone());
+    // A whole split of a manifest.
+    let whole = [
+        "inpaint",
+        "--manifest",
+        DEMO,
+        "--split",
+        "test",
+        "--model",
+        &model,
+        "--box",
+        "8,8,12,12",
+        "--out",
+        &at("val"),
+        "--format",
+        "parquet",
+        "--samples",
+        "2",
+        "--json",
+    ];
+    let json: serde_json::Value = serde_json::from_str(&ok(&whole)).unwrap();
+    let rows = records(Path::new(&at("val")));
+    assert_eq!((rows.len(), json["synthetic"].as_u64()), (96 * 2, Some(96 * 2)));
+    assert!(
+        rows.iter().all(|r| r.synthetic && r.latent == "inpaint" && r.model_hash == json["plan"]["models"][0]["hash"])
+    );
+    assert!(rows[0].image != rows[1].image && rows[0].identity == rows[1].identity);
+    ok(&["verify", &at("val")]);
+    // In another folder and interrupted or not: the same bytes.
+    let again: Vec<&str> = whole.iter().map(|a| if *a == at("val") { "" } else { *a }).collect();
+    let other = at("other");
+    let again: Vec<&str> = again.into_iter().map(|a| if a.is_empty() { other.as_str() } else { a }).collect();
+    ok(&again);
+    assert!(tree(&dir.path().join("val/data")) == tree(&dir.path().join("other/data")));
+    assert!(ok(&whole).contains("\"rows\":192"), "nothing is made twice");
+    let error = fails(2, &["synthesize", "--model", &model, "--regenerate", &at("val")]);
+    assert!(error.contains("made of images that were there, by `inpaint`"), "{error}");
+    // Whoever is forgotten goes.
+    ok(&["forget", "--identity", &rows[0].identity, &at("val")]);
+    assert!(records(Path::new(&at("val"))).iter().all(|r| r.identity != rows[0].identity));
+
+    let files = faces(dir.path(), side as u32);
+    let filled = |more: &[&str]| run(&[&["inpaint", &files[0], "--model", &model, "--out", &at("one")], more].concat());
+    let refused = |more: &[&str], why: &str| {
+        let out = filled(more);
+        let said = String::from_utf8(out.stderr).unwrap();
+        assert!(out.status.code() == Some(2) && said.contains(why), "{more:?}: {said}");
+    };
+    refused(&["--identity", "auto"], "--mask");
+    refused(&["--box", "8,8,12,12"], "whom the images show is not said");
+    refused(&["--box", "8,8,12,12", "--identity", "nobody"], "does not know identity `nobody`");
+    refused(&["--box", &format!("8,8,{side},2"), "--identity", "auto"], "reaches over the images");
+    let mask = image::GrayImage::new(side as u32 + 1, side as u32);
+    mask.save(at("mask.png")).unwrap();
+    refused(&["--mask", &at("mask.png"), "--identity", "auto"], "scale it to that");
+    image::GrayImage::new(side as u32, side as u32).save(at("mask.png")).unwrap();
+    refused(&["--mask", &at("mask.png"), "--identity", "auto"], "white is to be filled");
+    assert!(!dir.path().join("one").exists(), "a folder was taken before all was known");
+    let done = filled(&["--mask-from", "mouth,eyes", "--identity", "auto"]);
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let one = records(Path::new(&at("one"))).remove(0);
+    assert!(one.sample_id.starts_with("face0x") && one.extension == "png", "{}", one.sample_id);
+    let (before, after) =
+        (image::open(&files[0]).unwrap().into_rgb8(), image::load_from_memory(&one.image).unwrap().into_rgb8());
+    let changed = before.pixels().zip(after.pixels()).filter(|(a, b)| a != b).count();
+    assert!(changed > 100 && before.get_pixel(0, 0) == after.get_pixel(0, 0), "{changed}");
+
+    let small = tempfile::tempdir().unwrap();
+    faces(small.path(), side as u32 / 4);
+    std::fs::write(small.path().join("broken.png"), "no picture").unwrap();
+    let upscale = [
+        "upscale",
+        &small.path().display().to_string(),
+        "--model",
+        &model,
+        "--factor",
+        "4",
+        "--identity",
+        &person,
+        "--out",
+        &at("large"),
+    ];
+    let out = run(&upscale);
+    assert_eq!(out.status.code(), Some(1), "{}", String::from_utf8_lossy(&out.stderr));
+    let large = records(Path::new(&at("large")));
+    assert!(large.len() == 4 && large.iter().all(|r| r.identity == person && r.latent == "upscale"));
+    let error = fails(
+        2,
+        &["upscale", &files[0], "--model", &model, "--factor", "4", "--identity", &person, "--out", &at("l2")],
+    );
+    assert!(error.contains(&format!("{side} x {side} px, where {0} x {0} px are taken", side / 4)), "{error}");
+    let error = fails(
+        2,
+        &["upscale", &files[0], "--model", &model, "--factor", "7", "--identity", &person, "--out", &at("l2")],
+    );
+    assert!(error.contains("use 2, 4 or 8"), "{error}");
+
+    let to = header.identities[5].clone();
+    ok(&[
+        "morph",
+        &files[0],
+        &files[1],
+        "--model",
+        &model,
+        "--identity",
+        &person,
+        "--to",
+        &to,
+        "--steps",
+        "5",
+        "--out",
+        &at("morph"),
+    ]);
+    let frames = records(Path::new(&at("morph")));
+    let of: Vec<&str> = frames.iter().map(|f| f.identity.as_str()).collect();
+    assert_eq!(of, [&person, &person, &person, &to, &to].map(String::as_str));
+    assert_eq!(frames[1].label_mix, serde_json::json!([(&person, 0.75), (&to, 0.25)]).to_string());
+    let strip = image::open(dir.path().join("morph/morph.png")).unwrap();
+    assert_eq!((strip.width() as usize, strip.height() as usize), (5 * side, side));
+    assert!(std::fs::read(dir.path().join("morph/morph.gif")).unwrap().starts_with(b"GIF89a"));
+    ok(&["verify", &at("morph")]);
+    let error = fails(2, &["morph", &files[0], "--model", &model, "--identity", &person, "--out", &at("m2")]);
+    assert!(error.contains("two by two"), "{error}");
+}

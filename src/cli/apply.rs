@@ -1,11 +1,11 @@
-//! `augment inpaint` and `augment upscale`
+//! `augment inpaint`, `augment upscale` and `augment morph`
 
-use super::args::{GlobalArgs, InpaintArgs, UpscaleArgs};
+use super::args::{GlobalArgs, InpaintArgs, MorphArgs, UpscaleArgs};
 use super::groups::TreatmentArgs;
 use super::terminal::Terminal;
 use super::{Outcome, environment};
 use ::augment::error::{Error, Result};
-use ::augment::jobs::apply::{Applied, Holes, Inpaint, Request, Task, Upscale, run as run_job};
+use ::augment::jobs::apply::{Applied, Holes, Images, Inpaint, Request, Task, Upscale, Whom, run as run_job};
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -23,21 +23,48 @@ pub fn inpaint(args: &InpaintArgs, global: &GlobalArgs, terminal: &mut Terminal)
         refine: args.refine.unwrap_or(plain.refine),
         seam: args.seam.unwrap_or(plain.seam),
     };
-    treat(&args.treatment, Task::Inpaint(holes, options, args.samples.get()), "inpainted", global, terminal)
+    let given = args.treatment.images();
+    treat(&args.treatment, given, Task::Inpaint(holes, options, args.samples.get()), "inpainted", global, terminal)
 }
 
 /// Makes small images large.
 pub fn upscale(args: &UpscaleArgs, global: &GlobalArgs, terminal: &mut Terminal) -> Result<Outcome> {
     let plain = Upscale::new(args.factor);
     let options = Upscale { refine: args.refine.unwrap_or(plain.refine), ..plain };
-    treat(&args.treatment, Task::Upscale(options), "upscaled", global, terminal)
+    treat(&args.treatment, args.treatment.images(), Task::Upscale(options), "upscaled", global, terminal)
 }
 
-fn treat(args: &TreatmentArgs, task: Task, out: &str, global: &GlobalArgs, terminal: &mut Terminal) -> Result<Outcome> {
+/// Goes from face to face.
+pub fn morph(args: &MorphArgs, global: &GlobalArgs, terminal: &mut Terminal) -> Result<Outcome> {
+    let (images, whom) = args.treatment.images();
+    let (images, whom) = match (images, whom, &args.to) {
+        // One image under two labels: the face stays, the person changes.
+        (Images::Files(paths), Whom::Named(from), Some(to)) if paths.len() == 1 && paths[0].is_file() => {
+            (Images::Files(vec![paths[0].clone(), paths[0].clone()]), Whom::Both(from, to.clone()))
+        }
+        (images, Whom::Named(from), Some(to)) => (images, Whom::Both(from, to.clone())),
+        (_, _, Some(_)) => {
+            return Err(Error::Usage(
+                "option `to` names whom the second image shows: name whom the first shows with option `identity`"
+                    .into(),
+            ));
+        }
+        (images, whom, None) => (images, whom),
+    };
+    treat(&args.treatment, (images, whom), Task::Morph(args.path, args.steps), "morphed", global, terminal)
+}
+
+fn treat(
+    args: &TreatmentArgs,
+    (images, whom): (Images, Whom),
+    task: Task,
+    out: &str,
+    global: &GlobalArgs,
+    terminal: &mut Terminal,
+) -> Result<Outcome> {
     if global.dry_run {
         return Err(Error::Usage("option `dry_run` does not apply here: images are treated in seconds".into()));
     }
-    let (images, whom) = args.images();
     let request = Request {
         model: args.model.clone(),
         images,

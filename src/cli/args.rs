@@ -5,7 +5,7 @@ use super::groups::{
 };
 use ::augment::config::{Alignment, Variant};
 use ::augment::jobs::Arm;
-use ::augment::jobs::apply::{Feature, Seam};
+use ::augment::jobs::apply::{Feature, Path, Seam};
 use ::augment::jobs::evaluate::Placement;
 use ::augment::jobs::manifest::{MIN_SCORE, Shares};
 use clap::builder::{PossibleValue, PossibleValuesParser};
@@ -46,6 +46,8 @@ pub enum Command {
     Inpaint(InpaintArgs),
     /// Make small images as large as those of a trained model.
     Upscale(UpscaleArgs),
+    /// Go from one face to another in small steps.
+    Morph(MorphArgs),
     /// Make a manifest of a folder of persons, a list, RecordIO, tars or Parquet.
     Manifest(ManifestArgs),
     /// Show what a manifest or a written dataset holds.
@@ -82,6 +84,7 @@ impl Command {
             | Self::CompareMethods(_)
             | Self::Inpaint(_)
             | Self::Upscale(_)
+            | Self::Morph(_)
             | Self::Forget(_)
             | Self::Demo(_)
             | Self::Manifest(_) => false,
@@ -283,6 +286,27 @@ pub struct UpscaleArgs {
     /// Steps by which z descends on the difference of the result, made small again, from the image [default: 10].
     #[arg(long, value_name = "N", help_heading = "Synthesis")]
     pub refine: Option<usize>,
+}
+
+/// `augment morph`
+#[derive(Args)]
+pub struct MorphArgs {
+    #[command(flatten)]
+    pub treatment: TreatmentArgs,
+    /// Whom the second image of two shows, where that is another than --identity: the label moves with the face. With one image, the label alone.
+    #[arg(long, value_name = "KEY", requires = "identity", help_heading = "Input")]
+    pub to: Option<String>,
+    /// Frames from the one to the other, both counted.
+    #[arg(long, value_name = "N", default_value_t = 9, value_parser = steps, help_heading = "Synthesis")]
+    pub steps: usize,
+    /// How z gets from the one to the other.
+    #[arg(long, value_enum, default_value_t, help_heading = "Synthesis")]
+    pub path: Path,
+}
+
+/// A number of frames.
+fn steps(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|n| (2..=1000).contains(n)).ok_or_else(|| "expected a whole number from 2 to 1000".into())
 }
 
 /// Four numbers of pixels.

@@ -162,6 +162,7 @@ fn dispatch(cli: Cli, terminal: &mut Terminal) -> Result<Outcome> {
         Some(Command::CompareMethods(args)) => methods::run(&args, &global, terminal),
         Some(Command::Inpaint(args)) => apply::inpaint(&args, &global, terminal),
         Some(Command::Upscale(args)) => apply::upscale(&args, &global, terminal),
+        Some(Command::Morph(args)) => apply::morph(&args, &global, terminal),
         Some(Command::Manifest(args)) => manifest::run(&args, &global, terminal),
         Some(Command::Inspect(args)) => inspect::run(&args, &global, terminal),
         Some(Command::Verify(args)) => folder::verify(&args),

@@ -21,8 +21,16 @@ pub fn markdown(done: &Summary) -> String {
         "{} synthetic images of {} classes ({} of them new identities mixed from existing ones), {size} px, and {} real images.\n",
         done.synthetic, done.classes, done.new_identities, done.real
     );
-    s += "Made by `augment` with a CVAE-GAN trained on the identities of a manifest. Every row tells how its image \
-              was made: `augment synthesize --model MODEL --regenerate DATASET` makes it again, byte for byte.\n\n";
+    s += "Made by `augment` with a CVAE-GAN trained on the identities of a manifest. ";
+    s += &match &order.task {
+        None => "Every row tells how its image was made: `augment synthesize --model MODEL --regenerate DATASET` makes it again, byte for \
+                 byte.\n\n"
+            .to_owned(),
+        Some(task) => format!(
+            "Made of images that were there, by `augment {}`: the same command makes them again, byte for byte.\n\n",
+            task["name"].as_str().unwrap_or_default()
+        ),
+    };
     s += "| column | meaning |\n|---|---|\n";
     for (column, meaning) in [
         ("image", "encoded image"),
@@ -33,7 +41,10 @@ pub fn markdown(done: &Summary) -> String {
         ("synthetic", "false for real images that were merged in"),
         ("seed, index", "root of the random streams, number of the image within its identity"),
         ("label_mix", "JSON list of [identity, weight] that the generator was given"),
-        ("latent, truncation", "distribution of the latent vector and factor on its deviation"),
+        (
+            "latent, truncation",
+            "distribution of the latent vector (or the command that read it out of images) and factor on its deviation",
+        ),
         ("model_hash, config_hash, manifest_hash", "blake3 of the model file, configuration and manifest"),
     ] {
         let _ = writeln!(s, "| {column} | {meaning} |");

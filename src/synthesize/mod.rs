@@ -310,7 +310,12 @@ pub fn item_of(model: &TrainedModel, sample: &Sample) -> Result<(Item, Sampling)
     };
     let mix = mix.iter().map(|(name, w)| Ok((label(name)?, *w))).collect::<Result<Vec<_>>>()?;
     let latent = LatentSource::ALL.into_iter().find(|l| l.name() == sample.latent);
-    let latent = latent.ok_or_else(|| wrong(format!("unknown latent source `{}`", sample.latent)))?;
+    let latent = latent.ok_or_else(|| {
+        wrong(format!(
+            "it was not drawn but made of images that were there, by `{}`: the same command in another folder makes it again",
+            sample.latent
+        ))
+    })?;
     let sampling = Sampling { seed: sample.seed, latent, truncation: sample.truncation };
     Ok((Item { identity: sample.identity.clone(), index: sample.index as u64, mix }, sampling))
 }

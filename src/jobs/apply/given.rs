@@ -36,8 +36,8 @@ impl Picture {
 
 /// The images, opened.
 pub(super) enum Given<'a> {
-    /// Files, and the label that is named for all.
-    Files { paths: Vec<PathBuf>, label: Option<u32>, side: usize },
+    /// Files, and the labels that are named for them in turn.
+    Files { paths: Vec<PathBuf>, labels: Vec<Option<u32>>, side: usize },
     /// Rows.
     Rows { source: Box<Source>, whom: &'a Whom, model: &'a TrainedModel, side: usize },
 }
@@ -49,10 +49,17 @@ impl<'a> Given<'a> {
     /// There are none; an identity that the model does not know.
     pub fn open(request: &'a Request, model: &'a TrainedModel, side: usize, context: &Context) -> Result<Self> {
         let whom = &request.whom;
-        let label = if let Whom::Named(identity) = whom { Some(label_of(model, identity)?) } else { None };
+        let labels = match whom {
+            Whom::Named(identity) => vec![Some(label_of(model, identity)?)],
+            Whom::Both(first, second) => vec![Some(label_of(model, first)?), Some(label_of(model, second)?)],
+            Whom::Auto | Whom::Rows => vec![None],
+        };
         match &request.images {
             Images::Manifest(input) => {
                 let source = Box::new(Source::open(input, context)?);
+                if let Whom::Both(..) = whom {
+                    return Err(Error::Usage("two identities are named for images that are given one by one, not for a manifest".into()));
+                }
                 Ok(Self::Rows { source, whom, model, side })
             }
             Images::Files(_) if *whom == Whom::Rows => Err(Error::Usage(
@@ -68,7 +75,7 @@ impl<'a> Given<'a> {
                         PICTURES.join(", ")
                     )));
                 }
-                Ok(Self::Files { paths, label, side })
+                Ok(Self::Files { paths, labels, side })
             }
         }
     }
@@ -91,13 +98,12 @@ impl<'a> Given<'a> {
         f: &mut dyn FnMut(std::result::Result<Picture, Reject>) -> Result<()>,
     ) -> Result<()> {
         match self {
-            Self::Files { paths, label, side } => {
+            Self::Files { paths, labels, side } => {
                 for (done, path) in paths.iter().enumerate() {
                     let name = path.display().to_string();
                     let refuse = |reason: String| Reject { file: name.clone(), row: 0, item: 0, reason, path: None };
-                    f(square(path, *side)
-                        .map(|pixels| Picture { name: name.clone(), label: *label, pixels })
-                        .map_err(refuse))?;
+                    let label = labels[done % labels.len()];
+                    f(square(path, *side).map(|pixels| Picture { name: name.clone(), label, pixels }).map_err(refuse))?;
                     progress.at(done as u64 + 1);
                     if progress.stop_requested() {
                         return Err(Error::Stopped);
@@ -125,7 +131,7 @@ impl<'a> Given<'a> {
                         }
                         let identity = row.identity.as_deref().unwrap_or_default();
                         let label = match whom {
-                        Whom::Auto => Ok(None),
+                        Whom::Auto | Whom::Both(..) => Ok(None),
                         Whom::Named(named) => label_of(model, named).map(Some).map_err(|e| e.to_string()),
                         Whom::Rows => keys::find(known, identity).map(|l| Some(l as u32)).ok_or_else(|| {
                             format!("the model does not know identity `{identity}`; with option `identity` auto its classifier chooses")

@@ -1,14 +1,16 @@
-//! Images that are there, treated by a trained model: holes are filled, small images made large. The order first, then images, the card,
+//! Images that are there, treated by a trained model: holes are filled, small images made large, faces morphed. The order first, then images, the card,
 //! and the summary last, as in synthesis.
 
 mod given;
+mod pictures;
 
 use super::input::{Input, rejects_path};
 use super::wanted::Destination;
 use super::{Context, Rejected};
 pub use crate::apply::inpaint::{Inpaint, Seam};
+pub use crate::apply::morph::Path;
 pub use crate::apply::upscale::Upscale;
-use crate::apply::{self, BATCH, Networks, mask::Hole};
+use crate::apply::{self, BATCH, Networks, mask::Hole, morph::morph};
 use crate::dataset::View;
 pub use crate::dataset::align::Feature;
 use crate::error::{Error, Result};
@@ -48,6 +50,8 @@ pub enum Whom {
     Named(String),
     /// Whom the model's classifier takes it for.
     Auto,
+    /// Of every two images the first shows the one, the second the other.
+    Both(String, String),
 }
 
 /// Where the holes are.
@@ -68,6 +72,8 @@ pub enum Task {
     Inpaint(Holes, Inpaint, usize),
     /// Make it as large as the model's images.
     Upscale(Upscale),
+    /// Go from every first image to every second one, in so many steps.
+    Morph(Path, usize),
 }
 
 /// What to do.
@@ -105,14 +111,16 @@ impl Task {
         match self {
             Self::Inpaint(..) => "inpaint",
             Self::Upscale(_) => "upscale",
+            Self::Morph(..) => "morph",
         }
     }
 
-    /// Results of each image.
-    fn results(&self) -> usize {
+    /// Images that it takes together, and results of these.
+    fn shape(&self) -> (usize, usize) {
         match self {
-            Self::Inpaint(_, _, samples) => (*samples).max(1),
-            Self::Upscale(_) => 1,
+            Self::Inpaint(_, _, samples) => (1, (*samples).max(1)),
+            Self::Upscale(_) => (1, 1),
+            Self::Morph(_, steps) => (2, (*steps).max(2)),
         }
     }
 }
@@ -159,7 +167,11 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
     if !rejected.is_empty() {
         rejects::write(&list, &rejected)?;
     }
-    let rows = count * request.task.results();
+    let (together, results) = request.task.shape();
+    if !count.is_multiple_of(together) {
+        return Err(Error::Usage(format!("{} takes images two by two, and there are {count}", request.task.name())));
+    }
+    let rows = count / together * results;
     let order = Order {
         algorithm: (crate::train::VERSION, crate::ops::VERSION),
         kernels: if context.device.is_cpu() { simd::name() } else { "cuda" }.into(),
@@ -207,6 +219,11 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
     treating.write(&given, &order, &mut sink, progress)?;
     progress.finish();
     let (output, rest) = sink.finish()?;
+    let mut others = vec![card::FILE, CONFIG];
+    if matches!(request.task, Task::Morph(..)) {
+        pictures::write(&d.out, treating.output_side(), results)?;
+        others.extend([pictures::STRIP, pictures::ANIMATION]);
+    }
     let done = Summary {
         version: SUMMARY_VERSION,
         order,
@@ -223,11 +240,15 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
         files: Vec::new(),
     };
     store::write_atomic(&d.out.join(card::FILE), card::markdown(&done).as_bytes())?;
-    Ok(applied(output.complete(done, &[card::FILE, CONFIG], rest)?, false))
+    Ok(applied(output.complete(done, &others, rest)?, false))
 }
 
-/// A result: the label that it was made with, and its pixels.
-type Treated = (u32, Vec<u8>);
+/// A result: the labels that it was made with and their weights, and its pixels.
+#[derive(Clone)]
+struct Treated {
+    mix: Vec<(u32, f32)>,
+    pixels: Vec<u8>,
+}
 
 /// A model at its task.
 struct Treating<'a> {
@@ -264,6 +285,7 @@ impl<'a> Treating<'a> {
                 }
                 (None, json!({ "name": "upscale", "options": options }))
             }
+            Task::Morph(path, steps) => (None, json!({ "name": "morph", "path": path, "steps": steps })),
         };
         Ok(Self { request, model, networks, hole, parameters })
     }
@@ -271,7 +293,7 @@ impl<'a> Treating<'a> {
     /// Side of the images that are taken, in pixels.
     fn side(&self) -> usize {
         match &self.request.task {
-            Task::Inpaint(..) => self.networks.image_size(),
+            Task::Inpaint(..) | Task::Morph(..) => self.networks.image_size(),
             Task::Upscale(options) => self.networks.image_size() / options.factor,
         }
     }
@@ -283,14 +305,15 @@ impl<'a> Treating<'a> {
 
     /// Treats the images that `sink` lacks results of, some at a time.
     fn write(&self, given: &Given, order: &Order, sink: &mut Sink, progress: &mut dyn Progress) -> Result<()> {
-        let (missing, results) = (sink.missing(), self.request.task.results());
-        let (mut waiting, mut number, mut done) = (Vec::new(), 0, 0u64);
-        let flush = |waiting: &mut Vec<(usize, Picture)>, sink: &mut Sink| -> Result<u64> {
-            let made = self.treat(waiting)?;
-            for ((number, picture), of_picture) in waiting.iter().zip(made) {
-                for (result, (label, pixels)) in of_picture.into_iter().enumerate() {
+        let (missing, (together, results)) = (sink.missing(), self.request.task.shape());
+        let (mut waiting, mut group, mut number, mut done) = (Vec::new(), Vec::new(), 0, 0u64);
+        let flush = |waiting: &mut Vec<(usize, Vec<Picture>)>, sink: &mut Sink| -> Result<u64> {
+            let pictures: Vec<&Picture> = waiting.iter().flat_map(|(_, group)| group).collect();
+            let made = self.treat(&pictures)?;
+            for ((number, group), of_group) in waiting.iter().zip(made) {
+                for (result, treated) in of_group.into_iter().enumerate() {
                     if missing.contains(number * results + result) {
-                        sink.write(self.sample(picture, result, label, pixels, order)?)?;
+                        sink.write(self.sample(group, result, treated, order)?)?;
                     }
                 }
             }
@@ -300,11 +323,16 @@ impl<'a> Treating<'a> {
         };
         given.read(&mut Silent, &mut |picture| {
             let Ok(picture) = picture else { return Ok(()) };
-            let rows = number * results..(number + 1) * results;
-            if rows.into_iter().any(|row| missing.contains(row)) {
-                waiting.push((number, picture));
+            group.push(picture);
+            if group.len() < together {
+                return Ok(());
+            }
+            let mut rows = number * results..(number + 1) * results;
+            if rows.any(|row| missing.contains(row)) {
+                waiting.push((number, std::mem::take(&mut group)));
             } else {
                 done += results as u64;
+                group.clear();
             }
             number += 1;
             if waiting.len() == BATCH {
@@ -322,19 +350,20 @@ impl<'a> Treating<'a> {
         Ok(())
     }
 
-    /// The results of each picture: its label and pixels.
-    fn treat(&self, pictures: &[(usize, Picture)]) -> Result<Vec<Vec<Treated>>> {
+    /// The results of each group of pictures.
+    fn treat(&self, pictures: &[&Picture]) -> Result<Vec<Vec<Treated>>> {
         let networks = &self.networks;
-        let small: Vec<Vec<u8>> = pictures.iter().map(|(_, p)| p.pixels.clone()).collect();
-        let given: Vec<Option<u32>> = pictures.iter().map(|(_, p)| p.label).collect();
         let labelled = |seen: &[Vec<f32>]| -> Result<Vec<u32>> {
-            let of = if given.iter().any(Option::is_none) { networks.classify(seen)? } else { vec![0; seen.len()] };
-            Ok(given.iter().zip(of).map(|(label, seen)| label.unwrap_or(seen)).collect())
+            let of = match pictures.iter().any(|p| p.label.is_none()) {
+                true => networks.classify(seen)?,
+                false => vec![0; seen.len()],
+            };
+            Ok(pictures.iter().zip(of).map(|(picture, seen)| picture.label.unwrap_or(seen)).collect())
         };
-        let bytes = |label: &u32, image: &Vec<f32>| (*label, apply::bytes(image));
+        let treated = |label: &u32, image: &Vec<f32>| Treated { mix: vec![(*label, 1.0)], pixels: apply::bytes(image) };
+        let images: Vec<Vec<f32>> = pictures.iter().map(|p| apply::values(&p.pixels)).collect();
         match (&self.request.task, &self.hole) {
             (Task::Inpaint(_, options, samples), Some(hole)) => {
-                let images: Vec<Vec<f32>> = small.iter().map(|p| apply::values(p)).collect();
                 let spanned = |image: &Vec<f32>| {
                     let mut image = image.clone();
                     hole.span(&mut image);
@@ -344,21 +373,39 @@ impl<'a> Treating<'a> {
                 let holes = vec![hole; images.len()];
                 let mut results = vec![Vec::new(); images.len()];
                 for sample in 0..(*samples).max(1) {
-                    let noise: Vec<f32> = pictures.iter().flat_map(|(_, p)| self.noise(p, sample)).collect();
+                    let noise: Vec<f32> = pictures.iter().flat_map(|p| self.noise(p, sample)).collect();
                     let filled = apply::inpaint::inpaint(networks, &images, &labels, &holes, &noise, options)?;
                     for ((result, label), image) in results.iter_mut().zip(&labels).zip(&filled) {
-                        result.push(bytes(label, image));
+                        result.push(treated(label, image));
                     }
                 }
                 Ok(results)
             }
+            (Task::Inpaint(..), None) => Err(Error::Internal("a task without its hole".into())),
             (Task::Upscale(options), _) => {
+                let small: Vec<Vec<u8>> = pictures.iter().map(|p| p.pixels.clone()).collect();
                 let enlarge = |p: &Vec<u8>| apply::upscale::bicubic(p, self.side(), networks.image_size());
                 let labels = labelled(&small.iter().map(enlarge).collect::<Result<Vec<_>>>()?)?;
                 let large = apply::upscale::upscale(networks, &small, &labels, options)?;
-                Ok(labels.iter().zip(&large).map(|(label, image)| vec![bytes(label, image)]).collect())
+                Ok(labels.iter().zip(&large).map(|(label, image)| vec![treated(label, image)]).collect())
             }
-            (Task::Inpaint(..), None) => Err(Error::Internal("a task without its hole".into())),
+            (Task::Morph(path, steps), _) => {
+                let labels = labelled(&images)?;
+                let (z, _) = networks.encode(&images, &labels)?;
+                let z = z.to_vec2::<f32>().map_err(Error::from)?;
+                let morph = |(ends, labels): (&[Vec<f32>], &[u32])| {
+                    let frames = morph(networks, [&ends[0], &ends[1]], [labels[0], labels[1]], *steps, *path)?;
+                    let last = (frames.len() - 1) as f32;
+                    let treated = frames.iter().enumerate().map(|(step, image)| {
+                        let share = step as f32 / last;
+                        let ends = [(labels[0], 1.0 - share), (labels[1], share)];
+                        let mix = if labels[0] == labels[1] { vec![(labels[0], 1.0)] } else { ends.to_vec() };
+                        Treated { mix, pixels: apply::bytes(image) }
+                    });
+                    Ok(treated.collect())
+                };
+                z.chunks_exact(2).zip(labels.chunks_exact(2)).map(morph).collect()
+            }
         }
     }
 
@@ -372,19 +419,24 @@ impl<'a> Treating<'a> {
         normal_vec(&mut Seeds::keyed(&key).stream("inpaint", &[result as u64]), z)
     }
 
-    fn sample(&self, picture: &Picture, result: usize, label: u32, pixels: Vec<u8>, order: &Order) -> Result<Sample> {
+    fn sample(&self, group: &[Picture], result: usize, treated: Treated, order: &Order) -> Result<Sample> {
         let (d, task) = (&self.request.destination, self.request.task.name());
-        let identity = self.model.header.identities[label as usize].clone();
-        let image = self::picture(pixels, self.networks.image_size(), self.output_side(), d.extension())?;
+        let names = &self.model.header.identities;
+        let label = treated.mix.iter().fold((0, f32::MIN), |most, (l, w)| if *w > most.1 { (*l, *w) } else { most }).0;
+        let mix: Vec<(&str, f32)> = treated.mix.iter().map(|(l, w)| (names[*l as usize].as_str(), *w)).collect();
+        let image = picture(treated.pixels, self.networks.image_size(), self.output_side(), d.extension())?;
         // By its name somebody finds the result of a file.
-        let stem: String = picture.stem().chars().filter(char::is_ascii_alphanumeric).take(40).collect();
-        let parts = [task, &self.model.hash, &self.parameters.to_string(), &picture.name, &result.to_string()];
+        let stem: String = group[0].stem().chars().filter(char::is_ascii_alphanumeric).take(40).collect();
+        let (parameters, result_name) = (self.parameters.to_string(), result.to_string());
+        let of_group = group.iter().map(|p| p.name.as_str());
+        let parts: Vec<&str> =
+            [task, &self.model.hash, &parameters, &result_name].into_iter().chain(of_group).collect();
         Ok(Sample {
             image,
             extension: d.extension(),
             label: i64::from(label),
-            label_mix: json!([(&identity, 1.0)]).to_string(),
-            identity,
+            label_mix: json!(mix).to_string(),
+            identity: names[label as usize].clone(),
             identity_set: DEFAULT_SET.into(),
             sample_id: format!("{stem}x{}", sample_id(&parts)),
             synthetic: true,
