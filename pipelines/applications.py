@@ -1,4 +1,4 @@
-"""Measures inpainting and super-resolution of a trained model on held-out photographs, beside what needs no model.
+"""Measures inpainting, super-resolution and morphing of a trained model on held-out photographs, beside what needs no model.
 
 usage: python pipelines/applications.py MANIFEST.parquet SPLIT MODEL OUT [IMAGES]
 
@@ -24,7 +24,7 @@ from PIL import Image
 from skimage.metrics import structural_similarity
 
 AUGMENT = os.environ.get("AUGMENT", "target/release/augment")
-COMPONENTS, RIDGE, RESAMPLES = 256, 0.02, 2000
+COMPONENTS, RIDGE, RESAMPLES, STEPS = 256, 0.02, 2000, 9
 
 
 def decode(data, size):
@@ -126,6 +126,36 @@ def pictures(table, images):
     return table.set_column(table.schema.get_field_index("image"), "image", column)
 
 
+def morphs(given, truth, names, judge, model, split, out):
+    """Between two pictures of one person: how even the steps are, and whether it stays that person; beside pixels that fade."""
+    pairs, waiting = [], {}
+    for row, name in enumerate(names):
+        if name in waiting:
+            pairs.append((waiting.pop(name), row))
+        else:
+            waiting[name] = row
+    rows = [row for pair in pairs for row in pair]
+    pq.write_table(pictures(given.take(rows), truth[rows]), f"{out}/pairs.parquet")
+    result = {}
+    shares = np.linspace(0, 1, STEPS)[:, None, None, None]
+    faded = np.concatenate([np.rint((1 - shares) * truth[a] + shares * truth[b]) for a, b in pairs]).astype(np.uint8)
+    ways = {"fading pixels": faded}
+    for path in "straight", "great-circle":
+        pair = ["--manifest", f"{out}/pairs.parquet", "--split", split, "--model", model, "--steps", str(STEPS), "--path", path]
+        ways[f"augment, {path}"] = run(f"{out}/morph-{path}", "morph", *pair)
+    people = [name for a, _ in pairs for name in [names[a]] * STEPS]
+    for way, frames in ways.items():
+        embedded = judge.embed(frames).reshape(len(pairs), STEPS, -1)
+        steps = np.linalg.norm(np.diff(embedded, axis=1), axis=2)
+        similarity, rank1 = judge.see(frames, people)
+        inner = np.tile(np.arange(STEPS) % (STEPS - 1) != 0, len(pairs))
+        figures = {"largest over mean step": steps.max(1) / steps.mean(1), "similarity": similarity[inner], "rank1": rank1[inner]}
+        result[way] = {k: interval(v) for k, v in figures.items()}
+        cells = "  ".join(f"{k} {v[0]:.3f} ({v[1]:.3f} .. {v[2]:.3f})" for k, v in result[way].items())
+        print(f"{f'morph, {len(pairs)} pairs':24} {way:14} {cells}", flush=True)
+    return result
+
+
 def main():
     manifest, split, model, out = sys.argv[1:5]
     count = int(sys.argv[5]) if len(sys.argv) > 5 else 500
@@ -165,7 +195,6 @@ def main():
     holes = {
         "centre": ((size - hole) // 2, (size - hole) // 2, hole, hole),
         "random": (int(place[0]), int(place[1]), hole, hole),
-        "paper's": ((size - size * 50 // 128) // 2, (size - size * 50 // 128) // 2, size * 50 // 128, size * 50 // 128),
         "lower half": (0, size // 2, size, size // 2),
     }
     for name, (x, y, w, h) in holes.items():
@@ -208,6 +237,8 @@ def main():
             back = np.stack([small(image.astype(np.float64)) for image in made]).reshape(reduced.shape)
             print(f"{task:24} {method:14} furthest from the small image: {np.abs(back - reduced).max():.2f} of 255")
             measure(task, method, made)
+    if judge:
+        result["morph"] = morphs(given, truth, names, judge, model, split, out)
     pathlib.Path(out, "applications.json").write_text(json.dumps(result, indent=1))
 
 

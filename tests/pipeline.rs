@@ -1349,3 +1349,64 @@ fn images_are_inpainted_upscaled_and_morphed_with_provenance() {
     let error = fails(2, &["morph", &files[0], "--model", &model, "--identity", &person, "--out", &at("m2")]);
     assert!(error.contains("two by two"), "{error}");
 }
+
+/// A manifest of the rows of split `train`, whose column `group` says whether a picture is brighter than most.
+fn grouped(dir: &Path) -> String {
+    use arrow::array::{ArrayRef, BinaryArray, RecordBatch, StringArray};
+    let manifest = augment::manifest::Manifest::open(DEMO, &augment::manifest::Columns::default()).unwrap();
+    let (mut names, mut images, mut levels) = (Vec::new(), Vec::new(), Vec::new());
+    manifest
+        .read(true, |rows| {
+            for row in rows.into_iter().filter(|r| r.split.as_deref() == Some("train")) {
+                let bytes = augment::dataset::decode::read_source(&row.image).unwrap().to_vec();
+                let pixels = augment::dataset::decode::decode_source(&row.image).unwrap().into_raw();
+                levels.push(pixels.iter().map(|p| u64::from(*p)).sum::<u64>());
+                names.push(row.identity.unwrap());
+                images.push(bytes);
+            }
+            Ok(())
+        })
+        .unwrap();
+    let mut sorted = levels.clone();
+    sorted.sort_unstable();
+    let groups = levels.iter().map(|l| Some(if *l > sorted[sorted.len() / 2] { "bright" } else { "dark" }));
+    let columns: [(&str, ArrayRef); 3] = [
+        ("identity", std::sync::Arc::new(StringArray::from(names))),
+        ("image", std::sync::Arc::new(BinaryArray::from_iter_values(&images))),
+        ("group", std::sync::Arc::new(groups.collect::<StringArray>())),
+    ];
+    let batch = RecordBatch::try_from_iter(columns).unwrap();
+    let path = dir.join("grouped.parquet");
+    let mut writer =
+        parquet::arrow::ArrowWriter::try_new(std::fs::File::create(&path).unwrap(), batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    path.display().to_string()
+}
+
+#[test]
+fn faces_are_changed_towards_an_attribute() {
+    let (dir, model) = (tempfile::tempdir().unwrap(), model_dir());
+    let (manifest, out) = (grouped(dir.path()), dir.path().join("brighter"));
+    let change = |groups: &str, out: &Path| {
+        let args = ["morph", "--manifest", &manifest, "--model", &model, "--attribute", groups, "--steps", "3"];
+        run(&[&args[..], &["--out", &out.display().to_string()]].concat())
+    };
+    let done = change("group=bright,dark", &out);
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let level = |sample: &Sample| {
+        let pixels = image::load_from_memory(&sample.image).unwrap().into_rgb8().into_raw();
+        pixels.iter().map(|p| f64::from(*p)).sum::<f64>() / pixels.len() as f64
+    };
+    let frames = records(&out);
+    assert_eq!(frames.len(), 384 * 3);
+    // Few steps teach little, but on the whole what is bright becomes brighter.
+    let gained: f64 = frames.chunks(3).map(|f| level(&f[2]) - level(&f[0])).sum::<f64>() / 384.0;
+    assert!(gained > 0.0, "{gained}");
+    let refused = change("bright,old", &dir.path().join("x"));
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(
+        refused.status.code() == Some(2) && said.contains("0 images of persons that the model knows have `old`"),
+        "{said}"
+    );
+}

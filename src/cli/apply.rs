@@ -5,7 +5,10 @@ use super::groups::TreatmentArgs;
 use super::terminal::Terminal;
 use super::{Outcome, environment};
 use ::augment::error::{Error, Result};
-use ::augment::jobs::apply::{Applied, Holes, Images, Inpaint, Request, Task, Upscale, Whom, run as run_job};
+use ::augment::jobs::Input;
+use ::augment::jobs::apply::{
+    Applied, Attribute, Holes, Images, Inpaint, Request, Task, Upscale, Whom, run as run_job,
+};
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -51,7 +54,18 @@ pub fn morph(args: &MorphArgs, global: &GlobalArgs, terminal: &mut Terminal) -> 
         }
         (images, whom, None) => (images, whom),
     };
-    treat(&args.treatment, (images, whom), Task::Morph(args.path, args.steps), "morphed", global, terminal)
+    let task = match &args.attribute {
+        Some(groups) => {
+            let spec = args.attribute_manifest.as_ref().or(args.treatment.manifest.as_ref());
+            let spec = spec.ok_or_else(|| {
+                Error::Usage("option `attribute` needs images that show it: a manifest with the column `group`, by option `attribute_manifest`".into())
+            })?;
+            let columns = args.treatment.columns.columns();
+            Task::Change(Attribute { input: Input { columns, ..Input::new(spec) }, groups: groups.clone() }, args.steps)
+        }
+        None => Task::Morph(args.path, args.steps),
+    };
+    treat(&args.treatment, (images, whom), task, "morphed", global, terminal)
 }
 
 fn treat(

@@ -302,6 +302,21 @@ pub struct MorphArgs {
     /// How z gets from the one to the other.
     #[arg(long, value_enum, default_value_t, help_heading = "Synthesis")]
     pub path: Path,
+    /// Instead, change each image towards what sets group A apart from group B.
+    #[arg(long, value_name = "A,B", value_parser = groups, conflicts_with_all = ["to", "path"], help_heading = "Synthesis")]
+    pub attribute: Option<[String; 2]>,
+    /// Manifest whose column `group` says which images show it, of persons that the model knows [default: --manifest].
+    #[arg(long, value_name = "PATH", requires = "attribute", help_heading = "Synthesis")]
+    pub attribute_manifest: Option<String>,
+}
+
+/// Two groups; that they stand in the column `group` may be said.
+fn groups(text: &str) -> Result<[String; 2], String> {
+    let names = text.strip_prefix("group=").unwrap_or(text).split_once(',');
+    let named = names.map(|(a, b)| [a.trim().to_owned(), b.trim().to_owned()]);
+    named
+        .filter(|n| n[0] != n[1] && n.iter().all(|n| !n.is_empty()))
+        .ok_or_else(|| "expected two groups, as in old,young".into())
 }
 
 /// A number of frames.

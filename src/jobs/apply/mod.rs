@@ -1,6 +1,7 @@
 //! Images that are there, treated by a trained model: holes are filled, small images made large, faces morphed. The order first, then images, the card,
 //! and the summary last, as in synthesis.
 
+mod attribute;
 mod given;
 mod pictures;
 
@@ -27,6 +28,7 @@ use crate::sink::{Sink, card};
 use crate::synthesize::{picture, sample_id};
 use crate::train::{TrainedModel, trained::MODEL_FILE};
 use crate::{remote, store};
+pub use attribute::Attribute;
 use given::{Given, Picture};
 use rayon::prelude::*;
 use serde_json::{Value, json};
@@ -74,6 +76,8 @@ pub enum Task {
     Upscale(Upscale),
     /// Go from every first image to every second one, in so many steps.
     Morph(Path, usize),
+    /// Go from each image towards an attribute, in so many steps.
+    Change(Attribute, usize),
 }
 
 /// What to do.
@@ -111,7 +115,7 @@ impl Task {
         match self {
             Self::Inpaint(..) => "inpaint",
             Self::Upscale(_) => "upscale",
-            Self::Morph(..) => "morph",
+            Self::Morph(..) | Self::Change(..) => "morph",
         }
     }
 
@@ -121,6 +125,7 @@ impl Task {
             Self::Inpaint(_, _, samples) => (1, (*samples).max(1)),
             Self::Upscale(_) => (1, 1),
             Self::Morph(_, steps) => (2, (*steps).max(2)),
+            Self::Change(_, steps) => (1, (*steps).max(2)),
         }
     }
 }
@@ -138,7 +143,7 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
     let list = rejects_path(&d.out)?;
     let path = remote::localize_model(&request.model, MODEL_FILE, &context.cache, &context.access)?;
     let model = TrainedModel::load(&path, &context.device)?;
-    let treating = Treating::new(request, &model)?;
+    let treating = Treating::new(request, &model, context, progress)?;
     let given = Given::open(request, &model, treating.side(), context)?;
     // All are looked at before anything is written: how many there are, and what they hold.
     let (mut count, mut hasher, mut rejected) = (0usize, blake3::Hasher::new(), Vec::new());
@@ -220,7 +225,7 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
     progress.finish();
     let (output, rest) = sink.finish()?;
     let mut others = vec![card::FILE, CONFIG];
-    if matches!(request.task, Task::Morph(..)) {
+    if matches!(request.task, Task::Morph(..) | Task::Change(..)) {
         pictures::write(&d.out, treating.output_side(), results)?;
         others.extend([pictures::STRIP, pictures::ANIMATION]);
     }
@@ -257,14 +262,22 @@ struct Treating<'a> {
     networks: Networks<'a>,
     /// The hole, if there is one.
     hole: Option<Hole>,
+    /// Where z goes, if it goes towards an attribute.
+    direction: Vec<f32>,
     /// What is done, for the order.
     parameters: Value,
 }
 
 impl<'a> Treating<'a> {
-    fn new(request: &'a Request, model: &'a TrainedModel) -> Result<Self> {
+    fn new(
+        request: &'a Request,
+        model: &'a TrainedModel,
+        context: &Context,
+        progress: &mut dyn Progress,
+    ) -> Result<Self> {
         let networks = Networks::of(model)?;
         let size = networks.image_size();
+        let mut direction = Vec::new();
         let (hole, parameters) = match &request.task {
             Task::Inpaint(holes, options, samples) => {
                 let hole = match holes {
@@ -286,14 +299,18 @@ impl<'a> Treating<'a> {
                 (None, json!({ "name": "upscale", "options": options }))
             }
             Task::Morph(path, steps) => (None, json!({ "name": "morph", "path": path, "steps": steps })),
+            Task::Change(attribute, steps) => {
+                direction = attribute.direction(model, &networks, context, progress)?;
+                (None, json!({ "name": "morph", "groups": attribute.groups, "direction": direction, "steps": steps }))
+            }
         };
-        Ok(Self { request, model, networks, hole, parameters })
+        Ok(Self { request, model, networks, hole, direction, parameters })
     }
 
     /// Side of the images that are taken, in pixels.
     fn side(&self) -> usize {
         match &self.request.task {
-            Task::Inpaint(..) | Task::Morph(..) => self.networks.image_size(),
+            Task::Inpaint(..) | Task::Morph(..) | Task::Change(..) => self.networks.image_size(),
             Task::Upscale(options) => self.networks.image_size() / options.factor,
         }
     }
@@ -392,21 +409,37 @@ impl<'a> Treating<'a> {
             (Task::Morph(path, steps), _) => {
                 let labels = labelled(&images)?;
                 let (z, _) = networks.encode(&images, &labels)?;
-                let z = z.to_vec2::<f32>().map_err(Error::from)?;
-                let morph = |(ends, labels): (&[Vec<f32>], &[u32])| {
-                    let frames = morph(networks, [&ends[0], &ends[1]], [labels[0], labels[1]], *steps, *path)?;
-                    let last = (frames.len() - 1) as f32;
-                    let treated = frames.iter().enumerate().map(|(step, image)| {
-                        let share = step as f32 / last;
-                        let ends = [(labels[0], 1.0 - share), (labels[1], share)];
-                        let mix = if labels[0] == labels[1] { vec![(labels[0], 1.0)] } else { ends.to_vec() };
-                        Treated { mix, pixels: apply::bytes(image) }
-                    });
-                    Ok(treated.collect())
+                let frames = |(z, labels): (&[Vec<f32>], &[u32])| {
+                    self.frames([&z[0], &z[1]], [labels[0], labels[1]], *steps, *path)
                 };
-                z.chunks_exact(2).zip(labels.chunks_exact(2)).map(morph).collect()
+                z.to_vec2::<f32>()?.chunks_exact(2).zip(labels.chunks_exact(2)).map(frames).collect()
+            }
+            (Task::Change(_, steps), _) => {
+                let labels = labelled(&images)?;
+                let (z, _) = networks.encode(&images, &labels)?;
+                let frames = |(z, label): (&Vec<f32>, &u32)| {
+                    let changed: Vec<f32> = z.iter().zip(&self.direction).map(|(z, d)| z + d).collect();
+                    self.frames([z, &changed], [*label; 2], *steps, Path::Straight)
+                };
+                z.to_vec2::<f32>()?.iter().zip(&labels).map(frames).collect()
             }
         }
+    }
+
+    /// The frames of one morph.
+    fn frames(&self, ends: [&[f32]; 2], labels: [u32; 2], steps: usize, path: Path) -> Result<Vec<Treated>> {
+        let frames = morph(&self.networks, ends, labels, steps, path)?;
+        let last = (frames.len() - 1) as f32;
+        let treated = frames.iter().enumerate().map(|(step, image)| {
+            let share = step as f32 / last;
+            let mix = if labels[0] == labels[1] {
+                vec![(labels[0], 1.0)]
+            } else {
+                vec![(labels[0], 1.0 - share), (labels[1], share)]
+            };
+            Treated { mix, pixels: apply::bytes(image) }
+        });
+        Ok(treated.collect())
     }
 
     /// What z of result `result` is drawn by: the first is the likeliest.
