@@ -1,8 +1,8 @@
 //! `augment inpaint`, `augment upscale` and `augment morph`
 
-use super::args::{GlobalArgs, InpaintArgs, MorphArgs, UpscaleArgs};
-use super::groups::TreatmentArgs;
+use super::args::GlobalArgs;
 use super::terminal::Terminal;
+use super::treatment::{InpaintArgs, MorphArgs, TreatmentArgs, UpscaleArgs};
 use super::{Outcome, environment};
 use ::augment::error::{Error, Result};
 use ::augment::jobs::Input;

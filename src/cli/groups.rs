@@ -1,7 +1,6 @@
 //! Groups of arguments that several subcommands share, and the requests that they ask for.
 
 use ::augment::config::{Alignment, EvaluationSettings, LatentSource, Preset, RecogniserPreset, Settings};
-use ::augment::jobs::apply::{Images, Whom};
 use ::augment::jobs::wanted::{Chooser, Destination, Encoding, MIX_SUM, Synthesis};
 use ::augment::jobs::{Columns, FORMATS, Input, NaiveDate};
 use clap::Args;
@@ -223,7 +222,7 @@ impl SynthesisArgs {
 }
 
 /// The formats by name, as they are registered.
-fn formats() -> PossibleValuesParser {
+pub fn formats() -> PossibleValuesParser {
     FORMATS.map(|f| PossibleValue::new(f.name()).help(f.about())).into()
 }
 
@@ -265,78 +264,6 @@ impl OutputArgs {
             include_real: self.include_real,
             repair: self.repair,
             shard_rows: self.shard_rows,
-            ..plain
-        }
-    }
-}
-
-/// Which images a model treats, whom they show, and where the results go.
-#[derive(Args)]
-pub struct TreatmentArgs {
-    /// Images, and folders of them: squares of the side that is taken, with the face as the training images show it.
-    #[arg(value_name = "IMAGE", required_unless_present = "manifest", conflicts_with = "manifest")]
-    pub images: Vec<PathBuf>,
-    /// Instead, the rows of a manifest: their faces are cut out and scaled as for training.
-    #[arg(long, value_name = "PATH", help_heading = "Input")]
-    pub manifest: Option<String>,
-    /// With --manifest: rows to use, a value of the column `split`, or `all` [default: `train` if there is one, else all].
-    #[arg(long, value_name = "NAME", requires = "manifest", help_heading = "Input")]
-    pub split: Option<String>,
-    #[command(flatten)]
-    pub columns: ColumnArgs,
-    /// Folder or file of a trained model; `hf://owner/name@COMMIT` for a hub model.
-    #[arg(long, value_name = "MODEL", help_heading = "Input")]
-    pub model: String,
-    /// Whom the images show: an identity of the model, or `auto`, and its classifier chooses [default: whom a manifest's rows name].
-    #[arg(long, value_name = "KEY", help_heading = "Input")]
-    pub identity: Option<String>,
-    /// Root of the random streams.
-    #[arg(long, env = "AUGMENT_SAMPLING_SEED", value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64), help_heading = "Synthesis")]
-    pub sampling_seed: u64,
-    /// Output folder [default: `inpainted` or `upscaled`].
-    #[arg(long, env = "AUGMENT_OUT", value_name = "DIR", help_heading = "Output")]
-    pub out: Option<PathBuf>,
-    /// Layout of the results.
-    #[arg(long, value_name = "FORMAT", default_value = "imagefolder", value_parser = formats(), help_heading = "Output")]
-    pub format: String,
-    /// Encoding of the results: PNG keeps what was not filled bit for bit.
-    #[arg(long, value_enum, default_value = "png", help_heading = "Output")]
-    pub encoding: Encoding,
-    /// Side of the results, in pixels [default: that of the networks].
-    #[arg(long, value_name = "PX", help_heading = "Output")]
-    pub output_size: Option<usize>,
-    /// Make again what was changed or lost since it was written, instead of refusing to go on.
-    #[arg(long, help_heading = "Output")]
-    pub repair: bool,
-}
-
-impl TreatmentArgs {
-    /// The images, and whom they show.
-    pub fn images(&self) -> (Images, Whom) {
-        let images = match &self.manifest {
-            Some(spec) => Images::Manifest(Input {
-                split: self.split.clone(),
-                columns: self.columns.columns(),
-                ..Input::new(spec)
-            }),
-            None => Images::Files(self.images.clone()),
-        };
-        let whom = match self.identity.as_deref() {
-            None => Whom::Rows,
-            Some("auto") => Whom::Auto,
-            Some(named) => Whom::Named(named.to_owned()),
-        };
-        (images, whom)
-    }
-
-    /// Where the results go; `default` is the folder if none is named.
-    pub fn destination(&self, default: PathBuf) -> Destination {
-        let plain = Destination::new(self.out.clone().unwrap_or(default));
-        Destination {
-            format: FORMATS.into_iter().find(|f| f.name() == self.format).unwrap_or(plain.format),
-            encoding: self.encoding,
-            output_size: self.output_size,
-            repair: self.repair,
             ..plain
         }
     }

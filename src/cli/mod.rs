@@ -19,6 +19,7 @@ mod methods;
 mod synthesize;
 mod terminal;
 mod train;
+mod treatment;
 
 use ::augment::error::{Error, Result};
 use args::{Cli, Command};

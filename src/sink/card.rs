@@ -22,13 +22,15 @@ pub fn markdown(done: &Summary) -> String {
         done.synthetic, done.classes, done.new_identities, done.real
     );
     s += "Made by `augment` with a CVAE-GAN trained on the identities of a manifest. ";
-    s += &match &order.task {
-        None => "Every row tells how its image was made: `augment synthesize --model MODEL --regenerate DATASET` makes it again, byte for \
-                 byte.\n\n"
-            .to_owned(),
-        Some(task) => format!(
-            "Made of images that were there, by `augment {}`: the same command makes them again, byte for byte.\n\n",
-            task["name"].as_str().unwrap_or_default()
+    let command = order.task.as_ref().map(|task| task["name"].as_str().unwrap_or_default());
+    let _ = match command {
+        None => writeln!(
+            s,
+            "Every row tells how its image was made: `augment synthesize --model MODEL --regenerate DATASET` makes it again, byte for byte.\n"
+        ),
+        Some(name) => writeln!(
+            s,
+            "Made of images that were there, by `augment {name}`: the same command makes them again, byte for byte.\n"
         ),
     };
     s += "| column | meaning |\n|---|---|\n";
