@@ -391,3 +391,52 @@ fn faces_of_lists_are_kept_and_aligned() {
     // Whoever has cut the faces out already shows the pictures as they are.
     assert_eq!(View::new(160, Alignment::None).row(&all[1]).unwrap(), decode_source(&all[1].image).unwrap().into_raw());
 }
+
+#[test]
+fn lists_with_marks_quotes_and_strange_paths_say_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    put(&dir.path().join("a/1.jpg"), &jpeg(40));
+    // Bytes of a picture under a name that does not say so.
+    put(&dir.path().join("tree/Ann/1.jfif"), &jpeg(40));
+    put(&dir.path().join("tree/Ann/2"), &jpeg(60));
+    put(&dir.path().join("tree/Bob/notes"), b"no picture");
+    put(&dir.path().join("tree/Bob/1.JPG"), &jpeg(80));
+    let out = dir.path().join("ids.parquet");
+    assert_eq!(make(&dir.path().join("tree"), &out, |_| {}).unwrap().rows, 3);
+    let list = |name: &str, text: &str| {
+        std::fs::write(dir.path().join(name), text).unwrap();
+        make(&dir.path().join(name), &out, |_| {}).map(|made| made.rows)
+    };
+    assert_eq!(list("bom.jsonl", "\u{feff}{\"path\": \"a/1.jpg\", \"identity\": \"Ann\"}\n"), Ok(1));
+    let refused = |name: &str, text: &str, why: &str| {
+        let e = list(name, text).unwrap_err();
+        assert!(e.contains(why), "{e}");
+    };
+    refused(
+        "ragged.csv",
+        "path,identity\na/1.jpg,Ann\na/1.jpg,Ann, of Cleves\n",
+        "line 3 has 3 columns, the line of names 2",
+    );
+    refused("windows.csv", "path,identity\na\\1.jpg,Ann\n", "write its path with /");
+    refused("web.csv", "path,identity\nhttps://x.org/1.jpg,Ann\n", "no URL is followed");
+    std::fs::write(dir.path().join("latin.csv"), b"path,identity\na/1.jpg,Ann\na/1.jpg,Ren\xe9\n").unwrap();
+    let e = make(&dir.path().join("latin.csv"), &out, |_| {}).unwrap_err();
+    assert!(e.contains("line 3: is no UTF-8"), "{e}");
+}
+
+#[test]
+fn one_file_under_several_names_is_read_once_and_folders_say_splits() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = dir.path().join("photos");
+    photos(&source);
+    let folder = dir.path().join("hub");
+    for split in ["train", "test"] {
+        std::fs::create_dir_all(folder.join(split)).unwrap();
+        make(&source, &folder.join(split).join("0000.parquet"), |_| {}).unwrap();
+    }
+    let all = rows(&folder);
+    let of = |name: &str| all.iter().filter(|r| r.split.as_deref() == Some(name)).count();
+    assert!(of("train") > 0 && of("train") == of("test") && of("train") + of("test") == all.len());
+    std::fs::hard_link(folder.join("train/0000.parquet"), folder.join("train/0001.parquet")).unwrap();
+    assert_eq!(rows(&folder).len(), all.len());
+}

@@ -27,12 +27,12 @@ impl Upscale {
     }
 }
 
-/// Makes `small` images (`[S / factor, S / factor, 3]` bytes each), whose labels are `labels`, as large as the model's. What comes out, averaged over
-/// blocks of `factor` x `factor` pixels, is the small image again.
+/// Makes `small` images (`[S / factor, S / factor, 3]` bytes each), whose labels are `labels`, as large as the model's, `[S, S, 3]` bytes each. What comes
+/// out, averaged over blocks of `factor` x `factor` pixels, is the small image again.
 ///
 /// # Errors
 /// Shapes that do not fit together, or too little memory.
-pub fn upscale(networks: &Networks, small: &[Vec<u8>], labels: &[u32], options: &Upscale) -> Result<Vec<Vec<f32>>> {
+pub fn upscale(networks: &Networks, small: &[Vec<u8>], labels: &[u32], options: &Upscale) -> Result<Vec<Vec<u8>>> {
     let (size, factor) = (networks.image_size(), options.factor);
     let side = size / factor;
     let enlarged = small.iter().map(|pixels| bicubic(pixels, side, size)).collect::<Result<Vec<_>>>()?;
@@ -51,8 +51,13 @@ pub fn upscale(networks: &Networks, small: &[Vec<u8>], labels: &[u32], options: 
         z
     };
     let mut made = networks.decode(&z, &networks.labels(labels)?)?;
-    made.par_iter_mut().zip(&targets).for_each(|(image, target)| project(image, target, size, factor, options.rounds));
-    Ok(made)
+    let finished = made.par_iter_mut().zip(&targets).zip(small).map(|((image, target), small)| {
+        project(image, target, size, factor, options.rounds);
+        let mut bytes = super::bytes(image);
+        settle(&mut bytes, small, size, factor);
+        bytes
+    });
+    Ok(finished.collect())
 }
 
 /// Enlarged by the cubic of Catmull and Rom, in [-1, 1].
@@ -97,6 +102,32 @@ fn project(image: &mut [f32], target: &[f32], size: usize, factor: usize, rounds
     }
 }
 
+/// Moves single bytes of `image` by a step until every block has exactly the mean that `small` says: rounding has left less than that.
+fn settle(image: &mut [u8], small: &[u8], size: usize, factor: usize) {
+    let side = size / factor;
+    for (i, target) in small.iter().enumerate() {
+        let (channel, x, y) = (i % 3, i / 3 % side * factor, i / 3 / side * factor);
+        let block = (0..factor * factor).map(|j| ((y + j / factor) * size + x + j % factor) * 3 + channel);
+        let sum: i64 = block.clone().map(|at| i64::from(image[at])).sum();
+        let mut rest = i64::from(*target) * (factor * factor) as i64 - sum;
+        while rest != 0 {
+            let before = rest;
+            for at in block.clone() {
+                let moved = i64::from(image[at]) + rest.signum();
+                if rest != 0
+                    && let Ok(moved) = u8::try_from(moved)
+                {
+                    image[at] = moved;
+                    rest -= rest.signum();
+                }
+            }
+            if rest == before {
+                break;
+            }
+        }
+    }
+}
+
 /// Value at the large pixel (`x`, `y`) of `small`, linear between its pixels.
 fn between(small: &[f32], side: usize, factor: usize, (x, y): (usize, usize), channel: usize) -> f32 {
     let place = |at: usize| {
@@ -126,5 +157,10 @@ mod tests {
         };
         assert!(worst(&image) > 0.5 && worst(&moved) < 1.0 / 255.0, "{} {}", worst(&image), worst(&moved));
         assert!(moved.iter().all(|v| (-1.0..=1.0).contains(v)));
+        let small: Vec<u8> = (0..4 * 4 * 3).map(|i| (i * 37 % 256) as u8).collect();
+        let mut bytes: Vec<u8> = (0..16 * 16 * 3).map(|i| (i * 91 % 256) as u8).collect();
+        settle(&mut bytes, &small, 16, 4);
+        let means = reduced(&bytes.iter().map(|b| f32::from(*b)).collect::<Vec<_>>(), 16, 4);
+        assert!(means.iter().zip(&small).all(|(a, b)| (a - f32::from(*b)).abs() < 1e-3));
     }
 }

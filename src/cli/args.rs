@@ -117,7 +117,7 @@ pub struct RunArgs {
 #[derive(Args, Clone)]
 pub struct GlobalArgs {
     /// Worker threads; results do not depend on it [default: all cores].
-    #[arg(long, env = "AUGMENT_THREADS", value_name = "N", global = true, help_heading = "Running")]
+    #[arg(long, env = "AUGMENT_THREADS", value_name = "N", global = true, value_parser = threads, help_heading = "Running")]
     pub threads: Option<NonZeroUsize>,
     /// `cpu`, or `cuda:N` in a build with the feature `cuda`.
     #[arg(long, env = "AUGMENT_DEVICE", default_value = "cpu", global = true, help_heading = "Running")]
@@ -134,6 +134,13 @@ pub struct GlobalArgs {
     /// No progress on stderr.
     #[arg(short, long, global = true, help_heading = "Running")]
     pub quiet: bool,
+}
+
+/// Threads that are worth starting: more than a few for each core only wait.
+fn threads(text: &str) -> Result<NonZeroUsize, String> {
+    let most = 8 * std::thread::available_parallelism().map_or(1, NonZeroUsize::get).max(8);
+    let number = text.parse().ok().filter(|n: &NonZeroUsize| n.get() <= most);
+    number.ok_or_else(|| format!("expected a whole number from 1 to {most}"))
 }
 
 /// `augment train`

@@ -15,6 +15,9 @@ const BETWEEN: Duration = Duration::from_secs(10);
 /// Most time without a line: whoever watches a log takes silence for a hang.
 const SILENCE: Duration = Duration::from_mins(5);
 
+/// Time in which two signals are one wish.
+const TWICE: Duration = Duration::from_millis(400);
+
 /// True if this process was started with the signal ignored.
 fn is_ignored(signal: i32) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -48,14 +51,24 @@ impl Terminal {
     /// Also listens for interruption and termination: the first asks for an orderly stop, the second ends the process.
     pub fn new(quiet: bool) -> Self {
         let (stop, signal) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let insisted = Arc::new(AtomicBool::new(false));
         // A terminal that closes sends SIGHUP; `nohup` has it ignored, and it stays so.
         let hangup = (!is_ignored(SIGHUP)).then_some(SIGHUP);
         for number in [SIGINT, SIGTERM].into_iter().chain(hangup) {
             // Without a handler a signal just ends the process, which is safe too.
-            let _ = flag::register_conditional_shutdown(number, 128 + number, stop.clone());
+            let _ = flag::register_conditional_shutdown(number, 128 + number, insisted.clone());
             let _ = flag::register_usize(number, signal.clone(), number as usize);
             let _ = flag::register(number, stop.clone());
         }
+        // `timeout` and terminals may send the same wish twice, to the process and to its group: only a later signal insists.
+        let (asked, armed) = (stop.clone(), insisted);
+        std::thread::spawn(move || {
+            while !asked.load(Ordering::Relaxed) {
+                std::thread::sleep(TWICE / 4);
+            }
+            std::thread::sleep(TWICE);
+            armed.store(true, Ordering::Relaxed);
+        });
         Self { quiet, stop, signal, stage: None, began: Instant::now() }
     }
 

@@ -265,7 +265,7 @@ mod tests {
             config.validate().unwrap();
             assert_eq!(super::super::with(&config, "recipe.steps=7").unwrap().recipe.steps, 7);
             let e = super::super::with(&config, "recipe.step=7").unwrap_err().to_string();
-            assert!(e.contains("unknown key `recipe.step`; did you mean `steps`?"), "{e}");
+            assert!(e.contains("unknown key `recipe.step`; did you mean `recipe.steps`?"), "{e}");
             assert!(EvaluationConfig { image_size: 50, ..config }.validate().is_err());
         }
     }

@@ -336,7 +336,7 @@ fn overlay(base: &mut toml::Table, file: toml::Table, path: &str) -> std::result
         let whole = value.get("kind").is_some();
         match (base.get_mut(&key), value) {
             (None, _) => {
-                return Err(format!("unknown key `{full}`{}", advice(base, &key)));
+                return Err(format!("unknown key `{full}`{}", advice(base, &key, path)));
             }
             (Some(toml::Value::Table(inner)), toml::Value::Table(value)) if !whole => overlay(inner, value, &full)?,
             // Whole numbers are welcome where a fraction is expected.
@@ -349,13 +349,14 @@ fn overlay(base: &mut toml::Table, file: toml::Table, path: &str) -> std::result
 
 /// Which key of `base` was meant by `key`: one of nearly the same letters, or one whose words begin with these letters; else all that
 /// there are.
-fn advice(base: &toml::Table, key: &str) -> String {
+fn advice(base: &toml::Table, key: &str, path: &str) -> String {
     let distance = |k: &String| strsim::damerau_levenshtein(k, key);
     let initials = |k: &str| k.split('_').filter_map(|word| word.chars().next()).collect::<String>();
     let near = base.keys().min_by_key(|k| distance(k)).filter(|k| 3 * distance(k) <= k.len().min(key.len()));
     let meant = near.or_else(|| base.keys().find(|k| k.contains('_') && initials(k) == key));
     match meant {
-        Some(k) => format!("; did you mean `{k}`?"),
+        Some(k) if path.is_empty() => format!("; did you mean `{k}`?"),
+        Some(k) => format!("; did you mean `{path}.{k}`?"),
         None => format!("; there are: {}", base.keys().cloned().collect::<Vec<_>>().join(", ")),
     }
 }
@@ -376,10 +377,10 @@ mod tests {
     #[test]
     fn unknown_keys_name_the_nearest() {
         let e = RunConfig::from_toml("[train]\nlearning_rat = 1", None, Preset::Tiny, None).unwrap_err();
-        assert_eq!(e, "unknown key `train.learning_rat`; did you mean `learning_rate`?");
+        assert_eq!(e, "unknown key `train.learning_rat`; did you mean `train.learning_rate`?");
         let of =
             |key: &str| RunConfig::from_toml(&format!("[train]\n{key} = 1"), None, Preset::Tiny, None).unwrap_err();
-        assert!(of("lr").ends_with("did you mean `learning_rate`?"), "{}", of("lr"));
+        assert!(of("lr").ends_with("did you mean `train.learning_rate`?"), "{}", of("lr"));
         assert!(of("xyz").contains("; there are: adversarial_weight, balanced, batch_size, "), "{}", of("xyz"));
     }
 

@@ -1,7 +1,7 @@
 //! What synthesized images gain, measured by training recognisers with and without them.
 
 use super::input::{Input, Source, rejects_path};
-use super::material::{Reading, material};
+use super::material::{Reading, listed, material};
 use super::seen::{SEEN, Seen};
 use super::splits::Splits;
 use super::{Context, Rejected, place};
@@ -211,14 +211,18 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
     Ok(Evaluated { arms: results, verdict, test, pairs, json, page, rejected })
 }
 
-/// Checks what [`run`] checks before it reads images, and returns the configuration that it would use.
+/// Checks what [`run`] checks before it reads training images, and returns the configuration that it would use.
 ///
 /// # Errors
 /// Those of [`run`] that can be known before.
 pub fn preview(request: &Request, context: &Context) -> Result<EvaluationConfig> {
     check_folder(&place::usable(&request.out)?)?;
     outside_judge(request)?;
-    Ok(prepare(request, context)?.config)
+    let Prepared { source, config, test, .. } = prepare(request, context)?;
+    if let Test::List { pairs, images } = &test {
+        listed(pairs, images.as_deref(), &source, View::new(config.image_size, config.alignment), context)?;
+    }
+    Ok(config)
 }
 
 /// What is decided before images are read.

@@ -133,15 +133,23 @@ impl Source {
             let rows = labelled.chain(&self.census.unlabelled).filter(|(split, _)| !used || self.uses(split));
             rows.map(|(_, n)| n).sum()
         };
+        let all = self.census.images.iter().map(|((_, split, _), n)| (split, n)).chain(&self.census.unlabelled);
+        let without: usize = all.filter(|(split, _)| split.is_empty()).map(|(_, n)| n).sum();
+        let without = match (&self.split, without) {
+            (Some(_), n) if n > 0 => format!(", nor {n} that name no split"),
+            _ => String::new(),
+        };
         let others: Vec<&str> =
             self.census.splits().into_iter().filter(|s| self.split.as_deref().is_some_and(|own| own != *s)).collect();
         match &self.split {
-            Some(split) if others.is_empty() => format!("using {} images, all of split `{split}`", counts(true)),
+            Some(split) if others.is_empty() && without.is_empty() => {
+                format!("using {} images, all of split `{split}`", counts(true))
+            }
             Some(split) => format!(
-                "using {} of {} images: split `{split}`, not {}",
+                "using {} of {} images: split `{split}`, not {}{without}",
                 counts(true),
                 counts(false),
-                others.join(", ")
+                if others.is_empty() { "all others".into() } else { others.join(", ") }
             ),
             None if self.census.splits().is_empty() => {
                 format!("using all {} images: they have no splits", counts(true))

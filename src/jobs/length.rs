@@ -102,10 +102,16 @@ pub(super) fn seconds(
     config.train.balanced = false;
     config.train.precision.check(device)?;
     let mut state = State::new(&config, classes, device)?;
-    state.advance(&images, &config, device)?;
+    let mut step = |progress: &dyn Progress| {
+        if progress.stop_requested() {
+            return Err(Error::Stopped);
+        }
+        state.advance(&images, &config, device)
+    };
+    step(progress)?;
     let began = progress.elapsed();
     for _ in 0..TIMED {
-        state.advance(&images, &config, device)?;
+        step(progress)?;
     }
     let step = progress.elapsed().saturating_sub(began).as_secs_f64() / TIMED as f64;
     Ok((step > 0.0).then_some(step * total_steps(&config.train) as f64))

@@ -16,6 +16,7 @@ use crate::sink::ledger;
 use crate::sink::order::{Order, OrderedJudge};
 use crate::synthesize;
 use crate::train::TrainedModel;
+use std::path::Path;
 
 /// Pairs of each kind that are drawn, at most.
 const DRAWN_PAIRS: usize = 3000;
@@ -44,15 +45,7 @@ pub(super) fn material(
     let Reading { source, set, view, context } = *reading;
     let held_out = held_out.map(|name| self::held_out(source, set, name, view, &real, progress)).transpose()?;
     let test = match test {
-        Test::List { pairs, images } => {
-            if let (Some(images), true) = (images, pairs.extension().is_some_and(|e| e == "parquet")) {
-                boundary::try_manifest(images, &source.columns, context)?;
-            }
-            if pairs.extension().is_some_and(|e| e == bin::EXTENSION) {
-                boundary::try_manifest(&pairs.display().to_string(), &source.columns, context)?;
-            }
-            PairSet::read(pairs, images.as_deref(), &source.columns, source.policy.as_ref(), view)?
-        }
+        Test::List { pairs, images } => listed(pairs, images.as_deref(), source, view, context)?,
         Test::Split(name) => {
             let images = of_split(source, set, name, view, progress)?;
             PairSet::draw(&format!("drawn from split {name}"), images, DRAWN_PAIRS)?
@@ -95,6 +88,26 @@ pub(super) fn material(
         ));
     }
     Ok(Material { real, existing, new, held_out, foreign, reconstructed, chosen_by, frame, test })
+}
+
+/// The test that the list `pairs` names, with its images.
+///
+/// # Errors
+/// A list or an image that cannot be read.
+pub(super) fn listed(
+    pairs: &Path,
+    images: Option<&str>,
+    source: &Source,
+    view: View,
+    context: &Context,
+) -> Result<PairSet> {
+    if let (Some(images), true) = (images, pairs.extension().is_some_and(|e| e == "parquet")) {
+        boundary::try_manifest(images, &source.columns, context)?;
+    }
+    if pairs.extension().is_some_and(|e| e == bin::EXTENSION) {
+        boundary::try_manifest(&pairs.display().to_string(), &source.columns, context)?;
+    }
+    PairSet::read(pairs, images, &source.columns, source.policy.as_ref(), view)
 }
 
 /// The images of `set` that split `name` holds.

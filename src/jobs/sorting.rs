@@ -193,7 +193,17 @@ impl<'a> Sorting<'a> {
 /// The bytes of the file `path`.
 fn read(path: &Path) -> std::result::Result<Vec<u8>, String> {
     let failed = |e: std::io::Error| match e.kind() {
-        std::io::ErrorKind::NotFound => format!("file {} is not there", path.display()),
+        std::io::ErrorKind::NotFound => {
+            let name = path.to_string_lossy();
+            let hint = if name.contains("://") || name.contains(":/") {
+                ": no URL is followed; download the files, and name them by their paths"
+            } else if name.contains('\\') {
+                "; write its path with /"
+            } else {
+                ""
+            };
+            format!("file {name} is not there{hint}")
+        }
         _ => format!("file {} cannot be read: {e}", path.display()),
     };
     let metadata = std::fs::metadata(path).map_err(failed)?;

@@ -4,6 +4,7 @@ use super::{PLAN_FILE, REJECTS_SUFFIX, SUSPECTS_SUFFIX, other};
 use crate::error::{Error, Result};
 use percent_encoding::percent_decode_str;
 use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// What Hive and DuckDB write for a null in the name of a folder.
@@ -87,7 +88,8 @@ pub(crate) fn is_input(path: &Path) -> bool {
 fn once(mut paths: Vec<PathBuf>) -> Vec<PathBuf> {
     let mut seen = BTreeSet::new();
     paths.sort();
-    paths.retain(|path| std::fs::canonicalize(path).map_or(true, |real| seen.insert(real)));
+    // Also one with several hard links is one file.
+    paths.retain(|path| std::fs::metadata(path).map_or(true, |m| seen.insert((m.dev(), m.ino()))));
     paths
 }
 

@@ -160,11 +160,15 @@ fn class_names(schema: &Schema, name: &str) -> Option<Arc<Vec<String>>> {
     names.iter().map(|n| n.as_str().map(str::to_owned)).collect::<Option<Vec<_>>>().map(Arc::new)
 }
 
-/// The split that the name of a file says, as `datasets` understands it: `train-00000-of-00002.parquet`, `test.parquet`.
+/// The split that the name of a file says, as `datasets` understands it: `train-00000-of-00002.parquet`, `test.parquet`; or that of its folder, as the
+/// hub converts datasets: `test/0000.parquet`.
 fn split_of(path: &Path) -> Option<String> {
     let name = path.file_stem()?.to_string_lossy().to_lowercase();
     let first = name.split(|c: char| !c.is_ascii_alphanumeric()).next()?;
-    named_split(first).map(str::to_owned)
+    let folder = || path.parent()?.file_name()?.to_str().map(str::to_lowercase);
+    let numbered = first.bytes().all(|b| b.is_ascii_digit());
+    let of_folder = || folder().filter(|_| numbered).and_then(|folder| named_split(&folder));
+    named_split(first).or_else(of_folder).map(str::to_owned)
 }
 
 /// The split that a lower-case word names.

@@ -23,6 +23,29 @@ const MOST_COLUMNS: usize = 1000;
 /// A column of texts.
 type Values = Vec<Option<String>>;
 
+/// The text of a list, without a byte order mark.
+fn utf8<'a>(path: &Path, bytes: &'a [u8]) -> Result<&'a str> {
+    let text = std::str::from_utf8(bytes).map_err(|e| {
+        let line = bytes[..e.valid_up_to()].split(|b| *b == b'\n').count();
+        Error::Manifest(format!("{} line {line}: is no UTF-8; write the list as UTF-8, not packed", path.display()))
+    })?;
+    Ok(text.strip_prefix('\u{feff}').unwrap_or(text))
+}
+
+/// The first line of a table that has more columns than the line of names, in words; quotes may hide separators, so it is a guess.
+fn ragged(text: &str, separator: u8) -> Option<String> {
+    let columns = |line: &str| line.bytes().filter(|b| *b == separator).count() + 1;
+    let mut lines = text.lines().enumerate();
+    let named = columns(lines.next()?.1);
+    let (n, line) = lines.find(|(_, line)| columns(line) > named)?;
+    Some(format!(
+        "line {} has {} columns, the line of names {named}: put texts that hold `{}` in double quotes",
+        n + 1,
+        columns(line),
+        char::from(separator)
+    ))
+}
+
 /// A list that was read.
 pub(super) struct List {
     path: PathBuf,
@@ -47,9 +70,7 @@ impl List {
     pub fn of_table(path: &Path, columns: &Columns) -> Result<Self> {
         let failed = |e: &dyn std::fmt::Display| Error::Manifest(format!("{}: {e}", path.display()));
         let text = std::fs::read(path).map_err(|e| Error::io(path, e))?;
-        let text = std::str::from_utf8(&text)
-            .map_err(|e| failed(&format!("byte {} is no UTF-8; write the list as UTF-8", e.valid_up_to())))?;
-        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let text = utf8(path, &text)?;
         let first = text.lines().next().unwrap_or_default();
         let plain = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("txt") || e.eq_ignore_ascii_case("lst"));
         if plain && !first.contains([',', ';']) {
@@ -62,7 +83,7 @@ impl List {
         let table = options
             .into_reader_with_file_handle(std::io::Cursor::new(text.as_bytes().to_vec()))
             .finish()
-            .map_err(|e| failed(&e))?;
+            .map_err(|e| failed(&ragged(text, separator.unwrap_or(b',')).unwrap_or_else(|| e.to_string())))?;
         let mut named = BTreeMap::new();
         let mut order = Vec::new();
         for column in table.columns() {
@@ -81,7 +102,8 @@ impl List {
     /// # Errors
     /// As [`List::of_table`].
     pub fn of_json(path: &Path, columns: &Columns) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
+        let text = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+        let text = utf8(path, &text)?;
         let mut named: BTreeMap<String, Values> = BTreeMap::new();
         let (mut order, mut numbers) = (Vec::new(), Vec::new());
         for (n, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {

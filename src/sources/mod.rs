@@ -10,11 +10,12 @@ use crate::error::{Error, Result};
 use crate::manifest::{Columns, Face, LocalImage, is_input};
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Ends of the names of pictures.
-pub const PICTURES: [&str; 5] = ["jpg", "jpeg", "png", "webp", "bmp"];
+pub const PICTURES: [&str; 10] = ["jpg", "jpeg", "png", "webp", "bmp", "jfif", "jpe", "jif", "pjpeg", "dib"];
 /// Ends of the names of pictures that must be converted first.
 const OTHER_PICTURES: [&str; 9] = ["gif", "tif", "tiff", "avif", "heic", "heif", "jp2", "jxl", "ppm"];
 /// Ends of the names of packed files.
@@ -244,6 +245,14 @@ fn picture_of(path: &Path) -> Option<std::result::Result<(), String>> {
     OTHER_PICTURES
         .contains(&extension.as_str())
         .then(|| Err(format!("it is a .{extension} file: convert it to JPEG or PNG")))
+}
+
+/// The same of a file whose name says nothing: whether it begins as a picture does.
+fn picture_within(path: &Path) -> Option<std::result::Result<(), String>> {
+    let mut start = Vec::new();
+    std::fs::File::open(path).and_then(|f| f.take(12).read_to_end(&mut start)).ok()?;
+    let webp = start.len() == 12 && start.starts_with(b"RIFF") && start.ends_with(b"WEBP");
+    (webp || start.starts_with(b"\xff\xd8\xff") || start.starts_with(b"\x89PNG\r\n\x1a\n")).then_some(Ok(()))
 }
 
 /// The entries of a folder in the order of their names, hidden ones left out.

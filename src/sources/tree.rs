@@ -1,6 +1,6 @@
 //! A folder tree: the first folder names the person, or the second where the first ones are splits.
 
-use super::{Chunk, Gathering, Item, Picture, Source, picture_of, sorted};
+use super::{Chunk, Gathering, Item, Picture, Source, picture_of, picture_within, sorted};
 use crate::error::{Error, Result};
 use crate::manifest::schema::named_split;
 use std::cell::Cell;
@@ -49,7 +49,7 @@ impl Tree {
                 self.walk(&path, &here, person, gathering)?;
                 continue;
             }
-            let picture = match picture_of(&path) {
+            let picture = match picture_of(&path).or_else(|| picture_within(&path)) {
                 None => {
                     self.others.set(self.others.get() + 1);
                     continue;
@@ -78,6 +78,12 @@ impl Tree {
         let above = [std::fs::canonicalize(&self.root).map_err(|e| Error::io(&self.root, e))?];
         for path in sorted(folder)? {
             if path.is_dir() {
+                if path.to_str().is_none() {
+                    return Err(Error::Usage(format!(
+                        "{}: the name of this folder is no UTF-8, and a person's key must be: rename it",
+                        path.display()
+                    )));
+                }
                 self.walk(&path, &above, (&path, &name(&path), split), gathering)?;
             } else if picture_of(&path).is_some() {
                 gathering.push(Item {

@@ -9,6 +9,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 /// A pair as a list names it.
@@ -32,9 +33,21 @@ pub(super) fn read(pairs: &Path, images: bool) -> Result<Vec<Named>> {
         let message = "is no regular file; a list of pairs is Parquet, LFW's pairs.txt or insightface's .bin";
         return Err(Error::Usage(format!("{} {message}", pairs.display())));
     }
+    let begins = |magic: &[u8]| {
+        let mut start = Vec::new();
+        let read = File::open(pairs).and_then(|f| f.take(magic.len() as u64).read_to_end(&mut start));
+        read.is_ok() && start == magic
+    };
     let named = match pairs.extension().and_then(|e| e.to_str()) {
         Some(bin::EXTENSION) => return Ok(Vec::new()),
         Some("txt") => read_text(pairs)?,
+        _ if !begins(b"PAR1") => {
+            return Err(Error::Usage(format!(
+                "{}: is no list of pairs: those are Parquet with the columns left_identity, left_image_id, right_identity, right_image_id and \
+                 is_same, LFW's pairs.txt, or insightface's .bin",
+                pairs.display()
+            )));
+        }
         _ => read_parquet(pairs)?,
     };
     if named.is_empty() {
@@ -96,7 +109,7 @@ fn append(batch: &RecordBatch, out: &mut Vec<Named>) -> std::result::Result<(), 
 fn read_text(path: &Path) -> Result<Vec<Named>> {
     let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
     let mut out = Vec::new();
-    for (n, line) in text.lines().enumerate() {
+    for (n, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
         let words: Vec<&str> = line.split_whitespace().collect();
         let image = |number: &str| number.parse::<u32>().ok().map(|i| format!("{i:04}"));
         let pair = match words[..] {

@@ -9,11 +9,10 @@ use crate::jobs::input::Source;
 use crate::manifest::keys;
 use crate::manifest::rejects::Reject;
 use crate::progress::Progress;
+use crate::sources::PICTURES;
 use crate::train::TrainedModel;
 use std::path::{Path, PathBuf};
 
-/// Extensions of pictures in folders.
-const PICTURES: [&str; 5] = ["jpg", "jpeg", "png", "webp", "bmp"];
 /// Bytes of a file, at most.
 const MOST: u64 = 64 << 20;
 

@@ -176,7 +176,8 @@ impl<'a> Treating<'a> {
                 let enlarge = |p: &Vec<u8>| apply::upscale::bicubic(p, self.side(), networks.image_size());
                 let labels = labelled(&small.iter().map(enlarge).collect::<Result<Vec<_>>>()?)?;
                 let large = apply::upscale::upscale(networks, &small, &labels, options)?;
-                Ok(labels.iter().zip(&large).map(|(label, image)| vec![treated(label, image)]).collect())
+                let of = |(label, pixels): (&u32, Vec<u8>)| vec![Treated { mix: vec![(*label, 1.0)], pixels }];
+                Ok(labels.iter().zip(large).map(of).collect())
             }
             (Task::Morph(path, steps), _) => {
                 let labels = labelled(&images)?;
