@@ -495,9 +495,9 @@ fn evaluate_compares_arms_judges_images_and_writes_a_report() {
     assert!(shown("failing").iter().any(|f| f["reason"].as_str().unwrap().starts_with("taken for ")), "{quality}");
     let page = std::fs::read_to_string(out.join("report.html")).unwrap();
     assert!(page.contains("One seed alone") && page.contains("<svg") && page.contains("data:image/png;base64,"));
-    let elsewhere =
-        ["http-equiv", "http://www.w3.org/2000/svg"].iter().fold(page.clone(), |p, known| p.replace(known, ""));
-    assert!(!elsewhere.contains("http"), "the report names another place");
+    // Pictures as text may hold any letters, but no colon.
+    let elsewhere = page.replace("http://www.w3.org/2000/svg", "");
+    assert!(!elsewhere.contains("://"), "the report names another place");
     let stored: serde_json::Value = serde_json::from_slice(&std::fs::read(out.join("report.json")).unwrap()).unwrap();
     assert!(["arms", "runs", "quality", "verdict", "config"].iter().all(|key| stored[*key] == json[*key]));
     synthesis_is_filtered_by(&out, dir.path());

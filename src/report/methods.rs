@@ -19,7 +19,7 @@ const PAPER_REAL: (f64, f64) = (0.9961, 20.85);
 const COLUMNS: [(&str, &str, usize); 11] = [
     ("top1", "top-1", 3),
     ("score", "exp(E KL)", 2),
-    ("similarity", "similarity to the person", 3),
+    ("similarity", "similarity", 3),
     ("frechet", "Frechet", 3),
     ("kernel", "kernel x 1000", 2),
     ("precision", "precision", 3),
