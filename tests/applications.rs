@@ -17,21 +17,16 @@ use candle_core::Device;
 use common::{small_config, small_dataset};
 use std::sync::OnceLock;
 
-/// A model of three persons that differ in brightness, and what it was trained on.
+/// A model of three persons that differ in brightness, and what it was trained on; shared by all tests.
 fn trained() -> &'static (TrainedModel, IdentityDataset) {
-    // Networks are not shared between threads as they are: each test waits for the one model.
-    static MODEL: OnceLock<Shared> = OnceLock::new();
-    &MODEL
-        .get_or_init(|| {
-            let (mut config, dataset) = (small_config(), small_dataset(3, 8));
-            config.train.duration_kimg = 2.4;
-            let dir = tempfile::tempdir().unwrap();
-            Shared((fit(&dataset, &config, dir.path(), &Device::Cpu, None, &mut Silent).unwrap(), dataset))
-        })
-        .0
+    static MODEL: OnceLock<(TrainedModel, IdentityDataset)> = OnceLock::new();
+    MODEL.get_or_init(|| {
+        let (mut config, dataset) = (small_config(), small_dataset(3, 8));
+        config.train.duration_kimg = 2.4;
+        let dir = tempfile::tempdir().unwrap();
+        (fit(&dataset, &config, dir.path(), &Device::Cpu, None, &mut Silent).unwrap(), dataset)
+    })
 }
-
-struct Shared((TrainedModel, IdentityDataset));
 
 /// The first image of each person, and labels.
 fn images(dataset: &IdentityDataset) -> (Vec<Vec<f32>>, Vec<u32>) {

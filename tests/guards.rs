@@ -399,6 +399,12 @@ fn a_hangup_stops_in_order_unless_it_is_ignored() {
         assert_eq!(child.wait().unwrap().code(), Some(129));
         assert!(room.at("plain/checkpoint.safetensors").exists());
     }
+    // Who sends a signal to a process and to its group, as `timeout` does, sends it twice, and means it once.
+    let mut child = started(format!("exec {}", train("twice")), "twice");
+    signal("-TERM", child.id());
+    signal("-TERM", child.id());
+    assert_eq!(child.wait().unwrap().code(), Some(143));
+    assert!(room.at("twice/checkpoint.safetensors").exists());
     let mut child = started(format!("trap '' HUP; exec {}", train("nohup")), "nohup");
     signal("-HUP", child.id());
     std::thread::sleep(std::time::Duration::from_millis(300));

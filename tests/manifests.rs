@@ -440,3 +440,21 @@ fn one_file_under_several_names_is_read_once_and_folders_say_splits() {
     std::fs::hard_link(folder.join("train/0000.parquet"), folder.join("train/0001.parquet")).unwrap();
     assert_eq!(rows(&folder).len(), all.len());
 }
+
+#[test]
+fn rows_without_a_split_are_counted_in_what_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let (out, list) = (dir.path().join("ids.parquet"), dir.path().join("list.csv"));
+    let names: Vec<String> = ["a", "b", "c"].map(|n| format!("{n}.jpg")).into();
+    names.iter().enumerate().for_each(|(i, n)| put(&dir.path().join(n), &jpeg(40 * i as u8)));
+    let said = |splits: [&str; 3]| {
+        let rows = names.iter().zip(splits).map(|(n, split)| format!("{n},Ann,{split}\n"));
+        std::fs::write(&list, format!("path,identity,split\n{}", rows.collect::<String>())).unwrap();
+        make(&list, &out, |_| {}).unwrap();
+        let input = ::augment::jobs::Input::new(out.display().to_string());
+        ::augment::jobs::input::Source::open(&input, &Context::new(dir.path())).unwrap().in_words()
+    };
+    assert_eq!(said(["train", "train", "train"]), "using 3 images, all of split `train`");
+    assert_eq!(said(["train", "", "train"]), "using 2 of 3 images: split `train`, not 1 that name no split");
+    assert_eq!(said(["train", "test", ""]), "using 1 of 3 images: split `train`, not test, 1 that name no split");
+}

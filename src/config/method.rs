@@ -92,6 +92,11 @@ impl Variant {
         Self { name, set, about }
     }
 
+    /// The methods of the paper.
+    pub fn of_paper() -> &'static [Self] {
+        &Self::ALL[..Method::ALL.len()]
+    }
+
     /// The one of this name.
     pub fn named(name: &str) -> Option<&'static Self> {
         Self::ALL.iter().find(|v| v.name == name)

@@ -1,10 +1,10 @@
 //! The main job: validate, train where no model is in the cache, synthesize, write.
 
-use super::input::{Input, Source, rejects_path};
+use super::input::{Input, Source};
 use super::preview::{OutputPreview, Preview};
 use super::wanted::{Chooser, Destination, Synthesis};
 use super::write::{Assembly, SetModel, Written};
-use super::{Context, Rejected, judges, length, models};
+use super::{Context, Rejected, judges, length, models, place};
 use crate::config::Settings;
 use crate::dataset::{IdentityDataset, View};
 use crate::error::{Error, Result};
@@ -77,7 +77,7 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
     let request = &request.placed()?;
     let source = open(request, context)?;
     let Prepared { mut assembly, given, complete, .. } = prepare(request, &source, true, context, progress)?;
-    let list = rejects_path(&request.destination.out)?;
+    let list = place::rejects_path(&request.destination.out)?;
     // What is there already needs no training; unless another model is given, or images may have changed beside the manifest.
     if let Some(written) = complete.filter(|_| given.is_none())
         && source.manifest.embeds_images()?

@@ -1,6 +1,6 @@
 //! What synthesized images gain, measured by training recognisers with and without them.
 
-use super::input::{Input, Source, rejects_path};
+use super::input::{Input, Source};
 use super::material::{Reading, listed, material};
 use super::seen::{SEEN, Seen};
 use super::splits::Splits;
@@ -126,14 +126,9 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
     if let Some(note) = lock.note() {
         progress.note(&note);
     }
-    let list = rejects_path(out)?;
+    let list = place::rejects_path(out)?;
     let view = View::new(config.image_size, config.alignment);
-    let mut loaded = None;
-    let rejected = source.for_each_set(view, &list, progress, |_, dataset, _| {
-        loaded = Some(dataset);
-        Ok(())
-    })?;
-    let Some(real) = loaded else { return Err(Error::Manifest(format!("{}: no image", source.spec))) };
+    let (real, rejected) = source.only_set(view, &list, progress)?;
     // A report of an earlier run says nothing of this one until it is complete.
     for name in [REPORT_HTML, REPORT_JSON] {
         let old = out.join(name);

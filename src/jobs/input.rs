@@ -8,12 +8,12 @@ use crate::dataset::decode::read_source;
 use crate::dataset::{self, IdentityDataset, Selection, View};
 use crate::error::{Error, Result};
 use crate::manifest::rejects::{self, Reject};
-use crate::manifest::{Census, Columns, Manifest, Policy, REJECTS_SUFFIX};
+use crate::manifest::{Census, Columns, Manifest, Policy};
 use crate::progress::Progress;
 use crate::{remote, store};
 use chrono::NaiveDate;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Bytes of pixels that are held at a time, about: identity sets that fill more are read in several passes.
 const HELD: usize = 2 << 30;
@@ -135,21 +135,18 @@ impl Source {
         };
         let all = self.census.images.iter().map(|((_, split, _), n)| (split, n)).chain(&self.census.unlabelled);
         let without: usize = all.filter(|(split, _)| split.is_empty()).map(|(_, n)| n).sum();
-        let without = match (&self.split, without) {
-            (Some(_), n) if n > 0 => format!(", nor {n} that name no split"),
-            _ => String::new(),
-        };
-        let others: Vec<&str> =
-            self.census.splits().into_iter().filter(|s| self.split.as_deref().is_some_and(|own| own != *s)).collect();
+        let mut others: Vec<String> = self.census.splits().into_iter().map(str::to_owned).collect();
+        others.retain(|s| self.split.as_ref() != Some(s));
+        if without > 0 {
+            others.push(format!("{without} that name no split"));
+        }
         match &self.split {
-            Some(split) if others.is_empty() && without.is_empty() => {
-                format!("using {} images, all of split `{split}`", counts(true))
-            }
+            Some(split) if others.is_empty() => format!("using {} images, all of split `{split}`", counts(true)),
             Some(split) => format!(
-                "using {} of {} images: split `{split}`, not {}{without}",
+                "using {} of {} images: split `{split}`, not {}",
                 counts(true),
                 counts(false),
-                if others.is_empty() { "all others".into() } else { others.join(", ") }
+                others.join(", ")
             ),
             None if self.census.splits().is_empty() => {
                 format!("using all {} images: they have no splits", counts(true))
@@ -294,6 +291,25 @@ impl Source {
         Ok(rejected)
     }
 
+    /// The images of the only set, and the rows that were rejected.
+    ///
+    /// # Errors
+    /// Those of [`Source::for_each_set`].
+    pub(super) fn only_set(
+        &self,
+        view: View,
+        rejects_to: &Path,
+        progress: &mut dyn Progress,
+    ) -> Result<(IdentityDataset, Vec<Reject>)> {
+        let mut loaded = None;
+        let rejected = self.for_each_set(view, rejects_to, progress, |_, dataset, _| {
+            loaded = Some(dataset);
+            Ok(())
+        })?;
+        let loaded = loaded.ok_or_else(|| Error::Manifest(format!("{}: no image", self.spec)))?;
+        Ok((loaded, rejected))
+    }
+
     /// The usable images of `set`, which was read before.
     ///
     /// # Errors
@@ -373,29 +389,4 @@ pub(super) fn at(progress: &mut dyn Progress) -> impl FnMut(usize) -> Result<()>
         progress.at(n as u64);
         if progress.stop_requested() { Err(Error::Stopped) } else { Ok(()) }
     }
-}
-
-/// Where the list of rejected rows goes: beside the output folder, which belongs to the dataset alone.
-///
-/// # Errors
-/// Its folder cannot be made, or a file that is no such list has its name.
-pub fn rejects_path(out: &Path) -> Result<PathBuf> {
-    list_path(out, REJECTS_SUFFIX, "rejected rows")
-}
-
-/// The same for the list of `what` rows, whose name ends with `suffix`.
-pub(super) fn list_path(out: &Path, suffix: &str, what: &str) -> Result<PathBuf> {
-    let mut name = out.file_name().unwrap_or_default().to_owned();
-    name.push(suffix);
-    let path = out.with_file_name(name);
-    if let Some(folder) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
-        store::create_dir(folder)?;
-    }
-    if path.exists() && !rejects::is_list(&path) {
-        return Err(Error::Usage(format!(
-            "{} has the name of the list of {what}, and is none; name another output with option `out`",
-            path.display()
-        )));
-    }
-    Ok(path)
 }

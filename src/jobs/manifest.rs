@@ -3,7 +3,6 @@
 
 use super::findings::key;
 pub use super::findings::{Findings, SplitCount};
-use super::input::{list_path, rejects_path};
 pub use super::shares::Shares;
 use super::sorting::{Rows, Sorting};
 use super::{Context, Rejected, place};
@@ -105,8 +104,8 @@ pub struct Made {
 pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) -> Result<Made> {
     let out = &request.out;
     place::usable_parquet(out, is_ours)?;
-    let list = rejects_path(&out.with_extension(""))?;
-    let doubted = list_path(&out.with_extension(""), SUSPECTS_SUFFIX, "images whose label is in doubt")?;
+    let list = place::rejects_path(&out.with_extension(""))?;
+    let doubted = place::list_path(&out.with_extension(""), SUSPECTS_SUFFIX, "images whose label is in doubt")?;
     let local = |spec: &String| remote::localize_file(spec, &context.cache, &context.access);
     let detector =
         request.detector.as_ref().map(|spec| Detector::load(&local(spec)?, request.min_score)).transpose()?;

@@ -1,10 +1,10 @@
 //! Table 1 of the paper: its methods, and CVAE-GAN without one of its parts, trained and judged with equal budgets and seeds.
 
-use super::input::{Input, Source, rejects_path};
+use super::input::{Input, Source};
 use super::splits::Splits;
 use super::{Context, Rejected, judges, length, material, models, place};
 pub use crate::config::Variant;
-use crate::config::{EvaluationSettings, LatentSource, RunConfig, Settings};
+use crate::config::{LatentSource, RunConfig, Settings};
 use crate::dataset::{IdentityDataset, View};
 use crate::error::{Error, Result};
 use crate::evaluate::judges::{Role, possible};
@@ -14,7 +14,7 @@ use crate::progress::Progress;
 use crate::report::methods::{Row, Samples, Table};
 use crate::store;
 use crate::synthesize::{Item, Sampling, render};
-use crate::train::TrainedModel;
+use crate::train::{TrainedModel, trained::MODEL_FILE};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -58,7 +58,7 @@ impl Request {
         Self {
             input: Input::new(manifest),
             settings: Settings::default(),
-            variants: Variant::ALL[..4].iter().collect(),
+            variants: Variant::of_paper().iter().collect(),
             seeds: 3,
             per_id: 20,
             held_out: None,
@@ -86,14 +86,9 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
     let Prepared { source, set, held_out, base, configs } = prepare(request, context, progress)?;
     let out = &request.out;
     store::create_dir(out)?;
-    let list = rejects_path(out)?;
+    let list = place::rejects_path(out)?;
     let view = View::new(base.image_size, base.alignment);
-    let mut loaded = None;
-    let rejected = source.for_each_set(view, &list, progress, |_, dataset, _| {
-        loaded = Some(dataset);
-        Ok(())
-    })?;
-    let Some(real) = loaded else { return Err(Error::Manifest(format!("{}: no image", source.spec))) };
+    let (real, rejected) = source.only_set(view, &list, progress)?;
     if !possible(&real) {
         return Err(Error::Manifest(format!(
             "{}: too few images to train a judge: two identities are needed, one of them with two images",
@@ -200,9 +195,6 @@ fn prepare(request: &Request, context: &Context, progress: &mut dyn Progress) ->
         let of_seeds = (0..request.seeds).map(|n| RunConfig { seed: config.seed + n, ..config.clone() });
         configs.push((*variant, of_seeds.collect()));
     }
-    // What a judge cannot be trained with is known now.
-    let settings = EvaluationSettings { alignment: Some(base.alignment), ..EvaluationSettings::default() };
-    settings.resolve(Some(base.image_size), None)?;
     Ok(Prepared { set: set.clone(), source, held_out, base, configs })
 }
 
@@ -230,14 +222,13 @@ struct Measuring<'a> {
 impl Measuring<'_> {
     /// The model of `config` in `folder`, trained if it is not there.
     fn model(&self, folder: &Path, config: &RunConfig, progress: &mut dyn Progress) -> Result<TrainedModel> {
-        match TrainedModel::load(folder, &self.context.device) {
-            Ok(model)
-                if model.header.config == config.training_only() && model.header.dataset_hash == self.real.hash() =>
-            {
-                Ok(model)
+        if folder.join(MODEL_FILE).exists() {
+            let model = TrainedModel::load(folder, &self.context.device)?;
+            if model.header.config == config.training_only() && model.header.dataset_hash == self.real.hash() {
+                return Ok(model);
             }
-            _ => models::train_in(folder, self.real, config, false, self.context, progress),
         }
+        models::train_in(folder, self.real, config, false, self.context, progress)
     }
 
     /// Figures of what `model` in `folder` makes; kept beside it.

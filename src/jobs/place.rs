@@ -1,6 +1,7 @@
 //! What can be known of an output folder before hours of work: whether it can be written, and holds what is to come.
 
 use crate::error::{Error, Result};
+use crate::manifest::{REJECTS_SUFFIX, rejects};
 use crate::store;
 use rustix::fs::{Access, access, statvfs};
 use std::path::{Path, PathBuf};
@@ -75,6 +76,31 @@ pub(super) fn usable_parquet(out: &Path, is_own: impl Fn(&Path) -> bool) -> Resu
         )));
     }
     Ok(())
+}
+
+/// Where the list of rejected rows goes: beside the output folder, which belongs to the dataset alone.
+///
+/// # Errors
+/// Its folder cannot be made, or a file that is no such list has its name.
+pub(super) fn rejects_path(out: &Path) -> Result<PathBuf> {
+    list_path(out, REJECTS_SUFFIX, "rejected rows")
+}
+
+/// The same for the list of `what` rows, whose name ends with `suffix`.
+pub(super) fn list_path(out: &Path, suffix: &str, what: &str) -> Result<PathBuf> {
+    let mut name = out.file_name().unwrap_or_default().to_owned();
+    name.push(suffix);
+    let path = out.with_file_name(name);
+    if let Some(folder) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
+        store::create_dir(folder)?;
+    }
+    if path.exists() && !rejects::is_list(&path) {
+        return Err(Error::Usage(format!(
+            "{} has the name of the list of {what}, and is none; name another output with option `out`",
+            path.display()
+        )));
+    }
+    Ok(path)
 }
 
 /// Bytes that are free where `out` is or will be; none where the system does not say.

@@ -190,8 +190,8 @@ impl<'a> Sorting<'a> {
     }
 }
 
-/// The bytes of the file `path`.
-fn read(path: &Path) -> std::result::Result<Vec<u8>, String> {
+/// The bytes of the file `path`, or text that says why it has none.
+pub(super) fn read(path: &Path) -> std::result::Result<Vec<u8>, String> {
     let failed = |e: std::io::Error| match e.kind() {
         std::io::ErrorKind::NotFound => {
             let name = path.to_string_lossy();

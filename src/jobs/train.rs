@@ -1,6 +1,6 @@
 //! Training alone: the model of each identity set.
 
-use super::input::{Input, Source, rejects_path};
+use super::input::{Input, Source};
 use super::preview::Preview;
 use super::{Context, Rejected, folder_name, judges, length, models, place};
 use crate::config::{RunConfig, Settings};
@@ -69,7 +69,7 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
         Some(out) => out.clone(),
         None => context.cache()?.join(folder_name(&source.spec, "models")),
     };
-    let list = rejects_path(&out)?;
+    let list = place::rejects_path(&out)?;
     let mut models = Vec::new();
     let sets = source.sets();
     let rejected = source.for_each_set(

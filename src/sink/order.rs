@@ -154,6 +154,7 @@ impl Order {
                 "manifest_hash" => "content of the manifest".into(),
                 "config_hash" => "configuration (config.toml there tells which)".into(),
                 "models" => "models, or training images".into(),
+                "task" => "command, or options of it".into(),
                 "seed" => format!("option `sampling_seed` ({} there, {} now)", plain(there), plain(now)),
                 "judge" => {
                     format!("judge{}", if there.is_null() || now.is_null() { "" } else { ", or what it demands" })

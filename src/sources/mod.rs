@@ -237,7 +237,7 @@ fn has_extension(path: &Path, extension: &str) -> bool {
 }
 
 /// What the end of a file's name says of it as a picture: that it is one, that it must be converted, or nothing.
-fn picture_of(path: &Path) -> Option<std::result::Result<(), String>> {
+pub(crate) fn picture_of(path: &Path) -> Option<std::result::Result<(), String>> {
     let extension = path.extension()?.to_string_lossy().to_lowercase();
     if PICTURES.contains(&extension.as_str()) {
         return Some(Ok(()));
@@ -256,7 +256,10 @@ fn picture_within(path: &Path) -> Option<std::result::Result<(), String>> {
 }
 
 /// The entries of a folder in the order of their names, hidden ones left out.
-fn sorted(folder: &Path) -> Result<Vec<PathBuf>> {
+///
+/// # Errors
+/// It cannot be read.
+pub(crate) fn sorted(folder: &Path) -> Result<Vec<PathBuf>> {
     let failed = |e| Error::io(folder, e);
     let mut paths = std::fs::read_dir(folder)
         .map_err(failed)?

@@ -165,8 +165,6 @@ pub fn gradients(
         Ok((loss.clone(), loss))
     })?;
     let classifier = judging.gradients(&seeds(&[&real_c.output], &at_logits), trainable(&model.classifier))?;
-    let see = |x: &Value| model.classifier.net.forward(x, Mode::Batch);
-    let (c_f, c_p) = (x_f.as_ref().map(see).transpose()?, see(&x_p)?);
 
     // D on L_D.
     let d = model.discriminator.as_ref();
@@ -186,6 +184,8 @@ pub fn gradients(
     }
 
     // G on its terms, first up to the fakes: L_G, on reconstructions ..
+    let see = |x: &Value| model.classifier.net.forward(x, Mode::Batch);
+    let (c_f, c_p) = (x_f.as_ref().map(see).transpose()?, see(&x_p)?);
     let mut terms = Terms::default();
     let (mut loss_pixel, mut loss_pair_d, mut loss_pair_c, mut loss_maps) = (0.0, 0.0, 0.0, 0.0);
     if let (Some(x_f), Some(c_f)) = (&x_f, &c_f) {

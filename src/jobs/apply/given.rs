@@ -6,15 +6,13 @@ use crate::dataset::for_each_image;
 use crate::error::{Error, Result};
 use crate::jobs::Context;
 use crate::jobs::input::Source;
-use crate::manifest::keys;
+use crate::jobs::sorting;
 use crate::manifest::rejects::Reject;
+use crate::manifest::{is_input, keys};
 use crate::progress::Progress;
-use crate::sources::PICTURES;
+use crate::sources::{PICTURES, picture_of, sorted};
 use crate::train::TrainedModel;
 use std::path::{Path, PathBuf};
-
-/// Bytes of a file, at most.
-const MOST: u64 = 64 << 20;
 
 /// An image to treat.
 pub(super) struct Picture {
@@ -37,8 +35,8 @@ impl Picture {
 pub(super) enum Given<'a> {
     /// Files, and the labels that are named for them in turn.
     Files { paths: Vec<PathBuf>, labels: Vec<Option<u32>>, side: usize },
-    /// Rows.
-    Rows { source: Box<Source>, whom: &'a Whom, model: &'a TrainedModel, side: usize },
+    /// Rows, and the label that is named for all; of each its own, where `by_row`.
+    Rows { source: Box<Source>, label: Option<u32>, by_row: bool, model: &'a TrainedModel, side: usize },
 }
 
 impl<'a> Given<'a> {
@@ -59,7 +57,7 @@ impl<'a> Given<'a> {
                 if let Whom::Both(..) = whom {
                     return Err(Error::Usage("two identities are named for images that are given one by one, not for a manifest".into()));
                 }
-                Ok(Self::Rows { source, whom, model, side })
+                Ok(Self::Rows { source, label: labels[0], by_row: *whom == Whom::Rows, model, side })
             }
             Images::Files(_) if *whom == Whom::Rows => Err(Error::Usage(
                 "whom the images show is not said: name one of the model's with option `identity`, or `auto`, and its classifier chooses".into(),
@@ -110,45 +108,36 @@ impl<'a> Given<'a> {
                 }
                 Ok(())
             }
-            Self::Rows { source, whom, model, side } => {
-                let sets = source.sets();
-                // A closure that may fail stands in one that may not.
-                let mut failed = Ok(());
+            Self::Rows { source, label, by_row, model, side } => {
+                let of_row = |identity: &str| match keys::find(&model.header.identities, identity) {
+                    _ if !by_row => Ok(*label),
+                    Some(label) => Ok(Some(label as u32)),
+                    None => Err(format!(
+                        "the model does not know identity `{identity}`; with option `identity` auto its classifier chooses"
+                    )),
+                };
+                let (selection, view) = (source.selection(&source.sets(), false), view(model, *side));
                 let at = |handled: usize| {
                     progress.at(handled as u64);
                     if progress.stop_requested() { Err(Error::Stopped) } else { Ok(()) }
                 };
-                let known = &model.header.identities;
-                let rejects = for_each_image(
-                    &source.manifest,
-                    &source.selection(&sets, false),
-                    view(model, *side),
-                    at,
-                    |row, pixels| {
-                        if failed.is_err() {
-                            return;
+                // A closure that may fail stands in one that may not.
+                let mut failed = Ok(());
+                let rejects = for_each_image(&source.manifest, &selection, view, at, |row, pixels| {
+                    if failed.is_err() {
+                        return;
+                    }
+                    failed = f(match of_row(row.identity.as_deref().unwrap_or_default()) {
+                        Ok(label) => {
+                            let name = format!("{}-{}-{}", row.image_id.unwrap_or_default(), row.row, row.item);
+                            Ok(Picture { name, label, pixels: pixels.to_vec() })
                         }
-                        let identity = row.identity.as_deref().unwrap_or_default();
-                        let label = match whom {
-                        Whom::Auto | Whom::Both(..) => Ok(None),
-                        Whom::Named(named) => label_of(model, named).map(Some).map_err(|e| e.to_string()),
-                        Whom::Rows => keys::find(known, identity).map(|l| Some(l as u32)).ok_or_else(|| {
-                            format!("the model does not know identity `{identity}`; with option `identity` auto its classifier chooses")
-                        }),
-                    };
-                        let name = format!("{}-{}-{}", row.image_id.clone().unwrap_or_default(), row.row, row.item);
-                        failed = f(match label {
-                            Ok(label) => Ok(Picture { name, label, pixels: pixels.to_vec() }),
-                            Err(reason) => Err(Reject {
-                                file: row.file,
-                                row: row.row,
-                                item: row.item,
-                                reason,
-                                path: row.image.path(),
-                            }),
-                        });
-                    },
-                )?;
+                        Err(reason) => {
+                            let path = row.image.path();
+                            Err(Reject { file: row.file, row: row.row, item: row.item, reason, path })
+                        }
+                    });
+                })?;
                 failed?;
                 rejects.into_iter().try_for_each(|reject| f(Err(reject)))
             }
@@ -158,16 +147,10 @@ impl<'a> Given<'a> {
 
 /// Adds `path`, or the pictures in the folder that it is, in the order of their names.
 fn files(path: &Path, named: bool, found: &mut Vec<PathBuf>) -> Result<()> {
-    let metadata = std::fs::metadata(path).map_err(|e| Error::io(path, e))?;
-    if metadata.is_dir() {
-        let entries = std::fs::read_dir(path).and_then(Iterator::collect::<std::io::Result<Vec<_>>>);
-        let mut below: Vec<PathBuf> = entries.map_err(|e| Error::io(path, e))?.into_iter().map(|e| e.path()).collect();
-        below.sort();
-        below.retain(|p| !p.file_name().unwrap_or_default().to_string_lossy().starts_with(['.', '_']));
-        return below.iter().try_for_each(|path| files(path, false, found));
+    if std::fs::metadata(path).map_err(|e| Error::io(path, e))?.is_dir() {
+        return sorted(path)?.iter().filter(|p| is_input(p)).try_for_each(|path| files(path, false, found));
     }
-    let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
-    if named || PICTURES.contains(&extension.as_str()) {
+    if named || picture_of(path).is_some() {
         found.push(path.to_owned());
     }
     Ok(())
@@ -175,11 +158,7 @@ fn files(path: &Path, named: bool, found: &mut Vec<PathBuf>) -> Result<()> {
 
 /// The pixels of the picture at `path`, which must be a square of side `side`.
 fn square(path: &Path, side: usize) -> std::result::Result<Vec<u8>, String> {
-    let metadata = std::fs::metadata(path).map_err(|e| e.to_string())?;
-    if !metadata.is_file() || metadata.len() > MOST {
-        return Err("no picture: it is no regular file, or larger than 64 MB".into());
-    }
-    let image = decode_bytes(&std::fs::read(path).map_err(|e| e.to_string())?)?;
+    let image = decode_bytes(&sorting::read(path)?)?;
     if image.dimensions() != (side as u32, side as u32) {
         return Err(format!(
             "is {} x {} px, where {side} x {side} px are taken, with the face as the training images show it; `augment manifest` with option \

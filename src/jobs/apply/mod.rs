@@ -6,9 +6,9 @@ mod given;
 mod pictures;
 mod treating;
 
-use super::input::{Input, rejects_path};
+use super::input::Input;
 use super::wanted::Destination;
-use super::{Context, Rejected};
+use super::{Context, Rejected, place};
 pub use crate::apply::inpaint::{Inpaint, Seam};
 pub use crate::apply::morph::Path;
 pub use crate::apply::upscale::Upscale;
@@ -136,7 +136,7 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
     if d.include_real {
         return Err(Error::Usage("option `include_real` does not apply here".into()));
     }
-    let list = rejects_path(&d.out)?;
+    let list = place::rejects_path(&d.out)?;
     let path = remote::localize_model(&request.model, MODEL_FILE, &context.cache, &context.access)?;
     let model = TrainedModel::load(&path, &context.device)?;
     let treating = Treating::new(request, &model, context, progress)?;

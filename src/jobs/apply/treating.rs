@@ -73,7 +73,9 @@ impl<'a> Treating<'a> {
             Task::Morph(path, steps) => (None, json!({ "name": "morph", "path": path, "steps": steps })),
             Task::Change(attribute, steps) => {
                 direction = attribute.direction(model, &networks, context, progress)?;
-                (None, json!({ "name": "morph", "groups": attribute.groups, "direction": direction, "steps": steps }))
+                let bytes: Vec<u8> = direction.iter().flat_map(|v| v.to_le_bytes()).collect();
+                let hash = blake3::hash(&bytes).to_hex().to_string();
+                (None, json!({ "name": "morph", "groups": attribute.groups, "direction": hash, "steps": steps }))
             }
         };
         Ok(Self { request, model, networks, hole, direction, parameters })
