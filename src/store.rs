@@ -3,11 +3,12 @@
 
 use crate::error::{Error, Result};
 use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -49,6 +50,43 @@ pub fn temporary(path: &Path) -> PathBuf {
 pub fn create(path: &Path) -> Result<File> {
     let options = File::options().write(true).create(true).truncate(true).mode(0o600).open(path);
     options.map_err(|e| Error::io(path, e))
+}
+
+/// Who may read what was written, beside its owner.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
+#[serde(rename_all = "lowercase")]
+pub enum Share {
+    /// Nobody.
+    #[default]
+    Nobody,
+    /// The group of the files.
+    Group,
+    /// Everybody on this machine.
+    All,
+}
+
+impl Share {
+    /// True if nobody else may read it.
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+    pub fn is_nobody(&self) -> bool {
+        *self == Self::Nobody
+    }
+
+    /// Lets others read a file, or enter a folder.
+    ///
+    /// # Errors
+    /// It is another user's, or not there.
+    pub fn allow(self, path: &Path) -> Result<()> {
+        let mode = match (self, path.is_dir()) {
+            (Self::Nobody, _) => return Ok(()),
+            (Self::Group, false) => 0o640,
+            (Self::Group, true) => 0o750,
+            (Self::All, false) => 0o644,
+            (Self::All, true) => 0o755,
+        };
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(|e| Error::io(path, e))
+    }
 }
 
 /// Deletes a file.
@@ -357,7 +395,6 @@ mod tests {
 
     #[test]
     fn files_and_folders_are_their_owners_alone() {
-        use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("a/b");
         create_dir(&folder).unwrap();

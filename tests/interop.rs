@@ -73,7 +73,26 @@ fn hugging_face_reads_shards_and_folders() {
     check("load_dataset.py", &[shards.to_str().unwrap(), "49", &left]);
     let folder = dir.path().join("folder");
     write(dir.path(), &folder, &["--format", "imagefolder"]);
-    check("image_folder.py", &[folder.join("imagefolder").to_str().unwrap(), "96"]);
+    check("image_folder.py", &[folder.join("imgs").to_str().unwrap(), "96"]);
+}
+
+#[test]
+fn every_format_is_read_by_its_own_readers() {
+    let dir = tempfile::tempdir().unwrap();
+    let [parquet, recordio, webdataset, folder] = ["parquet", "recordio", "webdataset", "imagefolder"].map(|format| {
+        let out = dir.path().join(format);
+        write(dir.path(), &out, &["--format", format, "--shard-rows", "30", "--new-identities", "1"]);
+        let path = |inner: &str| out.join(inner).display().to_string();
+        match format {
+            "parquet" => path(""),
+            "imagefolder" => format!("folder={}", path("imgs")),
+            _ => format!("{format}={}", path(format)),
+        }
+    });
+    let (script, requirements) = ("tests/interop/formats.py", "tests/interop/containers-requirements.txt");
+    python("AUGMENT_CONTAINERS_PYTHON", requirements, script, &[&parquet, &recordio, &webdataset, &folder]);
+    let hub = webdataset.replace("webdataset=", "hub=");
+    check("formats.py", &[&parquet, &hub, "tables=", &folder]);
 }
 
 #[test]

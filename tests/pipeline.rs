@@ -2,102 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod common;
+
 use augment::config::RunConfig;
 use augment::dataset::encode::{Origin, encode, is_marked};
-use augment::formats::{self, Reader, Sample};
+use augment::formats::{self, Sample};
+use common::program::{DEMO, augment, base, fails, model_dir, ok, records, run, shared, synthesize, tree};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::OnceLock;
-use tempfile::TempDir;
-
-const DEMO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/manifests/demo.parquet");
-
-fn augment(args: &[&str]) -> Command {
-    let mut c = Command::new(env!("CARGO_BIN_EXE_augment"));
-    c.args(args).env_remove("AUGMENT_OPS");
-    c
-}
-
-fn run(args: &[&str]) -> Output {
-    augment(args).output().unwrap()
-}
-
-fn ok(args: &[&str]) -> String {
-    let out = run(args);
-    assert!(out.status.success(), "{args:?}: {}", String::from_utf8_lossy(&out.stderr));
-    String::from_utf8(out.stdout).unwrap()
-}
-
-fn fails(code: i32, args: &[&str]) -> String {
-    let out = run(args);
-    let stderr = String::from_utf8(out.stderr).unwrap();
-    assert_eq!(out.status.code(), Some(code), "{args:?}: {stderr}");
-    stderr
-}
-
-/// Folder whose `cache` holds a model of the demonstration set after a few steps; shared by all tests.
-fn shared() -> &'static Path {
-    static DIR: OnceLock<TempDir> = OnceLock::new();
-    DIR.get_or_init(|| {
-        let dir = tempfile::tempdir().unwrap();
-        let out = dir.path().join("first");
-        ok(&base(dir.path(), &out, &["--per-id", "3"]).iter().map(String::as_str).collect::<Vec<_>>());
-        dir
-    })
-    .path()
-}
-
-/// Arguments of the main job. A judge has tests of its own: training one takes longer than all the rest.
-fn base(dir: &Path, out: &Path, more: &[&str]) -> Vec<String> {
-    let cache = dir.join("cache");
-    let mut args = vec!["--manifest", DEMO, "--duration-kimg", "0.2", "--quiet"];
-    if !more.contains(&"--judge") {
-        args.push("--no-judge");
-    }
-    let (cache, out) = (cache.display().to_string(), out.display().to_string());
-    args.extend(["--cache", &cache, "--out", &out]);
-    args.extend(more);
-    args.into_iter().map(str::to_owned).collect()
-}
-
-/// Synthesizes with the shared model into a fresh folder.
-fn synthesize(more: &[&str]) -> (TempDir, PathBuf, String) {
-    let dir = tempfile::tempdir().unwrap();
-    let out = dir.path().join("out");
-    let args = base(shared(), &out, more);
-    let text = ok(&args.iter().map(String::as_str).collect::<Vec<_>>());
-    (dir, out, text)
-}
-
-fn records(out: &Path) -> Vec<Sample> {
-    let mut all = Vec::new();
-    let written = Reader::open(out).unwrap();
-    written
-        .read_all(|r| {
-            all.push(r);
-            Ok(())
-        })
-        .unwrap();
-    all
-}
-
-/// Relative paths and bytes of all files under `dir`.
-fn tree(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let mut files = BTreeMap::new();
-    let mut folders = vec![dir.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else {
-                files.insert(path.strip_prefix(dir).unwrap().to_owned(), std::fs::read(&path).unwrap());
-            }
-        }
-    }
-    files
-}
 
 #[test]
 fn demo_manifest_is_drawn_by_the_program() {
@@ -295,42 +208,6 @@ fn a_complete_output_is_checked_and_not_made_again() {
     assert!(fails(2, &again).contains("missing"));
 }
 
-#[cfg(unix)]
-#[test]
-fn a_killed_run_goes_on_and_ends_with_the_same_bytes() {
-    let (_dir, whole, _) = synthesize(&["--per-id", "60", "--shard-rows", "64"]);
-    let dir = tempfile::tempdir().unwrap();
-    for format in ["parquet", "imagefolder"] {
-        let out = dir.path().join(format);
-        let args = base(shared(), &out, &["--per-id", "60", "--shard-rows", "64", "--format", format]);
-        let args: Vec<&str> = args.iter().map(String::as_str).collect();
-        let mut child = augment(&args).spawn().unwrap();
-        let first = out.join("_commits/00000.json");
-        while !first.exists() {
-            std::thread::sleep(std::time::Duration::from_millis(1));
-        }
-        // SIGKILL; meanwhile nobody else may write here.
-        assert!(fails(75, &args).contains("another augment works in this folder"));
-        child.kill().unwrap();
-        child.wait().unwrap();
-        assert!(!out.join("_SUCCESS.json").exists(), "killed too late to show anything");
-        let status = ok(&["status", out.to_str().unwrap()]);
-        assert!(status.contains("complete false") && status.contains("planned rows 2880"), "{status}");
-        let written = |p: &Path| p.metadata().unwrap().modified().unwrap();
-        let before = written(&first);
-        ok(&args);
-        assert_eq!(written(&first), before, "what was committed is made once");
-        if format == "parquet" {
-            assert!(tree(&out) == tree(&whole));
-        } else {
-            let whole = dir.path().join("whole");
-            let args = base(shared(), &whole, &["--per-id", "60", "--shard-rows", "64", "--format", format]);
-            ok(&args.iter().map(String::as_str).collect::<Vec<_>>());
-            assert!(tree(&out) == tree(&whole));
-        }
-    }
-}
-
 #[test]
 fn verify_finds_every_changed_lost_or_strange_file() {
     let (_dir, out, _) = synthesize(&["--per-id", "2", "--shard-rows", "40"]);
@@ -361,57 +238,6 @@ fn verify_finds_every_changed_lost_or_strange_file() {
     assert_eq!(augment(&["verify", out.to_str().unwrap()]).output().unwrap().status.code(), Some(2));
     assert!(ok(&["verify", &model_dir()]).contains("2 files read, 0 damaged"));
     fails(2, &["verify", "src"]);
-}
-
-#[test]
-fn a_forgotten_person_is_gone_and_does_not_come_back() {
-    for format in ["parquet", "imagefolder"] {
-        let (dir, out, _) = synthesize(&[
-            "--per-id",
-            "3",
-            "--new-identities",
-            "20",
-            "--mix",
-            "3",
-            "--format",
-            format,
-            "--shard-rows",
-            "50",
-        ]);
-        let knows = |r: &Sample| r.identity == "person-05" || r.label_mix.contains("\"person-05\"");
-        let before = records(&out);
-        let kept: Vec<Sample> = before.iter().filter(|r| !knows(r)).cloned().collect();
-        assert!(before.len() - kept.len() > 3, "no new identity is mixed from the person");
-        // A copy: the others use the model too.
-        let (model, cache) = (dir.path().join("model"), dir.path().join("empty"));
-        std::fs::create_dir(&model).unwrap();
-        std::fs::copy(Path::new(&model_dir()).join("model.safetensors"), model.join("model.safetensors")).unwrap();
-        let (out, model, cache) = (out.to_str().unwrap(), model.to_str().unwrap(), cache.to_str().unwrap());
-        let former = std::fs::read_to_string(Path::new(out).join("README.md")).unwrap();
-        let forget = |name: &str| run(&["forget", "--identity", name, out, model, "--cache", cache]);
-        for _ in 0..2 {
-            assert_eq!(forget("nobody").status.code(), Some(2));
-        }
-        assert_eq!(records(Path::new(out)), before);
-        for _ in 0..2 {
-            let done = forget("person-05");
-            assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-            assert_eq!(records(Path::new(out)), kept);
-            ok(&["verify", out]);
-        }
-        let done: serde_json::Value =
-            serde_json::from_slice(&std::fs::read(Path::new(out).join("_SUCCESS.json")).unwrap()).unwrap();
-        assert_eq!((&done["rows"], &done["synthetic"]), (&kept.len().into(), &kept.len().into()));
-        let card = std::fs::read_to_string(Path::new(out).join("README.md")).unwrap();
-        assert!(card.contains(&format!("{} synthetic images", kept.len())), "{card}");
-        let contents = done["content_hash"].as_str().unwrap();
-        assert!(!former.contains(contents), "a reader's cache would still hold the person");
-        assert_eq!(card.contains(&format!("description: contents {contents}")), format == "parquet");
-        let text = fails(2, &["synthesize", "--model", model, "--per-id", "1", "--out", &format!("{out}-more")]);
-        assert!(text.contains("forgotten"), "{text}");
-        let text = fails(2, &["synthesize", "--model", &model_dir(), "--per-id", "3", "--out", out]);
-        assert!(text.contains("identity `person-05` was forgotten"), "{text}");
-    }
 }
 
 #[test]
@@ -795,12 +621,6 @@ fn plant_copies(out: &Path, change: fn(&image::RgbImage) -> image::RgbImage) {
     sink.finish().unwrap();
 }
 
-fn model_dir() -> String {
-    let models = shared().join("cache/models");
-    let dir = std::fs::read_dir(models).unwrap().next().unwrap().unwrap().path();
-    dir.display().to_string()
-}
-
 #[test]
 fn every_image_is_regenerated_from_its_row() {
     let (dir, out, _) =
@@ -865,19 +685,6 @@ fn images_are_written_at_the_size_that_is_asked_for() {
     let args = base(shared(), &dir.path().join("out"), &tiny);
     let message = fails(2, &args.iter().map(String::as_str).collect::<Vec<_>>());
     assert!(message.contains("--output-size 8 must lie between 16 and 1024 px"), "{message}");
-}
-
-#[test]
-fn image_folders_sort_by_label_and_tell_the_same() {
-    let (_dir, out, _) = synthesize(&["--per-id", "3", "--format", "imagefolder"]);
-    let files = tree(&out.join("imagefolder"));
-    for r in records(&shared().join("first")) {
-        let name = PathBuf::from(format!("{:04}/{}.jpg", r.label, r.sample_id));
-        assert!(files[&name] == r.image, "{}", name.display());
-    }
-    assert_eq!(files.len(), 48 * 3 + 1);
-    let text = ok(&["synthesize", "--model", &model_dir(), "--regenerate", out.to_str().unwrap(), "-q"]);
-    assert!(text.contains("144 images regenerated, all byte-equal"), "{text}");
 }
 
 #[test]

@@ -1,11 +1,14 @@
 //! Subcommands and their arguments, as typed.
 
-use super::groups::{ColumnArgs, ConfigArgs, EvaluationConfigArgs, InputArgs, OutputArgs, SynthesisArgs, similarity};
+use super::groups::{
+    ColumnArgs, ConfigArgs, EvaluationConfigArgs, InputArgs, OutputArgs, SynthesisArgs, TestArgs, formats, similarity,
+};
 use super::treatment::{InpaintArgs, MorphArgs, UpscaleArgs};
 use ::augment::config::{Alignment, Variant};
 use ::augment::jobs::Arm;
 use ::augment::jobs::evaluate::Placement;
 use ::augment::jobs::manifest::{MIN_SCORE, Shares};
+use ::augment::jobs::wanted::Share;
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Args, Parser, Subcommand};
 use std::num::NonZeroUsize;
@@ -46,6 +49,10 @@ pub enum Command {
     Upscale(UpscaleArgs),
     /// Go from one face to another in small steps.
     Morph(MorphArgs),
+    /// Write a dataset anew in another format, at another size, or with the real images of its persons.
+    Export(ExportArgs),
+    /// Write a verification set, insightface's `.bin`, on which trainings test themselves.
+    Pairs(PairsArgs),
     /// Make a manifest of a folder of persons, a list, RecordIO, tars or Parquet.
     Manifest(ManifestArgs),
     /// Show what a manifest or a written dataset holds.
@@ -83,6 +90,8 @@ impl Command {
             | Self::Inpaint(_)
             | Self::Upscale(_)
             | Self::Morph(_)
+            | Self::Export(_)
+            | Self::Pairs(_)
             | Self::Forget(_)
             | Self::Demo(_)
             | Self::Manifest(_) => false,
@@ -191,15 +200,8 @@ pub struct EvaluateArgs {
     /// training persons only].
     #[arg(long, value_name = "NAME", help_heading = "Input")]
     pub held_out: Option<String>,
-    /// Split with other persons, from which verification pairs are drawn [default: one that shows no training person].
-    #[arg(long, value_name = "NAME", conflicts_with = "pairs", help_heading = "Test")]
-    pub pairs_from: Option<String>,
-    /// List of verification pairs: Parquet, LFW's pairs.txt, or insightface's .bin.
-    #[arg(long, value_name = "FILE", help_heading = "Test")]
-    pub pairs: Option<PathBuf>,
-    /// Images of --pairs: a manifest with the column `image_id`, or LFW's folder for pairs.txt.
-    #[arg(long, value_name = "PATH", requires = "pairs", help_heading = "Test")]
-    pub pair_images: Option<String>,
+    #[command(flatten)]
+    pub test: TestArgs,
     /// What to train recognisers on [default: all that the images allow].
     #[arg(long, value_enum, value_delimiter = ',', value_name = "ARM,..", help_heading = "Comparison")]
     pub arms: Vec<Arm>,
@@ -296,6 +298,58 @@ pub struct ForgetArgs {
     /// Folders of datasets, models and evaluations; models of the cache are always searched.
     #[arg(value_name = "DIR")]
     pub dirs: Vec<PathBuf>,
+}
+
+/// `augment export`
+#[derive(Args)]
+pub struct ExportArgs {
+    /// Folder of a complete dataset.
+    #[arg(value_name = "DIR")]
+    pub dataset: PathBuf,
+    /// Layout to write.
+    #[arg(long, value_name = "FORMAT", value_parser = formats())]
+    pub to: String,
+    /// Side of all images, in pixels, such as the 112 of a recogniser [default: images stay as they are, byte for byte].
+    #[arg(long, value_name = "PX")]
+    pub size: Option<usize>,
+    /// Also write the real images of this manifest, encoded again without metadata: those of a person of the dataset get its label.
+    #[arg(long, value_name = "MANIFEST")]
+    pub include_real: Option<String>,
+    /// Rows of it to use: a value of the column `split`, or `all` [default: `train` if there is one, else all].
+    #[arg(long, env = "AUGMENT_SPLIT", value_name = "NAME", requires = "include_real")]
+    pub split: Option<String>,
+    #[command(flatten)]
+    pub columns: ColumnArgs,
+    /// Output folder [default: the dataset's name with the format's behind it].
+    #[arg(long, env = "AUGMENT_OUT", value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Who else may read the output: a training job often runs as another user.
+    #[arg(long, value_enum, default_value_t, value_name = "WHO")]
+    pub share: Share,
+    /// Make again what was changed or lost since it was written, instead of refusing to go on.
+    #[arg(long)]
+    pub repair: bool,
+    /// Rows of a shard, or images of a folder that are committed together.
+    #[arg(long, value_name = "N", default_value_t = NonZeroUsize::new(10_000).unwrap_or(NonZeroUsize::MIN))]
+    pub shard_rows: NonZeroUsize,
+}
+
+/// `augment pairs`
+#[derive(Args)]
+pub struct PairsArgs {
+    #[command(flatten)]
+    pub input: InputArgs,
+    #[command(flatten)]
+    pub test: TestArgs,
+    /// Side of the images, in pixels.
+    #[arg(long, value_name = "PX", default_value_t = 112)]
+    pub size: usize,
+    /// What is shown of pictures whose rows say where their faces are.
+    #[arg(long, env = "AUGMENT_ALIGNMENT", value_enum, default_value_t, value_name = "FRAME")]
+    pub alignment: Alignment,
+    /// File to write.
+    #[arg(long, value_name = "FILE.bin")]
+    pub out: PathBuf,
 }
 
 /// `augment manifest`

@@ -5,7 +5,7 @@ use super::terminal::Terminal;
 use super::{Outcome, environment};
 use ::augment::config::to_toml;
 use ::augment::error::Result;
-use ::augment::jobs::evaluate::{Evaluated, Request, Test, preview, run as run_job};
+use ::augment::jobs::evaluate::{Evaluated, Request, preview, run as run_job};
 use ::augment::jobs::folder_name;
 use serde_json::json;
 use std::fmt::Write;
@@ -14,17 +14,13 @@ use std::fmt::Write;
 pub fn run(args: &EvaluateArgs, global: &GlobalArgs, terminal: &mut Terminal) -> Result<Outcome> {
     let context = environment::context(global)?;
     let out = args.out.clone().unwrap_or_else(|| folder_name(args.input.spec(), "evaluation"));
-    let test = match (&args.pairs, &args.pairs_from) {
-        (Some(pairs), _) => Some(Test::List { pairs: pairs.clone(), images: args.pair_images.clone() }),
-        (None, split) => split.clone().map(Test::Split),
-    };
     let request = Request {
         input: args.input.request(),
         settings: args.config.request(),
         synthetic: args.synthetic.clone(),
         model: args.model.clone(),
         held_out: args.held_out.clone(),
-        test,
+        test: args.test.request(),
         arms: args.arms.clone(),
         seeds: args.seeds,
         max_copy_similarity: args.max_copy_similarity,

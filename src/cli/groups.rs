@@ -1,8 +1,9 @@
 //! Groups of arguments that several subcommands share, and the requests that they ask for.
 
 use ::augment::config::{Alignment, EvaluationSettings, LatentSource, Preset, RecogniserPreset, Settings};
-use ::augment::jobs::wanted::{Chooser, Destination, Encoding, MIX_SUM, Synthesis};
-use ::augment::jobs::{Columns, FORMATS, Input, NaiveDate};
+use ::augment::jobs::evaluate::Test;
+use ::augment::jobs::wanted::{Chooser, Destination, Encoding, MIX_SUM, Share, Synthesis};
+use ::augment::jobs::{Columns, FORMATS, Input, NaiveDate, format_named};
 use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use std::num::NonZeroUsize;
@@ -248,7 +249,10 @@ pub struct OutputArgs {
     /// Make again what was changed or lost since it was written, instead of refusing to go on.
     #[arg(long, help_heading = "Output")]
     pub repair: bool,
-    /// Rows of a Parquet shard, or images of a folder that are committed together.
+    /// Who else may read the output: a training job often runs as another user.
+    #[arg(long, value_enum, default_value_t, value_name = "WHO", help_heading = "Output")]
+    pub share: Share,
+    /// Rows of a shard, or images of a folder that are committed together.
     #[arg(long, value_name = "N", default_value_t = NonZeroUsize::new(10_000).unwrap_or(NonZeroUsize::MIN), help_heading = "Output")]
     pub shard_rows: NonZeroUsize,
 }
@@ -258,13 +262,38 @@ impl OutputArgs {
     pub fn request(&self, default: PathBuf) -> Destination {
         let plain = Destination::new(self.out.clone().unwrap_or(default));
         Destination {
-            format: FORMATS.into_iter().find(|f| f.name() == self.format).unwrap_or(plain.format),
+            format: format_named(&self.format).unwrap_or(plain.format),
             encoding: self.encoding,
             output_size: self.output_size,
             include_real: self.include_real,
             repair: self.repair,
+            share: self.share,
             shard_rows: self.shard_rows,
             ..plain
+        }
+    }
+}
+
+/// What recognisers are tested on.
+#[derive(Args)]
+pub struct TestArgs {
+    /// Split with other persons, from which verification pairs are drawn [default: one that shows no training person].
+    #[arg(long, value_name = "NAME", conflicts_with = "pairs", help_heading = "Test")]
+    pub pairs_from: Option<String>,
+    /// List of verification pairs: Parquet, LFW's pairs.txt, or insightface's .bin.
+    #[arg(long, value_name = "FILE", help_heading = "Test")]
+    pub pairs: Option<PathBuf>,
+    /// Images of --pairs: a manifest with the column `image_id`, or LFW's folder for pairs.txt.
+    #[arg(long, value_name = "PATH", requires = "pairs", help_heading = "Test")]
+    pub pair_images: Option<String>,
+}
+
+impl TestArgs {
+    /// What they ask for.
+    pub fn request(&self) -> Option<Test> {
+        match (&self.pairs, &self.pairs_from) {
+            (Some(pairs), _) => Some(Test::List { pairs: pairs.clone(), images: self.pair_images.clone() }),
+            (None, split) => split.clone().map(Test::Split),
         }
     }
 }

@@ -9,6 +9,7 @@ mod config;
 mod demo;
 mod environment;
 mod evaluate;
+mod export;
 mod folder;
 mod forget;
 mod groups;
@@ -16,6 +17,7 @@ mod inspect;
 mod manifest;
 mod memory;
 mod methods;
+mod pairs;
 mod synthesize;
 mod terminal;
 mod train;
@@ -164,6 +166,8 @@ fn dispatch(cli: Cli, terminal: &mut Terminal) -> Result<Outcome> {
         Some(Command::Inpaint(args)) => apply::inpaint(&args, &global, terminal),
         Some(Command::Upscale(args)) => apply::upscale(&args, &global, terminal),
         Some(Command::Morph(args)) => apply::morph(&args, &global, terminal),
+        Some(Command::Export(args)) => export::run(&args, &global, terminal),
+        Some(Command::Pairs(args)) => pairs::run(&args, &global, terminal),
         Some(Command::Manifest(args)) => manifest::run(&args, &global, terminal),
         Some(Command::Inspect(args)) => inspect::run(&args, &global, terminal),
         Some(Command::Verify(args)) => folder::verify(&args),

@@ -3,7 +3,7 @@
 use super::groups::{ColumnArgs, formats};
 use ::augment::jobs::apply::{Feature, Images, Path, Seam, Whom};
 use ::augment::jobs::wanted::{Destination, Encoding};
-use ::augment::jobs::{FORMATS, Input};
+use ::augment::jobs::{Input, format_named};
 use clap::Args;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -71,7 +71,7 @@ impl TreatmentArgs {
     pub fn destination(&self, default: PathBuf) -> Destination {
         let plain = Destination::new(self.out.clone().unwrap_or(default));
         Destination {
-            format: FORMATS.into_iter().find(|f| f.name() == self.format).unwrap_or(plain.format),
+            format: format_named(&self.format).unwrap_or(plain.format),
             encoding: self.encoding,
             output_size: self.output_size,
             repair: self.repair,

@@ -2,12 +2,29 @@
 
 use super::pickle::Pickle;
 use crate::error::{Error, Result};
+use crate::store;
+use serde_pickle::{SerOptions, Value, value_to_vec};
 use std::path::Path;
 
 /// End of its name.
 pub const EXTENSION: &str = "bin";
 /// Bytes of images that a file may name, in multiples of its own.
 const REPEATED: usize = 4;
+
+/// Writes pairs of encoded images and whether they show one person.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write<'a>(path: &Path, pairs: impl Iterator<Item = (&'a [u8], &'a [u8], bool)>) -> Result<()> {
+    let (mut images, mut same) = (Vec::new(), Vec::new());
+    for (left, right, is_same) in pairs {
+        images.extend([left, right].map(|image| Value::Bytes(image.to_vec())));
+        same.push(Value::Bool(is_same));
+    }
+    let pickle = Value::Tuple(vec![Value::List(images), Value::List(same)]);
+    let bytes = value_to_vec(&pickle, SerOptions::new()).map_err(|e| store::failed(path, &e))?;
+    store::write_atomic(path, &bytes)
+}
 
 /// Encoded images, and whether each two of them show one person. Nothing is decoded.
 ///

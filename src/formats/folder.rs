@@ -1,28 +1,21 @@
-//! An image folder: `imagefolder/<label>/<sample>.jpg`, labels padded so that sorting keeps their order, and
-//! `imagefolder/metadata.parquet` with every other column.
-//!
-//! The rows of a unit are kept beside its record; the metadata are put together from them at the end.
+//! An image folder, as torchvision, AdaFace and Hugging Face read it: `imgs/<label>/<sample>.jpg`, labels padded so that sorting keeps
+//! their order, and `imgs/metadata.parquet` with every other column.
 
 use super::forgotten::{Forgotten, Rows};
-use super::table::{self, output_schema, value_columns};
-use super::{COMMITS, Format, Sample, Site, UnitWriter};
+use super::{Format, Sample, Site, UnitWriter, metadata, table};
 use crate::error::{Error, Result};
 use crate::store;
-use arrow::array::{ArrayRef, RecordBatch, StringArray};
-use std::collections::BTreeSet;
+use serde_json::json;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// The format.
 pub struct Imagefolder;
 
-const FOLDER: &str = "imagefolder";
-const METADATA: &str = "metadata.parquet";
-
-/// Rows of unit `number`.
-fn rows_of(number: usize) -> String {
-    format!("{COMMITS}/{number:05}.parquet")
-}
+const FOLDER: &str = "imgs";
+/// The label that the images of a folder have.
+const CLASSES: &str = "class_to_idx.json";
 
 impl Format for Imagefolder {
     fn name(&self) -> &'static str {
@@ -38,24 +31,19 @@ impl Format for Imagefolder {
     }
 
     fn unit(&self, site: &Arc<Site>, number: usize) -> Result<Box<dyn UnitWriter>> {
-        Ok(Box::new(Images { site: site.clone(), number, written: Vec::new() }))
+        Ok(Box::new(Images { site: site.clone(), paths: Vec::new(), rows: metadata::Rows::new(site, number)? }))
     }
 
     fn rest(&self, site: &Site) -> Result<Vec<String>> {
-        let path = format!("{FOLDER}/{METADATA}");
-        let staged = site.staged(&path);
-        let mut writer = table::writer(&staged, &Arc::new(output_schema(&site.classes, true)))?;
-        for number in 0..site.units {
-            let rows = site.out.join(rows_of(number));
-            for batch in
-                table::open(&rows)?.with_batch_size(table::ROW_GROUP).build().map_err(|e| store::failed(&rows, &e))?
-            {
-                let batch = batch.map_err(|e| store::failed(&rows, &e))?;
-                writer.write(&batch).map_err(|e| store::failed(&staged, &e))?;
-            }
-        }
-        writer.close().map_err(|e| store::failed(&staged, &e))?;
-        Ok(vec![path])
+        let mut folders = BTreeMap::new();
+        metadata::names(&site.out, 0..site.units, &mut |label, name| {
+            folders.insert(name.split('/').next().unwrap_or_default().to_owned(), label);
+            Ok(())
+        })?;
+        let (classes, table) = (format!("{FOLDER}/{CLASSES}"), format!("{FOLDER}/{}", metadata::FILE));
+        store::write(&site.staged(&classes), format!("{:#}\n", json!(folders)).as_bytes())?;
+        metadata::join(site, &table)?;
+        Ok(vec![classes, table])
     }
 
     fn card(&self, _: &str) -> String {
@@ -63,7 +51,7 @@ impl Format for Imagefolder {
     }
 
     fn parts(&self, folder: &Path) -> Result<Option<Vec<PathBuf>>> {
-        let files = [folder.join(FOLDER), folder.to_owned()].map(|f| f.join(METADATA));
+        let files = [folder.join(FOLDER), folder.to_owned()].map(|f| f.join(metadata::FILE));
         Ok(files.into_iter().find(|f| f.is_file()).map(|f| vec![f]))
     }
 
@@ -93,7 +81,7 @@ impl Format for Imagefolder {
     }
 
     fn erase_rest(&self, out: &Path, who: &Forgotten) -> Result<()> {
-        let metadata = out.join(FOLDER).join(METADATA);
+        let metadata = out.join(FOLDER).join(metadata::FILE);
         if metadata.exists() { who.erase(&metadata) } else { Ok(()) }
     }
 }
@@ -101,37 +89,22 @@ impl Format for Imagefolder {
 /// A unit that is being written: its images, and the rows that name them.
 struct Images {
     site: Arc<Site>,
-    number: usize,
-    /// Paths below the image folder, and rows without their images.
-    written: Vec<(String, Sample)>,
+    paths: Vec<String>,
+    rows: metadata::Rows,
 }
 
 impl UnitWriter for Images {
-    fn write(&mut self, mut sample: Sample) -> Result<()> {
-        let digits = self.site.classes.len().saturating_sub(1).to_string().len().max(4);
-        let name = format!("{:0digits$}/{}.{}", sample.label, sample.sample_id, sample.extension);
-        let image = std::mem::take(&mut sample.image);
-        store::write(&self.site.staged(&format!("{FOLDER}/{name}")), &image)?;
-        self.written.push((name, sample));
-        Ok(())
+    fn write(&mut self, sample: Sample) -> Result<()> {
+        let name = metadata::name(&self.site, &sample);
+        let path = format!("{FOLDER}/{name}");
+        store::write(&self.site.staged(&path), &sample.image)?;
+        self.paths.push(path);
+        self.rows.write(name, sample)
     }
 
-    fn close(self: Box<Self>) -> Result<Vec<String>> {
-        let (names, samples): (Vec<String>, Vec<Sample>) = self.written.into_iter().unzip();
-        let mut paths: Vec<String> = names.iter().map(|name| format!("{FOLDER}/{name}")).collect();
-        let rows = rows_of(self.number);
-        let staged = self.site.staged(&rows);
-        let failed = |e: &dyn std::fmt::Display| store::failed(&staged, e);
-        let schema = Arc::new(output_schema(&self.site.classes, true));
-        let mut columns = value_columns(&samples);
-        let names: ArrayRef = Arc::new(StringArray::from(names));
-        columns.insert(0, names);
-        let batch = RecordBatch::try_new(schema.clone(), columns).map_err(|e| failed(&e))?;
-        let mut writer = table::writer(&staged, &schema)?;
-        writer.write(&batch).map_err(|e| failed(&e))?;
-        writer.close().map_err(|e| failed(&e))?;
-        paths.push(rows);
-        Ok(paths)
+    fn close(mut self: Box<Self>) -> Result<Vec<String>> {
+        self.paths.push(self.rows.close()?);
+        Ok(self.paths)
     }
 }
 

@@ -3,21 +3,29 @@
 pub mod bin;
 pub mod folder;
 pub mod forgotten;
+mod metadata;
 pub mod pairs;
 pub mod parquet;
 mod pickle;
+pub mod recordio;
 pub mod table;
+pub mod webdataset;
 
 use crate::error::{Error, Result};
 use forgotten::{Forgotten, Rows};
+use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Folder of the records of units, where a format may keep rows of its own.
 pub const COMMITS: &str = "_commits";
 
-/// Every format.
-pub static FORMATS: [&dyn Format; 2] = [&parquet::Parquet, &folder::Imagefolder];
+/// Folder of what units have made of files that are joined once all units are there. It is gone then.
+pub const PARTS: &str = "_parts";
+
+/// Every format; what the more special ones hold, the first may take for its own.
+pub static FORMATS: [&dyn Format; 4] =
+    [&parquet::Parquet, &folder::Imagefolder, &recordio::RecordIo, &webdataset::WebDataset];
 
 /// The format of this name.
 pub fn named(name: &str) -> Option<&'static dyn Format> {
@@ -25,11 +33,13 @@ pub fn named(name: &str) -> Option<&'static dyn Format> {
 }
 
 /// One labelled image on its way out, with all that is needed to make it again.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Sample {
     /// Encoded image.
+    #[serde(skip)]
     pub image: Vec<u8>,
     /// `jpg` or `png`.
+    #[serde(skip)]
     pub extension: &'static str,
     /// Class number in this dataset.
     pub label: i64,
@@ -70,6 +80,8 @@ pub struct Site {
     pub classes: Vec<String>,
     /// Number of units that its rows are cut into.
     pub units: usize,
+    /// Number of its rows.
+    pub rows: usize,
 }
 
 impl Site {
@@ -141,6 +153,19 @@ pub trait UnitWriter: Send {
     fn close(self: Box<Self>) -> Result<Vec<String>>;
 }
 
+/// Files in `folder` whose names end in `.extension`, sorted; none if it is not there.
+fn files_of(folder: &Path, extension: &str) -> Result<Vec<PathBuf>> {
+    if !folder.is_dir() {
+        return Ok(Vec::new());
+    }
+    let entries = std::fs::read_dir(folder).map_err(|e| Error::io(folder, e))?;
+    let paths: std::io::Result<Vec<PathBuf>> = entries.map(|entry| entry.map(|e| e.path())).collect();
+    let mut files = paths.map_err(|e| Error::io(folder, e))?;
+    files.retain(|file| file.extension().is_some_and(|e| e == extension));
+    files.sort();
+    Ok(files)
+}
+
 /// Reads a written dataset.
 pub struct Reader {
     format: &'static dyn Format,
@@ -157,7 +182,7 @@ impl Reader {
         if path.is_file() {
             return Ok(Self { format: &parquet::Parquet, parts: vec![path.to_owned()] });
         }
-        for format in FORMATS {
+        for format in FORMATS.into_iter().rev() {
             if let Some(parts) = format.parts(path)? {
                 return Ok(Self { format, parts });
             }
@@ -165,7 +190,7 @@ impl Reader {
         if !path.exists() {
             return Err(Error::Manifest(format!("{}: no such folder or file", path.display())));
         }
-        Err(Error::Manifest(format!("{}: holds no Parquet shard", path.display())))
+        Err(Error::Manifest(format!("{}: holds no dataset of augment", path.display())))
     }
 
     /// Calls `f` with the samples of `part` in order.

@@ -3,7 +3,7 @@
 use super::forgotten::{Forgotten, Rows};
 use super::table::{self, ROW_GROUP, ROW_GROUP_BYTES, image_column, output_schema, value_columns};
 use super::{Format, Sample, Site, UnitWriter};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::store;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -51,17 +51,7 @@ impl Format for Parquet {
 
     fn parts(&self, folder: &Path) -> Result<Option<Vec<PathBuf>>> {
         let folder = if folder.join(FOLDER).is_dir() { folder.join(FOLDER) } else { folder.to_owned() };
-        if !folder.is_dir() {
-            return Ok(None);
-        }
-        let mut files = Vec::new();
-        for entry in std::fs::read_dir(&folder).map_err(|e| Error::io(&folder, e))? {
-            let file = entry.map_err(|e| Error::io(&folder, e))?.path();
-            if table::is_table(&file) {
-                files.push(file);
-            }
-        }
-        files.sort();
+        let files = super::files_of(&folder, "parquet")?;
         Ok((!files.is_empty()).then_some(files))
     }
 

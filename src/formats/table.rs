@@ -87,9 +87,9 @@ pub fn output_schema(names: &[String], file_names: bool) -> Schema {
         ("augment_format".to_owned(), FORMAT_VERSION.to_string()),
         ("augment_synthetic".to_owned(), "true".to_owned()),
     ]);
-    if !file_names {
-        metadata.insert(FEATURES.into(), json!({ "info": { "features": features } }).to_string());
-    }
+    let (key, value) =
+        if file_names { (CLASSES, json!(names)) } else { (FEATURES, json!({ "info": { "features": features } })) };
+    metadata.insert(key.into(), value.to_string());
     Schema::new(fields).with_metadata(metadata)
 }
 
@@ -105,28 +105,46 @@ pub fn class_name(sets: usize, set: &str, identity: &str) -> String {
 /// Key of the features that Hugging Face reads, in a file's metadata.
 const FEATURES: &str = "huggingface";
 
-fn features(schema: &Schema) -> Option<serde_json::Value> {
-    schema.metadata().get(FEATURES).and_then(|v| serde_json::from_str(v).ok())
+/// Key of the list of classes in a file whose images lie elsewhere: `datasets` wants no features of it.
+const CLASSES: &str = "augment_classes";
+
+/// The document that lists the classes of a written file, its key, and where the list stands in it.
+fn listed(schema: &Schema) -> Option<(&'static str, serde_json::Value, &'static str)> {
+    let places = [(FEATURES, "/info/features/label/names"), (CLASSES, "")];
+    places.into_iter().find_map(|(key, place)| {
+        let document = schema.metadata().get(key)?;
+        Some((key, serde_json::from_str(document).ok()?, place))
+    })
+}
+
+/// The class names of a written file, in the order of their labels.
+///
+/// # Errors
+/// It cannot be read, or lists none.
+pub fn classes(path: &Path) -> Result<Vec<String>> {
+    let listed = listed(open(path)?.schema());
+    let names = listed.and_then(|(_, document, place)| serde_json::from_value(document.pointer(place)?.clone()).ok());
+    names.ok_or_else(|| Error::Manifest(format!("{}: lists no classes: not written by augment", path.display())))
 }
 
 /// True if the class list of a written file has one of `classes`.
 pub fn has_class(schema: &Schema, classes: &BTreeSet<String>) -> bool {
-    let features = features(schema).unwrap_or_default();
-    let names = features["info"]["features"]["label"]["names"].as_array();
+    let Some((_, document, place)) = listed(schema) else { return false };
+    let names = document.pointer(place).and_then(|names| names.as_array());
     names.into_iter().flatten().any(|class| class.as_str().is_some_and(|c| classes.contains(c)))
 }
 
 /// `schema` of a written file with another name for `classes`; numbers of classes stay.
 pub fn rename_class(schema: &Schema, classes: &BTreeSet<String>, to: &str) -> Schema {
     let mut metadata = schema.metadata().clone();
-    if let Some(mut features) = features(schema) {
-        let names = features["info"]["features"]["label"]["names"].as_array_mut();
+    if let Some((key, mut document, place)) = listed(schema) {
+        let names = document.pointer_mut(place).and_then(|names| names.as_array_mut());
         for class in names.into_iter().flatten() {
             if class.as_str().is_some_and(|c| classes.contains(c)) {
                 *class = json!(to);
             }
         }
-        metadata.insert(FEATURES.to_owned(), features.to_string());
+        metadata.insert(key.to_owned(), document.to_string());
     }
     Schema::new(schema.fields().clone()).with_metadata(metadata)
 }
@@ -191,6 +209,16 @@ pub(super) fn open(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>>
 
 /// Calls `f` with the samples of a table that anybody may have written.
 pub(super) fn read(path: &Path, f: &mut dyn FnMut(Sample) -> Result<()>) -> Result<()> {
+    read_rows(path, &mut |mut sample, name| {
+        if sample.image.is_empty() {
+            sample.image = folder::named_image(path, &name)?;
+        }
+        f(sample)
+    })
+}
+
+/// Calls `f` with the rows of a table that anybody may have written, and the names of their images; images that lie elsewhere are empty.
+pub(super) fn read_rows(path: &Path, f: &mut dyn FnMut(Sample, String) -> Result<()>) -> Result<()> {
     let failed = |e: &dyn std::fmt::Display| Error::Manifest(format!("{}: {e}", path.display()));
     let mut reader = guarded(path, || {
         let file = File::open(path).map_err(|e| Error::io(path, e))?;
@@ -199,12 +227,9 @@ pub(super) fn read(path: &Path, f: &mut dyn FnMut(Sample) -> Result<()>) -> Resu
     })?;
     while let Some(batch) = guarded(path, || reader.next().transpose().map_err(|e| failed(&e)))? {
         for row in 0..batch.num_rows() {
-            let (mut sample, name) =
+            let (sample, name) =
                 guarded(path, || sample(&batch, row).ok_or_else(|| failed(&"not written by augment")))?;
-            if sample.image.is_empty() {
-                sample.image = folder::named_image(path, &name)?;
-            }
-            f(sample)?;
+            f(sample, name)?;
         }
     }
     Ok(())

@@ -180,7 +180,7 @@ impl Source {
     }
 
     /// True if rows of `split` are used.
-    fn uses(&self, split: &str) -> bool {
+    pub(super) fn uses(&self, split: &str) -> bool {
         self.split.as_deref().is_none_or(|want| want == split)
     }
 

@@ -19,7 +19,7 @@ use crate::train::TrainedModel;
 use std::path::Path;
 
 /// Pairs of each kind that are drawn, at most.
-const DRAWN_PAIRS: usize = 3000;
+pub(super) const DRAWN_PAIRS: usize = 3000;
 
 /// Where images are read from, and how.
 pub(super) struct Reading<'a> {
@@ -111,7 +111,7 @@ pub(super) fn listed(
 }
 
 /// The images of `set` that split `name` holds.
-fn of_split(
+pub(super) fn of_split(
     source: &Source,
     set: &str,
     name: &str,

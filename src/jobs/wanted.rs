@@ -5,6 +5,7 @@ use crate::config::{LatentSource, RunConfig};
 use crate::error::{Error, Result};
 use crate::formats::{self, Format};
 use crate::recogniser::judge::Judge;
+pub use crate::store::Share;
 use candle_core::Device;
 use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
@@ -130,6 +131,8 @@ pub struct Destination {
     pub include_real: bool,
     /// Make again what was changed or lost since it was written, instead of refusing to go on.
     pub repair: bool,
+    /// Who else may read it.
+    pub share: Share,
     /// Rows that are committed together.
     pub shard_rows: NonZeroUsize,
 }
@@ -144,6 +147,7 @@ impl Destination {
             output_size: None,
             include_real: false,
             repair: false,
+            share: Share::Nobody,
             shard_rows: NonZeroUsize::new(10_000).unwrap_or(NonZeroUsize::MIN),
         }
     }

@@ -3,10 +3,10 @@
 use super::filtering::{self, Screened};
 use super::input::Source;
 use super::preview::OutputPreview;
-use super::real;
+use super::real::RealImages;
 use super::wanted::{Chooser, Destination, Synthesis};
 use crate::config::RunConfig;
-use crate::dataset::IdentityDataset;
+use crate::dataset::{IdentityDataset, View};
 use crate::error::{Error, Result};
 use crate::formats::table::class_name;
 use crate::manifest::rejects::Reject;
@@ -277,6 +277,7 @@ impl Assembly<'_> {
             encoding: d.extension().into(),
             output_size: d.output_size,
             shard_rows: d.shard_rows.get(),
+            share: d.share,
             rows,
             ..Order::new(&self.manifest_hash, &self.config.hash()?)
         })
@@ -321,7 +322,18 @@ impl Assembly<'_> {
         let mut sink = Sink::new(output, d.format, classes);
         let config_hash = &order.config_hash;
         if let (true, Some(source)) = (d.include_real, self.source) {
-            real::write(self, source, real, config_hash, &mut sink, progress)?;
+            let known = self.models.iter().flat_map(|m| m.identities.iter().map(|i| (m.set.as_str(), i.as_str())));
+            let real = RealImages {
+                source,
+                rejected: &self.rejected,
+                total: real,
+                labels: known.zip(0..).collect(),
+                view: View::new(d.output_size.unwrap_or(self.config.image_size), self.config.alignment),
+                sized: d.output_size.is_some(),
+                extension: d.extension(),
+                config_hash,
+            };
+            real.write(&mut sink, progress)?;
         }
         let mut first_row = real;
         for (m, plan) in self.models.iter().zip(&plans) {

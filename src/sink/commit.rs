@@ -5,18 +5,20 @@
 //! OUT/_LOCK                  locked while a process works here
 //!     _PLAN.json             what decides the bytes
 //!     .staging/..            files that are not complete
-//!     data/.. imagefolder/.. complete files
+//!     data/.. imgs/..        complete files
+//!     _parts/..              what is joined into others once all units are there
 //!     _commits/00000.json    files of unit 0 with their hashes
 //!     _SUCCESS.json          counts, hashes of all records and other files
 //! ```
 
 use super::ledger::{
-    Entry, PLAN_FILE, SUCCESS, Summary, Unit, content, files_below, is_begun, read_order, record, records, summary,
+    Entry, PLAN_FILE, SUCCESS, Summary, Unit, content, files_below, is_begun, read_order, record, records, share,
+    summary,
 };
 use super::order::Order;
 use super::verify::{check_unit, verify};
 use crate::error::{Error, Result};
-use crate::formats::{self, COMMITS};
+use crate::formats::{self, COMMITS, PARTS};
 use crate::store::{self, Lock, remove};
 use rayon::prelude::*;
 use serde_json::json;
@@ -137,7 +139,10 @@ impl Output {
         if let Stored::Complete(done) = look(out, order, repair)? {
             let damages = verify(out)?.damages;
             match damages.first() {
-                None => return Ok(Opened::Complete(done)),
+                None => {
+                    share(out, order.share)?;
+                    return Ok(Opened::Complete(done));
+                }
                 Some(first) if !repair => return Err(first.error(out)),
                 // What is made anew must be made by the same kernels.
                 Some(_) => {
@@ -194,6 +199,11 @@ impl Output {
         }
         self.units.clear();
         clean(&self.out, &self.units)
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.total_rows
     }
 
     /// Number of units.
@@ -267,8 +277,10 @@ impl Output {
         done.files = others.iter().map(|o| Entry::of(&self.out, o)).collect::<Result<_>>()?;
         done.files.extend(rest);
         store::write_sealed(&self.out.join(SUCCESS), &json!(done))?;
-        let staging = self.staging();
-        std::fs::remove_dir_all(&staging).map_err(|e| Error::io(&staging, e))?;
+        for folder in [self.staging(), self.out.join(PARTS)].iter().filter(|folder| folder.exists()) {
+            std::fs::remove_dir_all(folder).map_err(|e| Error::io(folder, e))?;
+        }
+        share(&self.out, done.order.share)?;
         Ok(done)
     }
 }

@@ -84,6 +84,7 @@ pub fn forget(out: &Path, identity: &str) -> Result<Erased> {
             *entry = Entry::of(out, &entry.path)?;
         }
         store::write_sealed(&out.join(SUCCESS), &json!(done))?;
+        ledger::share(out, done.order.share)?;
     }
     tombstones.complete();
     store::write_sealed(&out.join(TOMBSTONES), &json!(tombstones))?;
@@ -162,11 +163,7 @@ fn erase_units(out: &Path, format: &dyn Format, who: &Forgotten) -> Result<(Rows
         let mut files: Vec<String> = unit.files.iter().map(|f| f.path.clone()).collect();
         let (g, s) = format.erase_unit(out, &mut files, who)?;
         unit.rows = s.count;
-        // Tables were written anew; what else stays is as it was.
-        unit.files.retain(|f| files.contains(&f.path));
-        for file in unit.files.iter_mut().filter(|f| is_table(Path::new(&f.path))) {
-            *file = Entry::of(out, &file.path)?;
-        }
+        unit.files = files.iter().map(|path| Entry::of(out, path)).collect::<Result<_>>()?;
         store::write_sealed(&out.join(path), &json!(unit))?;
         gone.add(g);
         stays.add(s);

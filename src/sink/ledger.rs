@@ -9,9 +9,10 @@
 use super::order::Order;
 use crate::error::{Error, Result};
 pub use crate::formats::COMMITS;
-use crate::formats::FORMATS;
+use crate::formats::table::is_table;
+use crate::formats::{FORMATS, PARTS};
 pub use crate::manifest::PLAN_FILE;
-use crate::store::{self, file_hash};
+use crate::store::{self, LOCK_FILE, Share, file_hash};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -202,7 +203,28 @@ fn other_version(path: &Path) -> Error {
 
 /// Folders that hold nothing but what records list.
 pub fn content() -> impl Iterator<Item = &'static str> {
-    FORMATS.iter().map(|f| f.folder()).chain([COMMITS])
+    FORMATS.iter().map(|f| f.folder()).chain([COMMITS, PARTS])
+}
+
+/// Lets others read what a dataset consists of. Whom it has forgotten stays its owner's to know.
+pub(super) fn share(out: &Path, share: Share) -> Result<()> {
+    if share.is_nobody() {
+        return Ok(());
+    }
+    for path in content().map(|f| files_below(out, Path::new(f))).collect::<Result<Vec<_>>>()?.into_iter().flatten() {
+        for folder in path.ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty()) {
+            share.allow(&out.join(folder))?;
+        }
+        share.allow(&out.join(path))?;
+    }
+    let own = [LOCK_FILE, PLAN_FILE, CONFIG, super::card::FILE, SUCCESS].map(|name| out.join(name));
+    own.iter().filter(|path| path.exists()).try_for_each(|path| share.allow(path))?;
+    share.allow(out)
+}
+
+/// True for a file that is there only until all units are.
+pub(super) fn is_part(path: &str) -> bool {
+    Path::new(path).starts_with(PARTS)
 }
 
 /// Path of the record of unit `number`.
@@ -228,6 +250,15 @@ pub(super) fn records(out: &Path) -> Result<Vec<(usize, PathBuf)>> {
 /// The recorded units of `out`.
 pub(super) fn units(out: &Path) -> Result<BTreeMap<usize, Unit>> {
     records(out)?.into_iter().map(|(number, path)| Ok((number, read_unit(&out.join(path))?))).collect()
+}
+
+/// The tables of all units of `out`, in order.
+///
+/// # Errors
+/// A record is damaged.
+pub fn tables(out: &Path) -> Result<Vec<PathBuf>> {
+    let units = units(out)?;
+    Ok(units.values().flat_map(|u| &u.files).map(|f| out.join(&f.path)).filter(|path| is_table(path)).collect())
 }
 
 /// Rows of all units that have a record in `out`.

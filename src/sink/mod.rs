@@ -28,8 +28,8 @@ pub struct Sink {
 impl Sink {
     /// A sink for samples of the classes `classes` into the units of `output`, which must have been arranged.
     pub fn new(output: Output, format: &'static dyn Format, classes: Vec<String>) -> Self {
-        let (out, staging, units) = (output.folder().to_owned(), output.staging(), output.units());
-        let site = Arc::new(Site { out, staging, classes, units });
+        let (out, staging) = (output.folder().to_owned(), output.staging());
+        let site = Arc::new(Site { out, staging, classes, units: output.units(), rows: output.rows() });
         Self { unit: output.next_unit(), output, format, site, rows: 0, writer: None }
     }
 

@@ -3,6 +3,7 @@
 use crate::config::{Alignment, LatentSource};
 use crate::manifest::Policy;
 use crate::ops::simd;
+use crate::store::Share;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -70,6 +71,9 @@ pub struct Order {
     pub output_size: Option<usize>,
     /// Rows of a unit.
     pub shard_rows: usize,
+    /// Who else may read it.
+    #[serde(default, skip_serializing_if = "Share::is_nobody")]
+    pub share: Share,
     /// What was done with images that were there, where nothing was drawn.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task: Option<Value>,
@@ -132,6 +136,7 @@ impl Order {
             encoding: "jpg".into(),
             output_size: None,
             shard_rows: 1,
+            share: Share::Nobody,
             task: None,
             rows: None,
         }
@@ -174,6 +179,7 @@ impl Order {
                 | "encoding"
                 | "output_size"
                 | "shard_rows"
+                | "share"
                 | "include_real"
                 | "max_copy_similarity" => {
                     format!("option `{key}` ({} there, {} now)", plain(there), plain(now))

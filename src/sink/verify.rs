@@ -1,6 +1,6 @@
 //! The search for what has changed in an output folder since it was written.
 
-use super::ledger::{Damage, PLAN_FILE, SUCCESS, Summary, Unit, content, files_below, read_unit, records};
+use super::ledger::{Damage, PLAN_FILE, SUCCESS, Summary, Unit, content, files_below, is_part, read_unit, records};
 use crate::error::{Error, Result};
 use crate::store;
 use serde::Serialize;
@@ -66,10 +66,14 @@ pub fn verify(out: &Path) -> Result<Verified> {
     for (_, path) in records(out)? {
         let (unit, damages) = check_unit(out, &path)?;
         let files = unit.map_or(Vec::new(), |u| u.files);
+        // What was joined is gone, or goes with the next run.
+        let gone = |path: &str| found.complete && is_part(path);
         found.units += 1;
-        found.files += files.len();
+        found.files += files.iter().filter(|f| !gone(&f.path)).count();
         // A record that differs from the summary's hash is listed already.
-        found.damages.extend(damages.into_iter().filter(|d| d.path != path.to_string_lossy() || !found.complete));
+        let listed_already = |d: &Damage| found.complete && d.path == path.to_string_lossy();
+        let new: Vec<Damage> = damages.into_iter().filter(|d| !listed_already(d) && !gone(&d.path)).collect();
+        found.damages.extend(new);
         if !found.complete {
             listed.insert(path);
         }

@@ -2,19 +2,13 @@
 
 use super::{Chunk, Gathering, Item, Picture, Source};
 use crate::error::{Error, Result};
+use crate::formats::recordio::records::{HEADER, Header, MAGIC, Reader};
 use std::fs::File;
-use std::io::{BufReader, ErrorKind, Read};
+use std::io::Read;
 use std::path::PathBuf;
 
-const MAGIC: u32 = 0xced7_230a;
-/// Bytes of a record, at most.
-const MOST: usize = 256 << 20;
-/// Bytes of the header of an image record.
-const HEADER: usize = 24;
 /// Bytes of a record that tell its class, and that it has a picture: its header, and labels.
 const START: usize = 1024;
-/// Bytes read at a time.
-const BUFFER: usize = 1 << 20;
 
 /// `.rec` files.
 pub(super) struct Records {
@@ -43,85 +37,14 @@ impl Records {
     }
 }
 
-/// Reads records one by one.
-struct Reader {
-    file: BufReader<File>,
-    record: usize,
-    path: PathBuf,
-}
-
-impl Reader {
-    fn damaged(&self, what: &str) -> Error {
-        Error::Manifest(format!("{} record {}: {what}; make the file again", self.path.display(), self.record))
-    }
-
-    /// A part of a record, at most `most` bytes of it, and its place in it: 0 whole, 1 first, 2 in between, 3 last. Its length is added to
-    /// `all`. None at the end of the file.
-    fn part(&mut self, most: usize, out: &mut Vec<u8>, all: &mut usize) -> Result<Option<u32>> {
-        let mut head = [0; 8];
-        match self.file.read(&mut head[..1]).map_err(|e| Error::io(&self.path, e))? {
-            0 => return Ok(None),
-            _ => self.exact(&mut head[1..])?,
-        }
-        let word = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
-        if word(0) != MAGIC {
-            return Err(self.damaged("does not begin as a record"));
-        }
-        let (flag, length) = (word(4) >> 29, (word(4) & ((1 << 29) - 1)) as usize);
-        *all += length;
-        if *all > MOST {
-            return Err(self.damaged("is larger than any picture"));
-        }
-        let (from, kept) = (out.len(), length.min(most));
-        out.resize(from + kept, 0);
-        self.exact(&mut out[from..])?;
-        let rest = length.next_multiple_of(4) - kept;
-        if most < usize::MAX {
-            self.file.seek_relative(rest as i64).map_err(|e| Error::io(&self.path, e))?;
-        } else {
-            self.exact(&mut [0; 4][..rest])?;
-        }
-        Ok(Some(flag))
-    }
-
-    fn exact(&mut self, out: &mut [u8]) -> Result<()> {
-        self.file.read_exact(out).map_err(|e| match e.kind() {
-            ErrorKind::UnexpectedEof => self.damaged("is cut off"),
-            _ => Error::io(&self.path, e),
-        })
-    }
-
-    /// The next record, at most `most` bytes of each of its parts, and its length. One that held the magic number was split there, and the
-    /// number left out.
-    fn next(&mut self, most: usize) -> Result<Option<(Vec<u8>, usize)>> {
-        let (mut data, mut all) = (Vec::new(), 0);
-        let Some(mut flag) = self.part(most, &mut data, &mut all)? else { return Ok(None) };
-        if flag == 1 {
-            while flag != 3 {
-                data.extend(MAGIC.to_le_bytes());
-                all += 4;
-                flag = match self.part(most, &mut data, &mut all)? {
-                    Some(flag @ (2 | 3)) => flag,
-                    _ => return Err(self.damaged("lacks its last part")),
-                };
-            }
-        } else if flag != 0 {
-            return Err(self.damaged("lacks its first part"));
-        }
-        Ok(Some((data, all)))
-    }
-}
-
 /// Class and picture of a record of `length` bytes, the first of which are `data`; none for headers of the file and of persons, which have
 /// no picture.
 fn image(mut data: Vec<u8>, length: usize) -> std::result::Result<Option<(i64, Vec<u8>)>, &'static str> {
-    if data.len() < HEADER {
-        return Err("is too short for an image record");
-    }
-    let flag = u32::from_le_bytes([data[0], data[1], data[2], data[3]]) as usize;
-    let labels = flag.checked_mul(4).filter(|n| HEADER + n <= length).ok_or("has more labels than bytes")?;
-    let at = if flag == 0 { 4 } else { HEADER };
-    let label = f32::from_le_bytes([data[at], data[at + 1], data[at + 2], data[at + 3]]);
+    let header = Header::read(&data).ok_or("is too short for an image record")?;
+    let labels = (header.flag as usize).checked_mul(4).filter(|n| HEADER + n <= length);
+    let labels = labels.ok_or("has more labels than bytes")?;
+    let first = data[HEADER..].first_chunk().map_or(f32::NAN, |label| f32::from_le_bytes(*label));
+    let label = if header.flag == 0 { header.label } else { first };
     if length == HEADER + labels {
         return Ok(None);
     }
@@ -145,15 +68,12 @@ impl Source for Records {
         let mut gathering = Gathering::new(f);
         let most = if pictures { usize::MAX } else { START };
         for path in &self.paths {
-            let file = File::open(path).map_err(|e| Error::io(path, e))?;
-            let file = BufReader::with_capacity(BUFFER, file);
-            let mut reader = Reader { file, record: 0, path: path.clone() };
+            let mut reader = Reader::open(path)?;
             // Numbers of records are unique within a part.
             let part = path.file_stem().filter(|_| self.paths.len() > 1).map(|stem| stem.to_string_lossy());
             while let Some((data, length)) = reader.next(most)? {
-                let row = reader.record;
+                let row = reader.record();
                 let found = image(data, length).map_err(|what| reader.damaged(what))?;
-                reader.record += 1;
                 let Some((label, bytes)) = found else { continue };
                 let name = part.as_ref().map_or(String::new(), |part| format!("{part}/"));
                 gathering.push(Item {

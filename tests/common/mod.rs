@@ -6,6 +6,8 @@
     reason = "each test binary uses its own part; a failed unwrap is a failed test"
 )]
 
+pub mod program;
+
 use augment::config::{Preset, RunConfig};
 use augment::dataset::IdentityDataset;
 use augment::seeds::Seeds;

@@ -188,6 +188,7 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
         encoding: d.extension().into(),
         output_size: d.output_size,
         shard_rows: d.shard_rows.get(),
+        share: d.share,
         rows: Some(rows),
         task: Some(treating.parameters.clone()),
         ..Order::new(&hasher.finalize().to_hex(), &model.header.config.hash()?)

@@ -1,0 +1,44 @@
+//! `augment export`: a dataset in another format.
+
+use super::args::{ExportArgs, GlobalArgs};
+use super::augment::written;
+use super::terminal::Terminal;
+use super::{Outcome, environment};
+use ::augment::error::{Error, Result};
+use ::augment::jobs::export::{Request, run as run_job};
+use ::augment::jobs::wanted::Destination;
+use ::augment::jobs::{Input, folder_name, format_named};
+
+/// `augment export`
+pub fn run(args: &ExportArgs, global: &GlobalArgs, terminal: &mut Terminal) -> Result<Outcome> {
+    if global.dry_run {
+        return Err(Error::Usage("option `dry_run` does not apply here".into()));
+    }
+    let context = environment::context(global)?;
+    let plain = Destination::new(
+        args.out.clone().unwrap_or_else(|| folder_name(&args.dataset.display().to_string(), &args.to)),
+    );
+    let input = |manifest: &String| Input {
+        split: args.split.clone(),
+        columns: args.columns.columns(),
+        ..Input::new(manifest)
+    };
+    let request = Request {
+        dataset: args.dataset.clone(),
+        real: args.include_real.as_ref().map(input),
+        destination: Destination {
+            format: format_named(&args.to).unwrap_or(plain.format),
+            output_size: args.size,
+            repair: args.repair,
+            share: args.share,
+            shard_rows: args.shard_rows,
+            ..plain
+        },
+    };
+    let done = run_job(&request, &context, terminal)?;
+    let outcome = written(&done.written);
+    Ok(match done.rejected {
+        Some(rejected) => outcome.with_rejects(rejected.count, &rejected.list),
+        None => outcome,
+    })
+}

@@ -1,0 +1,28 @@
+//! `augment pairs`: a verification set.
+
+use super::args::{GlobalArgs, PairsArgs};
+use super::terminal::Terminal;
+use super::{Outcome, environment};
+use ::augment::error::{Error, Result};
+use ::augment::jobs::pairs::{Request, run as run_job};
+use serde_json::json;
+
+/// `augment pairs`
+pub fn run(args: &PairsArgs, global: &GlobalArgs, terminal: &mut Terminal) -> Result<Outcome> {
+    if global.dry_run {
+        return Err(Error::Usage("option `dry_run` does not apply here".into()));
+    }
+    let context = environment::context(global)?;
+    let test = args.test.request();
+    let request = Request {
+        input: args.input.request(),
+        test: test.ok_or_else(|| Error::Usage("option `pairs` or option `pairs_from` must name pairs".into()))?,
+        size: args.size,
+        alignment: args.alignment,
+        out: args.out.clone(),
+    };
+    let done = run_job(&request, &context, terminal)?;
+    let text = format!("wrote {}: {} pairs, {} of one person\n", done.out.display(), done.pairs, done.same);
+    let json = json!({ "version": 1, "out": done.out.display().to_string(), "pairs": done.pairs, "same": done.same });
+    Ok(Outcome::new(text, json))
+}

@@ -1,0 +1,261 @@
+//! A written dataset in another format, at another size, or with the real images of its persons: the order first, then images, the card, and
+//! the summary last, as in synthesis.
+
+use super::input::{Input, Source};
+use super::place;
+use super::real::RealImages;
+use super::verify::Kind;
+use super::wanted::Destination;
+use super::write::Written;
+use super::{Context, Rejected};
+use crate::dataset::View;
+use crate::dataset::encode::{Origin, encode};
+use crate::error::{Error, Result};
+use crate::formats::table::{class_name, classes};
+use crate::formats::{Reader, Sample};
+use crate::manifest::rejects::Reject;
+use crate::progress::Progress;
+use crate::sink::commit::{Opened, Output};
+use crate::sink::erase::tombstones;
+use crate::sink::ledger::{CONFIG, Summary, content_hash, summary, tables};
+use crate::sink::order::{ORDER_VERSION, Order};
+use crate::sink::verify::verify;
+use crate::sink::{Sink, card};
+use crate::store;
+use rayon::prelude::*;
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Images that are scaled at a time.
+const BATCH: usize = 512;
+
+/// What to do.
+#[derive(Clone)]
+pub struct Request {
+    /// Folder of a complete dataset.
+    pub dataset: PathBuf,
+    /// Real images to merge in: those of its persons get their labels, those of others new ones.
+    pub real: Option<Input>,
+    /// Where and how to write it; images stay as they are unless they get another size.
+    pub destination: Destination,
+}
+
+/// What was done.
+#[derive(Clone, Debug)]
+pub struct Exported {
+    /// The dataset.
+    pub written: Written,
+    /// Rows of real images that could not be used.
+    pub rejected: Option<Rejected>,
+}
+
+/// The real images to merge in, and which of them cannot be.
+struct Real {
+    source: Source,
+    rejected: Vec<Reject>,
+    list: PathBuf,
+    total: usize,
+}
+
+/// Writes the dataset anew.
+///
+/// # Errors
+/// It is damaged or not complete; a person of the real images was forgotten in it; a file cannot be written.
+pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) -> Result<Exported> {
+    let (from, d) = (&request.dataset, &request.destination.placed()?);
+    let done = complete(request)?;
+    let view = View::new(d.output_size.or(done.image_size).unwrap_or_default(), done.order.alignment);
+    let real = request.real.as_ref().map(|input| look(request, input, &done, view, context, progress)).transpose()?;
+    let mut names = names_of(request)?;
+    let known = names.len();
+    let mut labels = BTreeMap::new();
+    if let Some(real) = &real {
+        add_labels(&real.source, done.order.models.as_ref().map_or(1, Vec::len), &mut names, &mut labels);
+    }
+    if names.len() > known {
+        let new = names.len() - known;
+        progress.note(&format!("{new} persons of the manifest are not in the dataset: they get classes of their own"));
+    }
+    let rows = done.rows + real.as_ref().map_or(0, |real| real.total);
+    let merged = real.as_ref().map(|real| real.source.manifest.hash());
+    let order = Order {
+        version: ORDER_VERSION,
+        program: env!("CARGO_PKG_VERSION").into(),
+        format: d.format.name().into(),
+        output_size: d.output_size,
+        include_real: real.is_some() || done.order.include_real,
+        shard_rows: d.shard_rows.get(),
+        share: d.share,
+        rows: Some(rows),
+        task: Some(json!({ "name": "export", "contents": done.content_hash, "real": merged })),
+        ..done.order.clone()
+    };
+    let rejected = real.as_ref().map(|r| Rejected { count: r.rejected.len(), list: r.list.clone() });
+    let written = |summary: Summary, before: bool| Exported {
+        written: Written { out: d.out.clone(), summary, before, models: Vec::new() },
+        rejected: rejected.clone(),
+    };
+    let mut output = match Output::open(&d.out, &order, d.repair)? {
+        Opened::Complete(done) => return Ok(written(*done, true)),
+        Opened::Ready(output) => output,
+    };
+    if let Some(note) = output.note() {
+        progress.note(&note);
+    }
+    let config = std::fs::read(from.join(CONFIG)).map_err(|e| Error::io(&from.join(CONFIG), e))?;
+    store::write_atomic(&d.out.join(CONFIG), &config)?;
+    output.arrange(rows, d.shard_rows.get())?;
+    let numbers = names.len();
+    let mut sink = Sink::new(output, d.format, names);
+    if let Some(real) = &real {
+        let images = RealImages {
+            source: &real.source,
+            rejected: &real.rejected,
+            total: real.total,
+            labels,
+            view,
+            sized: d.output_size.is_some(),
+            extension: if order.encoding == "png" { "png" } else { "jpg" },
+            config_hash: &order.config_hash,
+        };
+        images.write(&mut sink, progress)?;
+    }
+    copy(request, done.rows, rows - done.rows, &mut sink, progress)?;
+    let (output, rest) = sink.finish()?;
+    let done = Summary {
+        order,
+        real: done.real + rows - done.rows,
+        classes: numbers,
+        content_hash: content_hash(output.files()),
+        image_size: d.output_size.or(done.image_size),
+        files: Vec::new(),
+        ..done
+    };
+    store::write_atomic(&d.out.join(card::FILE), card::markdown(&done).as_bytes())?;
+    Ok(written(output.complete(done, &[card::FILE, CONFIG], rest)?, false))
+}
+
+/// The summary of the dataset, every file of which is as it was written.
+fn complete(request: &Request) -> Result<Summary> {
+    let from = &request.dataset;
+    if !Kind::all(from).contains(&Kind::Dataset) {
+        return Err(Error::Usage(format!("{}: holds no dataset of augment", from.display())));
+    }
+    let done = summary(from)?.ok_or_else(|| {
+        Error::Usage(format!("{}: is not complete; run the command that writes it again first", from.display()))
+    })?;
+    if let Some(damage) = verify(from)?.damages.first() {
+        let what = format!("{} since it was written; run the command that wrote it with option `repair`", damage.what);
+        return Err(Error::Damaged { path: from.join(&damage.path), what });
+    }
+    Ok(done)
+}
+
+/// Its class names, in the order of their labels.
+fn names_of(request: &Request) -> Result<Vec<String>> {
+    let tables = tables(&request.dataset)?;
+    let first = tables.first().ok_or_else(|| {
+        Error::Usage(format!("{}: was written by an older augment; write it again", request.dataset.display()))
+    })?;
+    classes(first)
+}
+
+/// Opens the real images and tries them all.
+fn look(
+    request: &Request,
+    input: &Input,
+    done: &Summary,
+    view: View,
+    context: &Context,
+    progress: &mut dyn Progress,
+) -> Result<Real> {
+    if done.real > 0 {
+        return Err(Error::Usage(format!(
+            "{}: holds real images already; leave option `include_real` out",
+            request.dataset.display()
+        )));
+    }
+    let source = Source::open(input, context)?;
+    let sets = source.sets();
+    if let Some(tombstones) = tombstones(&request.dataset)? {
+        let mut persons = sets.iter().flat_map(|set| source.persons(set).into_keys());
+        if let Some(person) = persons.find(|person| tombstones.contains(person)) {
+            return Err(Error::Usage(format!(
+                "identity `{person}` was forgotten in {}: take it out of the manifest",
+                request.dataset.display()
+            )));
+        }
+    }
+    let list = place::rejects_path(&request.destination.out)?;
+    let rejected = source.try_all(view, Some(&list), progress)?;
+    let labelled: usize = sets.iter().map(|set| source.count(set).1).sum();
+    // A row without a person is rejected, too, but not counted.
+    let unlabelled: usize = source.census.unlabelled.iter().filter(|(s, _)| source.uses(s)).map(|(_, n)| n).sum();
+    let total = labelled + unlabelled - rejected.len();
+    Ok(Real { source, rejected, list, total })
+}
+
+/// Labels of the persons of `source` in a dataset of `sets` identity sets whose classes are `names`; those that it lacks are added.
+fn add_labels<'a>(
+    source: &'a Source,
+    sets: usize,
+    names: &mut Vec<String>,
+    labels: &mut BTreeMap<(&'a str, &'a str), i64>,
+) {
+    let mut known: BTreeMap<String, i64> = names.iter().cloned().zip(0..).collect();
+    for (set, _, identity) in source.census.images.keys().filter(|(_, split, _)| source.uses(split)) {
+        let class = class_name(sets.max(1), set, identity);
+        let label = *known.entry(class.clone()).or_insert_with(|| {
+            names.push(class);
+            names.len() as i64 - 1
+        });
+        labels.insert((set, identity), label);
+    }
+}
+
+/// Copies the `rows` rows of the dataset behind `first` others.
+fn copy(request: &Request, rows: usize, first: usize, sink: &mut Sink, progress: &mut dyn Progress) -> Result<()> {
+    let (reader, missing) = (Reader::open(&request.dataset)?, sink.missing());
+    let size = request.destination.output_size;
+    let (mut done, mut batch) = (0usize, Vec::new());
+    progress.start("export", rows as u64, "images");
+    reader.read_all(|sample| {
+        if missing.contains(first + done) {
+            match size {
+                None => sink.write(sample)?,
+                Some(size) => {
+                    batch.push(sample);
+                    if batch.len() == BATCH {
+                        write_scaled(&mut batch, size, sink)?;
+                    }
+                }
+            }
+        }
+        done += 1;
+        if done.is_multiple_of(BATCH) {
+            progress.at(done as u64);
+            if progress.stop_requested() {
+                return Err(Error::Stopped);
+            }
+        }
+        Ok(())
+    })?;
+    if let Some(size) = size {
+        write_scaled(&mut batch, size, sink)?;
+    }
+    progress.finish();
+    Ok(())
+}
+
+/// Writes samples with images of side `size`, and empties the list.
+fn write_scaled(batch: &mut Vec<Sample>, size: usize, sink: &mut Sink) -> Result<()> {
+    let scaled = std::mem::take(batch).into_par_iter().map(|mut sample| {
+        let pixels = View::square(size).encoded(&sample.image);
+        let pixels = pixels.map_err(|e| Error::Manifest(format!("image {}: {e}", sample.sample_id)))?;
+        let origin = if sample.synthetic { Origin::Synthetic } else { Origin::Real };
+        sample.image = encode(&pixels, size, size, sample.extension, origin)?;
+        Ok(sample)
+    });
+    scaled.collect::<Result<Vec<_>>>()?.into_iter().try_for_each(|sample| sink.write(sample))
+}

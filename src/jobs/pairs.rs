@@ -1,0 +1,82 @@
+//! A verification set: pairs of images in insightface's `.bin`, which trainings test themselves on.
+
+use super::evaluate::Test;
+use super::input::{Input, Source};
+use super::material::{DRAWN_PAIRS, listed, of_split};
+use super::{Context, place};
+use crate::config::Alignment;
+use crate::dataset::View;
+use crate::dataset::encode::{Origin, encode};
+use crate::error::{Error, Result};
+use crate::formats::bin;
+use crate::formats::pairs::PairSet;
+use crate::progress::Progress;
+use crate::store;
+use rayon::prelude::*;
+use std::path::{Path, PathBuf};
+
+/// What to do.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The manifest of the images, or of persons whose columns are those of the images.
+    pub input: Input,
+    /// Which pairs.
+    pub test: Test,
+    /// Side of the images, in pixels.
+    pub size: usize,
+    /// What is shown of pictures whose rows say where their faces are.
+    pub alignment: Alignment,
+    /// The file to write.
+    pub out: PathBuf,
+}
+
+/// What was done.
+#[derive(Clone, Debug)]
+pub struct Paired {
+    /// The file.
+    pub out: PathBuf,
+    /// Pairs in it.
+    pub pairs: usize,
+    /// Those of one person.
+    pub same: usize,
+}
+
+/// Writes the pairs in the order of their folds.
+///
+/// # Errors
+/// A list or an image cannot be read, or the file cannot be written.
+pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) -> Result<Paired> {
+    if request.out.extension().is_none_or(|e| e != bin::EXTENSION) {
+        return Err(Error::Usage(format!("option `out` {} must name a .bin file", request.out.display())));
+    }
+    if !(16..=1024).contains(&request.size) {
+        return Err(Error::Usage(format!("option `size` {} must lie between 16 and 1024 px", request.size)));
+    }
+    if request.out.exists() && bin::read(&request.out).is_err() {
+        return Err(Error::Usage(format!(
+            "{} is there already, and no verification set; name another file with option `out`",
+            request.out.display()
+        )));
+    }
+    let folder = request.out.parent().filter(|p| !p.as_os_str().is_empty());
+    store::create_dir(&place::usable(folder.unwrap_or(Path::new(".")))?)?;
+    let source = Source::open(&request.input, context)?;
+    let view = View::new(request.size, request.alignment);
+    let set = match &request.test {
+        Test::List { pairs, images } => listed(pairs, images.as_deref(), &source, view, context)?,
+        Test::Split(name) => {
+            let sets = source.census.sets(Some(name));
+            let [set] = &sets.into_iter().collect::<Vec<_>>()[..] else {
+                return Err(Error::Usage(format!("{}: split `{name}` must hold one identity set", source.spec)));
+            };
+            PairSet::draw(name, of_split(&source, set, name, view, progress)?, DRAWN_PAIRS)?
+        }
+    };
+    let images: Vec<Vec<u8>> = (0..set.images.len())
+        .into_par_iter()
+        .map(|i| encode(set.images.image(i), request.size, request.size, "jpg", Origin::Real))
+        .collect::<Result<_>>()?;
+    bin::write(&request.out, set.pairs.iter().map(|p| (&images[p.left][..], &images[p.right][..], p.is_same)))?;
+    let same = set.pairs.iter().filter(|p| p.is_same).count();
+    Ok(Paired { out: request.out.clone(), pairs: set.pairs.len(), same })
+}

@@ -1,0 +1,206 @@
+//! Formats of written datasets: each is written, read back, interrupted, forgotten from, exported and shared.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod common;
+
+use augment::formats::{FORMATS, Sample};
+use common::program::{DEMO, augment, base, fails, model_dir, ok, records, run, shared, synthesize, tree};
+use std::path::{Path, PathBuf};
+
+#[test]
+fn image_folders_sort_by_label_and_tell_the_same() {
+    let (_dir, out, _) = synthesize(&["--per-id", "3", "--format", "imagefolder"]);
+    let files = tree(&out.join("imgs"));
+    for r in records(&shared().join("first")) {
+        let name = PathBuf::from(format!("{:04}/{}.jpg", r.label, r.sample_id));
+        assert!(files[&name] == r.image, "{}", name.display());
+    }
+    assert_eq!(files.len(), 48 * 3 + 2);
+    let text = ok(&["synthesize", "--model", &model_dir(), "--regenerate", out.to_str().unwrap(), "-q"]);
+    assert!(text.contains("144 images regenerated, all byte-equal"), "{text}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_killed_run_goes_on_and_ends_with_the_same_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    for format in FORMATS.map(|f| f.name()) {
+        let out = dir.path().join(format);
+        let args = base(shared(), &out, &["--per-id", "60", "--shard-rows", "64", "--format", format]);
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let mut child = augment(&args).spawn().unwrap();
+        let first = out.join("_commits/00000.json");
+        while !first.exists() {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        // SIGKILL; meanwhile nobody else may write here.
+        assert!(fails(75, &args).contains("another augment works in this folder"));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!out.join("_SUCCESS.json").exists(), "killed too late to show anything");
+        let status = ok(&["status", out.to_str().unwrap()]);
+        assert!(status.contains("complete false") && status.contains("planned rows 2880"), "{status}");
+        let written = |p: &Path| p.metadata().unwrap().modified().unwrap();
+        let before = written(&first);
+        ok(&args);
+        assert_eq!(written(&first), before, "what was committed is made once");
+        let whole = dir.path().join(format!("whole-{format}"));
+        let args = base(shared(), &whole, &["--per-id", "60", "--shard-rows", "64", "--format", format]);
+        ok(&args.iter().map(String::as_str).collect::<Vec<_>>());
+        assert!(tree(&out) == tree(&whole), "{format}");
+        assert!(!out.join("_parts").exists(), "{format}");
+    }
+}
+
+#[test]
+fn a_forgotten_person_is_gone_and_does_not_come_back() {
+    for format in FORMATS.map(|f| f.name()) {
+        let (dir, out, _) = synthesize(&[
+            "--per-id",
+            "3",
+            "--new-identities",
+            "20",
+            "--mix",
+            "3",
+            "--format",
+            format,
+            "--shard-rows",
+            "50",
+        ]);
+        let knows = |r: &Sample| r.identity == "person-05" || r.label_mix.contains("\"person-05\"");
+        let before = records(&out);
+        let kept: Vec<Sample> = before.iter().filter(|r| !knows(r)).cloned().collect();
+        assert!(before.len() - kept.len() > 3, "no new identity is mixed from the person");
+        // A copy: the others use the model too.
+        let (model, cache) = (dir.path().join("model"), dir.path().join("empty"));
+        std::fs::create_dir(&model).unwrap();
+        std::fs::copy(Path::new(&model_dir()).join("model.safetensors"), model.join("model.safetensors")).unwrap();
+        let (out, model, cache) = (out.to_str().unwrap(), model.to_str().unwrap(), cache.to_str().unwrap());
+        let former = std::fs::read_to_string(Path::new(out).join("README.md")).unwrap();
+        let forget = |name: &str| run(&["forget", "--identity", name, out, model, "--cache", cache]);
+        for _ in 0..2 {
+            assert_eq!(forget("nobody").status.code(), Some(2));
+        }
+        assert_eq!(records(Path::new(out)), before);
+        for _ in 0..2 {
+            let done = forget("person-05");
+            assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+            assert_eq!(records(Path::new(out)), kept);
+            ok(&["verify", out]);
+        }
+        let done: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(Path::new(out).join("_SUCCESS.json")).unwrap()).unwrap();
+        assert_eq!((&done["rows"], &done["synthetic"]), (&kept.len().into(), &kept.len().into()));
+        let card = std::fs::read_to_string(Path::new(out).join("README.md")).unwrap();
+        assert!(card.contains(&format!("{} synthetic images", kept.len())), "{card}");
+        let contents = done["content_hash"].as_str().unwrap();
+        assert!(!former.contains(contents), "a reader's cache would still hold the person");
+        assert_eq!(
+            card.contains(&format!("description: contents {contents}")),
+            ["parquet", "webdataset"].contains(&format)
+        );
+        let text = fails(2, &["synthesize", "--model", model, "--per-id", "1", "--out", &format!("{out}-more")]);
+        assert!(text.contains("forgotten"), "{text}");
+        let text = fails(2, &["synthesize", "--model", &model_dir(), "--per-id", "3", "--out", out]);
+        assert!(text.contains("identity `person-05` was forgotten"), "{text}");
+    }
+}
+
+#[test]
+fn every_format_holds_the_same_rows_and_is_checked() {
+    let first = records(&shared().join("first"));
+    for format in FORMATS.map(|f| f.name()) {
+        let (_dir, out, _) = synthesize(&["--per-id", "3", "--format", format, "--shard-rows", "50"]);
+        assert_eq!(records(&out), first, "{format}");
+        let text = ok(&["synthesize", "--model", &model_dir(), "--regenerate", out.to_str().unwrap(), "-q"]);
+        assert!(text.contains("144 images regenerated, all byte-equal"), "{text}");
+        let files = tree(&out);
+        for (path, bytes) in files.iter().filter(|(path, _)| !path.starts_with("_LOCK")) {
+            let mut changed = bytes.clone();
+            changed[bytes.len() / 2] ^= 4;
+            std::fs::write(out.join(path), &changed).unwrap();
+            let found = run(&["verify", out.to_str().unwrap()]);
+            let text = String::from_utf8_lossy(&found.stdout).into_owned();
+            assert!(found.status.code() == Some(2) && text.contains(path.to_str().unwrap()), "{format} {text}");
+            std::fs::write(out.join(path), bytes).unwrap();
+            if format == "imagefolder" && path.extension().is_some_and(|e| e == "jpg") {
+                break;
+            }
+        }
+        // What a repair makes again has the bytes of before.
+        for path in
+            files.keys().filter(|path| path.extension().is_some_and(|e| ["rec", "tar", "idx"].iter().any(|x| *x == e)))
+        {
+            std::fs::write(out.join(path), "x").unwrap();
+        }
+        let args = base(shared(), &out, &["--per-id", "3", "--format", format, "--shard-rows", "50", "--repair"]);
+        ok(&args.iter().map(String::as_str).collect::<Vec<_>>());
+        assert!(tree(&out) == files, "{format}");
+    }
+}
+
+#[test]
+fn an_export_has_the_same_images_and_more_if_asked_for() {
+    let (dir, from, _) = synthesize(&["--per-id", "3", "--new-identities", "2", "--shard-rows", "60"]);
+    let (before, from) = (records(&from), from.to_str().unwrap());
+    let export =
+        |out: &Path, more: &[&str]| ok(&[&["export", from, "-q", "--out", out.to_str().unwrap()], more].concat());
+    for format in FORMATS.map(|f| f.name()) {
+        let out = dir.path().join(format);
+        let text = export(&out, &["--to", format]);
+        assert!(text.contains("150 images of 50 classes"), "{text}");
+        assert_eq!(records(&out), before, "{format}");
+        ok(&["verify", out.to_str().unwrap()]);
+        assert!(export(&out, &["--to", format]).contains("already complete"));
+    }
+    // Another size keeps the mark; real images get the labels of their persons, and stand first.
+    let out = dir.path().join("all");
+    let text = export(&out, &["--to", "recordio", "--size", "112", "--include-real", DEMO]);
+    assert!(text.contains("534 images of 50 classes"), "{text}");
+    let all = records(&out);
+    assert!(all.iter().all(|r| image::load_from_memory(&r.image).unwrap().width() == 112));
+    assert!(all.iter().all(|r| augment::dataset::encode::is_marked(&r.image) == r.synthetic));
+    let (real, made) = all.split_at(384);
+    assert!(real.iter().all(|r| !r.synthetic) && made.iter().all(|r| r.synthetic));
+    for r in real {
+        let other = made.iter().find(|m| m.identity == r.identity).unwrap();
+        assert_eq!(r.label, other.label);
+    }
+    assert_eq!(std::fs::read_to_string(out.join("recordio/property")).unwrap(), "50,112,112\n");
+    let again = ["export", out.to_str().unwrap(), "--to", "parquet", "--include-real", DEMO];
+    assert!(fails(2, &again).contains("holds real images already"));
+    // Of a person that was forgotten no image comes back.
+    ok(&["forget", "--identity", "person-05", from, "--cache", "none", "-q"]);
+    let again = ["export", from, "--to", "recordio", "--include-real", DEMO, "--out", "x"];
+    assert!(fails(2, &again).contains("`person-05` was forgotten"));
+    export(&dir.path().join("later"), &["--to", "recordio"]);
+    assert!(records(&dir.path().join("later")).iter().all(|r| !r.label_mix.contains("person-05")));
+    // What is damaged or not complete is not handed on.
+    let shard = Path::new(from).join("data/train-00001-of-00003.parquet");
+    let bytes = std::fs::read(&shard).unwrap();
+    std::fs::write(&shard, &bytes[..100]).unwrap();
+    assert!(fails(2, &["export", from, "--to", "recordio", "--out", "x"]).contains("has another size"));
+    std::fs::remove_file(Path::new(from).join("_SUCCESS.json")).unwrap();
+    assert!(fails(2, &["export", from, "--to", "recordio", "--out", "x"]).contains("is not complete"));
+}
+
+#[cfg(unix)]
+#[test]
+fn others_may_read_what_is_shared_and_nothing_else() {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    for (who, file, folder) in [("nobody", 0o600, 0o700), ("group", 0o640, 0o750), ("all", 0o644, 0o755)] {
+        let (_dir, out, _) = synthesize(&["--per-id", "1", "--share", who, "--format", "imagefolder"]);
+        let shared: Vec<PathBuf> = tree(&out).into_keys().collect();
+        assert!(shared.iter().all(|path| mode(&out.join(path)) == file), "{who}");
+        assert!([&out, &out.join("imgs"), &out.join("imgs/0003")].iter().all(|path| mode(path) == folder), "{who}");
+        ok(&["forget", "--identity", "person-05", out.to_str().unwrap(), "--cache", "none", "-q"]);
+        for path in tree(&out).into_keys() {
+            let secret = path == Path::new("_TOMBSTONES.json");
+            assert_eq!(mode(&out.join(&path)), if secret { 0o600 } else { file }, "{who} {}", path.display());
+        }
+        let plan = std::fs::read_to_string(out.join("_PLAN.json")).unwrap();
+        assert_eq!(plan.contains(&format!("\"share\": \"{who}\"")), who != "nobody");
+    }
+}
