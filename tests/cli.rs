@@ -29,12 +29,28 @@ fn between(text: &str, before: &str, after: &str) -> String {
     rest.split(after).next().unwrap().to_owned()
 }
 
+/// Names of the commands in a help text.
+fn commands(help: &str) -> Vec<&str> {
+    let list = help.split("\nCommands:\n").nth(1).unwrap().split("\n\n").next().unwrap();
+    let named = list.lines().filter_map(|line| line.strip_prefix("  ").filter(|rest| !rest.starts_with(' ')));
+    named.map(|line| line.split(' ').next().unwrap()).filter(|name| *name != "help").collect()
+}
+
 #[test]
-fn help_of_every_command() {
-    insta::assert_snapshot!("help", run(&["--help"]));
-    for command in ["train", "synthesize", "evaluate", "manifest", "inspect", "demo", "config"] {
-        insta::assert_snapshot!(format!("help-{command}"), run(&[command, "--help"]));
+fn the_reference_is_the_help_of_every_command() {
+    let help = |args: &[&str]| run(args).strip_prefix("exit 0\n").unwrap().trim_end().replace(" \n", "\n");
+    let whole = help(&["--help"]);
+    let mut text = String::from("# Commands\n\nWhat `augment --help` and `augment COMMAND --help` say.\n");
+    text += &format!("\n## augment\n\n```text\n{whole}\n```\n");
+    for command in commands(&whole) {
+        text += &format!("\n## augment {command}\n\n```text\n{}\n```\n", help(&[command, "--help"]));
     }
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/cli.md");
+    if std::env::var_os("INSTA_UPDATE").is_some_and(|value| value == "always") {
+        std::fs::write(path, &text).unwrap();
+    }
+    let there = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(there == text, "docs/cli.md is out of date: INSTA_UPDATE=always cargo test --release --test cli");
 }
 
 #[test]

@@ -204,3 +204,63 @@ fn others_may_read_what_is_shared_and_nothing_else() {
         assert_eq!(plan.contains(&format!("\"share\": \"{who}\"")), who != "nobody");
     }
 }
+
+#[test]
+fn inspect_tells_what_a_training_finds_and_stumbles_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let inspect = |path: &Path| ok(&["inspect", path.to_str().unwrap(), "-q"]);
+    for (format, kind) in
+        [("parquet", "Parquet"), ("imagefolder", "folder tree"), ("recordio", "RecordIO"), ("webdataset", "tar")]
+    {
+        let out = dir.path().join(format);
+        let args = base(shared(), &out, &["--per-id", "3", "--format", format]);
+        ok(&args.iter().map(String::as_str).collect::<Vec<_>>());
+        let text = inspect(&out);
+        assert!(text.contains(&format!("{kind}, 144 images of 48 labels, 3 / 3 / 3 a label")), "{text}");
+        assert!(text.contains("40x40 (144)") && text.contains("nothing to stumble over"), "{text}");
+    }
+    let set = dir.path().join("recordio/recordio");
+    std::fs::write(set.join("train.idx"), "0\t0\n1\t7\n").unwrap();
+    std::fs::write(set.join("property"), "9,40,40").unwrap();
+    let text = inspect(&set);
+    assert!(text.contains("2 lines for 193 records, 1 of them lead to none"), "{text}");
+    assert!(text.contains("property says `9,40,40`, the records have 48 labels"), "{text}");
+    let folder = dir.path().join("imagefolder/imgs");
+    std::fs::remove_dir_all(folder.join("0007")).unwrap();
+    std::fs::rename(folder.join("0009"), folder.join("9")).unwrap();
+    let image = std::fs::read_dir(folder.join("0003")).unwrap().next().unwrap().unwrap().path();
+    std::fs::write(image, "no picture").unwrap();
+    let text = inspect(&folder);
+    assert!(text.contains("pad them with zeros") && text.contains("1 labels below 47 have no image"), "{text}");
+    assert!(text.contains("1 images cannot be decoded"), "{text}");
+    let tar = dir.path().join("dots.tar");
+    let mut writer = tar::Builder::new(std::fs::File::create(&tar).unwrap());
+    let sample = records(&shared().join("first")).remove(0);
+    for (name, bytes) in [("a.b.jpg", &sample.image[..]), ("a.b.cls", b"0")] {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(bytes.len() as u64);
+        writer.append_data(&mut header, name, bytes).unwrap();
+    }
+    writer.into_inner().unwrap();
+    let text = inspect(&tar);
+    assert!(text.contains("2 names with dots in their keys, the first a.b.jpg"), "{text}");
+}
+
+#[test]
+fn pairs_become_a_verification_set() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("dev.bin");
+    let args = ["pairs", "--manifest", DEMO, "--pairs-from", "dev", "--count", "30", "--size", "48", "-q", "--out"];
+    let args = [&args[..], &[out.to_str().unwrap()]].concat();
+    assert!(ok(&args).contains("60 pairs, 30 of one person"));
+    let first = std::fs::read(&out).unwrap();
+    ok(&args);
+    assert!(std::fs::read(&out).unwrap() == first);
+    let (images, same) = augment::formats::bin::read(&out).unwrap();
+    assert!(images.iter().all(|image| image::load_from_memory(image).unwrap().width() == 48));
+    // Every fold has pairs of both kinds.
+    assert!(same.chunks(6).all(|fold| fold.contains(&true) && fold.contains(&false)), "{same:?}");
+    assert!(ok(&["inspect", out.to_str().unwrap()]).contains("60 pairs, 30 of one person"));
+    std::fs::write(&out, "precious").unwrap();
+    assert!(fails(2, &args).contains("no verification set"));
+}

@@ -1,7 +1,8 @@
 //! Subcommands and their arguments, as typed.
 
 use super::groups::{
-    ColumnArgs, ConfigArgs, EvaluationConfigArgs, InputArgs, OutputArgs, SynthesisArgs, TestArgs, formats, similarity,
+    ColumnArgs, ConfigArgs, EvaluationConfigArgs, InputArgs, OutputArgs, RowArgs, SynthesisArgs, TestArgs, formats,
+    similarity,
 };
 use super::treatment::{InpaintArgs, MorphArgs, UpscaleArgs};
 use ::augment::config::{Alignment, Variant};
@@ -43,6 +44,8 @@ pub enum Command {
     Evaluate(Box<EvaluateArgs>),
     /// Train the paper's methods, or CVAE-GAN without one of its parts, with equal budgets, and compare what they make.
     CompareMethods(MethodsArgs),
+    /// Measure what synthesized images are worth to a face network that stays as it is, where persons are enrolled from a few photographs.
+    Enrol(EnrolArgs),
     /// Fill holes in images with what a trained model knows of the person.
     Inpaint(InpaintArgs),
     /// Make small images as large as those of a trained model.
@@ -90,6 +93,7 @@ impl Command {
             | Self::Inpaint(_)
             | Self::Upscale(_)
             | Self::Morph(_)
+            | Self::Enrol(_)
             | Self::Export(_)
             | Self::Pairs(_)
             | Self::Forget(_)
@@ -213,7 +217,7 @@ pub struct EvaluateArgs {
     #[arg(long, value_name = "S", value_parser = similarity, help_heading = "Comparison")]
     pub max_copy_similarity: Option<f64>,
     /// A face network in ONNX that had no part in the images, to measure them with: input `[1, 3, height, width]`, RGB, (value - 127.5) /
-    /// 128.
+    /// 128; or a TOML that says how it is fed.
     #[arg(long, value_name = "FILE", help_heading = "Comparison")]
     pub outside_judge: Option<PathBuf>,
     /// Where an image lies in that network's input, in its pixels; edges are repeated [default: the whole input].
@@ -262,8 +266,21 @@ fn placement(text: &str) -> Result<Placement, String> {
 /// `augment inspect`
 #[derive(Args)]
 pub struct InspectArgs {
+    /// A set as a training reads it, instead of a manifest: a dataset that `augment` wrote, an image folder, RecordIO, tars, or a
+    /// verification set (`.bin`).
+    #[arg(value_name = "SET", conflicts_with = "manifest")]
+    pub set: Option<PathBuf>,
+    /// Parquet file, folder or quoted glob; `hf://datasets/owner/name@COMMIT/path.parquet` for the hub.
+    #[arg(
+        long,
+        env = "AUGMENT_MANIFEST",
+        value_name = "PATH",
+        required_unless_present = "set",
+        help_heading = "Input"
+    )]
+    pub manifest: Option<String>,
     #[command(flatten)]
-    pub input: InputArgs,
+    pub rows: RowArgs,
     /// What is shown of pictures whose rows say where their faces are.
     #[arg(long, env = "AUGMENT_ALIGNMENT", value_enum, default_value_t, value_name = "FRAME")]
     pub alignment: Alignment,
@@ -300,6 +317,31 @@ pub struct ForgetArgs {
     pub dirs: Vec<PathBuf>,
 }
 
+/// `augment enrol`
+#[derive(Args)]
+pub struct EnrolArgs {
+    #[command(flatten)]
+    pub input: InputArgs,
+    /// Dataset that `augment` wrote.
+    #[arg(long, value_name = "PATH")]
+    pub synthetic: PathBuf,
+    /// The face network in ONNX (input `[1, 3, height, width]`, RGB, (value - 127.5) / 128), or a TOML that says how it is fed.
+    #[arg(long, value_name = "FILE")]
+    pub judge: PathBuf,
+    /// Split with other real images of the same persons, which are identified [default: one that shows training persons only].
+    #[arg(long, value_name = "NAME")]
+    pub held_out: Option<String>,
+    /// Real images that each person is enrolled from.
+    #[arg(long, value_delimiter = ',', value_name = "N,..", default_value = "1,2,5")]
+    pub shots: Vec<usize>,
+    /// Times that they are drawn.
+    #[arg(long, value_name = "N", default_value = "5")]
+    pub draws: NonZeroUsize,
+    /// File of the figures [default: the manifest's name with `-enrolment.json`].
+    #[arg(long, env = "AUGMENT_OUT", value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
 /// `augment export`
 #[derive(Args)]
 pub struct ExportArgs {
@@ -315,11 +357,8 @@ pub struct ExportArgs {
     /// Also write the real images of this manifest, encoded again without metadata: those of a person of the dataset get its label.
     #[arg(long, value_name = "MANIFEST")]
     pub include_real: Option<String>,
-    /// Rows of it to use: a value of the column `split`, or `all` [default: `train` if there is one, else all].
-    #[arg(long, env = "AUGMENT_SPLIT", value_name = "NAME", requires = "include_real")]
-    pub split: Option<String>,
     #[command(flatten)]
-    pub columns: ColumnArgs,
+    pub rows: RowArgs,
     /// Output folder [default: the dataset's name with the format's behind it].
     #[arg(long, env = "AUGMENT_OUT", value_name = "DIR")]
     pub out: Option<PathBuf>,
@@ -341,6 +380,9 @@ pub struct PairsArgs {
     pub input: InputArgs,
     #[command(flatten)]
     pub test: TestArgs,
+    /// With --pairs-from: pairs of one person, and as many of two, at most.
+    #[arg(long, value_name = "N", default_value_t = 3000)]
+    pub count: usize,
     /// Side of the images, in pixels.
     #[arg(long, value_name = "PX", default_value_t = 112)]
     pub size: usize,
@@ -383,8 +425,8 @@ pub struct ManifestArgs {
     /// With --detector: score below which nothing is taken for a face, in [0, 1].
     #[arg(long, value_name = "S", requires = "detector", default_value_t = MIN_SCORE, value_parser = similarity)]
     pub min_score: f64,
-    /// Find images whose label is in doubt with this face network in ONNX (input 3xHxW, RGB, (value - 127.5) / 128; a file, or
-    /// `hf://owner/name@COMMIT/file`): those more like another person than like the rest of their own are listed in OUT-suspects.parquet.
+    /// Find images whose label is in doubt with this face network in ONNX (input 3xHxW, RGB, (value - 127.5) / 128; a file, a TOML that says
+    /// how one is fed, or `hf://owner/name@COMMIT/file`): those more like another person than like the rest of their own are listed in OUT-suspects.parquet.
     #[arg(long, value_name = "MODEL")]
     pub judge: Option<String>,
     #[command(flatten)]

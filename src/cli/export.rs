@@ -7,7 +7,7 @@ use super::{Outcome, environment};
 use ::augment::error::{Error, Result};
 use ::augment::jobs::export::{Request, run as run_job};
 use ::augment::jobs::wanted::Destination;
-use ::augment::jobs::{Input, folder_name, format_named};
+use ::augment::jobs::{folder_name, format_named};
 
 /// `augment export`
 pub fn run(args: &ExportArgs, global: &GlobalArgs, terminal: &mut Terminal) -> Result<Outcome> {
@@ -18,14 +18,9 @@ pub fn run(args: &ExportArgs, global: &GlobalArgs, terminal: &mut Terminal) -> R
     let plain = Destination::new(
         args.out.clone().unwrap_or_else(|| folder_name(&args.dataset.display().to_string(), &args.to)),
     );
-    let input = |manifest: &String| Input {
-        split: args.split.clone(),
-        columns: args.columns.columns(),
-        ..Input::new(manifest)
-    };
     let request = Request {
         dataset: args.dataset.clone(),
-        real: args.include_real.as_ref().map(input),
+        real: args.include_real.as_ref().map(|manifest| args.rows.request(manifest)),
         destination: Destination {
             format: format_named(&args.to).unwrap_or(plain.format),
             output_size: args.size,

@@ -40,6 +40,26 @@ pub struct InputArgs {
     /// Parquet file, folder or quoted glob; `hf://datasets/owner/name@COMMIT/path.parquet` for the hub.
     #[arg(long, env = "AUGMENT_MANIFEST", value_name = "PATH", required = true, help_heading = "Input")]
     pub manifest: Option<String>,
+    #[command(flatten)]
+    pub rows: RowArgs,
+}
+
+impl InputArgs {
+    /// What they ask for.
+    pub fn request(&self) -> Input {
+        self.rows.request(self.spec())
+    }
+
+    /// The manifest as typed.
+    pub fn spec(&self) -> &str {
+        // The parser has seen that it is there.
+        self.manifest.as_deref().unwrap_or_default()
+    }
+}
+
+/// Which rows of a manifest to use.
+#[derive(Args)]
+pub struct RowArgs {
     /// Rows to use: a value of the column `split`, or `all` [default: `train` if there is one, else all].
     #[arg(long, env = "AUGMENT_SPLIT", value_name = "NAME", help_heading = "Input")]
     pub split: Option<String>,
@@ -57,23 +77,17 @@ pub struct InputArgs {
     pub max_bad: f64,
 }
 
-impl InputArgs {
-    /// What they ask for.
-    pub fn request(&self) -> Input {
+impl RowArgs {
+    /// What they ask for of the manifest `spec`.
+    pub fn request(&self, spec: &str) -> Input {
         Input {
             split: self.split.clone(),
             columns: self.columns.columns(),
             purpose: self.purpose.clone(),
             as_of: self.as_of,
             max_bad: self.max_bad,
-            ..Input::new(self.spec())
+            ..Input::new(spec)
         }
-    }
-
-    /// The manifest as typed.
-    pub fn spec(&self) -> &str {
-        // The parser has seen that it is there.
-        self.manifest.as_deref().unwrap_or_default()
     }
 }
 
@@ -177,7 +191,8 @@ pub struct SynthesisArgs {
     /// Factor on the deviation of z [default: the configuration's; 1 with another `--latent` than it has].
     #[arg(long, value_name = "FACTOR", help_heading = "Synthesis")]
     pub truncation: Option<f64>,
-    /// Keep only images that this judge (folder of an evaluation, or its judge.safetensors) takes for their identity. A new
+    /// Keep only images that this judge (folder of an evaluation, or its judge.safetensors; a face network in ONNX, or a TOML that says how
+    /// one is fed) takes for their identity. A new
     /// identity is compared with the mean embedding of its first candidates [default: the judge beside the model, trained on half of the
     /// images; where it takes too few, the most similar ones fill up].
     #[arg(long, value_name = "PATH", help_heading = "Synthesis")]

@@ -7,6 +7,7 @@ mod augment;
 mod boundary;
 mod config;
 mod demo;
+mod enrol;
 mod environment;
 mod evaluate;
 mod export;
@@ -166,6 +167,7 @@ fn dispatch(cli: Cli, terminal: &mut Terminal) -> Result<Outcome> {
         Some(Command::Inpaint(args)) => apply::inpaint(&args, &global, terminal),
         Some(Command::Upscale(args)) => apply::upscale(&args, &global, terminal),
         Some(Command::Morph(args)) => apply::morph(&args, &global, terminal),
+        Some(Command::Enrol(args)) => enrol::run(&args, &global, terminal),
         Some(Command::Export(args)) => export::run(&args, &global, terminal),
         Some(Command::Pairs(args)) => pairs::run(&args, &global, terminal),
         Some(Command::Manifest(args)) => manifest::run(&args, &global, terminal),

@@ -17,6 +17,7 @@ pub fn run(args: &PairsArgs, global: &GlobalArgs, terminal: &mut Terminal) -> Re
     let request = Request {
         input: args.input.request(),
         test: test.ok_or_else(|| Error::Usage("option `pairs` or option `pairs_from` must name pairs".into()))?,
+        count: args.count,
         size: args.size,
         alignment: args.alignment,
         out: args.out.clone(),

@@ -5,6 +5,7 @@ pub mod comparison;
 mod composite;
 pub mod contamination;
 pub mod distribution;
+pub mod enrolment;
 mod figures;
 pub mod gain;
 pub mod groups;

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// All rows, below the folder of a format.
-pub(super) const FILE: &str = "metadata.parquet";
+pub const FILE: &str = "metadata.parquet";
 
 /// Rows of unit `number`.
 pub(super) fn of(number: usize) -> String {

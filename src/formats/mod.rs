@@ -13,6 +13,7 @@ pub mod webdataset;
 
 use crate::error::{Error, Result};
 use forgotten::{Forgotten, Rows};
+pub use metadata::FILE as METADATA;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

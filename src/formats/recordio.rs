@@ -250,6 +250,67 @@ fn describe(set: &Path, names: &[String], classes: usize, place: &dyn Fn(&str) -
     store::write(&place(ARCFACE), arcface(classes, images.len()).as_bytes())
 }
 
+/// What is wrong with a set of records, in a folder or by its file, beside its images.
+///
+/// # Errors
+/// A file cannot be read.
+pub fn problems(set: &Path) -> Result<Vec<String>> {
+    let set = if set.is_dir() { set.join(SET) } else { set.with_extension("rec") };
+    if !set.is_file() {
+        return Ok(Vec::new());
+    }
+    let (mut problems, mut places, mut first, mut classes) = (Vec::new(), BTreeSet::new(), None, BTreeSet::new());
+    let mut reader = Reader::open(&set)?;
+    loop {
+        let at = reader.offset;
+        let Some((data, _)) = reader.next(HEADER + 8)? else { break };
+        places.insert(at);
+        match Header::read(&data) {
+            Some(header) if header.flag > 0 && data.len() == HEADER + 8 && at == 0 => first = Some(data),
+            Some(header) if header.flag == 0 => _ = classes.insert(header.label.to_bits()),
+            _ => {}
+        }
+    }
+    let number = |data: &[u8], at: usize| data[HEADER + at..].first_chunk().map_or(0.0, |b| f32::from_le_bytes(*b));
+    match &first {
+        None => {
+            problems.push("no record of key 0 that says which keys are images: AdaFace's converter needs it".into())
+        }
+        Some(data) if number(data, 4) as usize != places.len() => problems.push(format!(
+            "the record of key 0 tells of {} records, there are {}",
+            number(data, 4),
+            places.len()
+        )),
+        Some(_) => {}
+    }
+    let index = set.with_extension("idx");
+    match std::fs::read_to_string(&index) {
+        Ok(text) => {
+            let line = |line: &str| line.split_once('\t').and_then(|(_, at)| at.trim().parse::<u64>().ok());
+            let listed: Vec<Option<u64>> = text.lines().map(line).collect();
+            let wrong = listed.iter().filter(|at| at.is_none_or(|at| !places.contains(&at))).count();
+            if wrong > 0 || listed.len() != places.len() {
+                problems.push(format!(
+                    "{}: {} lines for {} records, {wrong} of them lead to none",
+                    index.display(),
+                    listed.len(),
+                    places.len()
+                ));
+            }
+        }
+        Err(_) => {
+            problems.push(format!("{} is not there: trainings read images in another order by it", index.display()))
+        }
+    }
+    if let Ok(property) = std::fs::read_to_string(set.with_file_name(PROPERTY)) {
+        let told = property.split(',').next().and_then(|n| n.trim().parse::<usize>().ok());
+        if told.is_none_or(|told| told < classes.len()) {
+            problems.push(format!("{PROPERTY} says `{}`, the records have {} labels", property.trim(), classes.len()));
+        }
+    }
+    Ok(problems)
+}
+
 /// A configuration for arcface_torch.
 fn arcface(classes: usize, images: usize) -> String {
     format!(

@@ -1,17 +1,21 @@
 //! Which of the planned images' candidates are kept: those that a judge accepts, without copies of training images.
 
-use super::wanted::Chooser;
+use super::wanted::{Chooser, NamedJudge};
 use super::write::{Assembly, SetModel};
 use crate::dataset::{IdentityDataset, View};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::recogniser::copies::{self, Index};
-use crate::recogniser::filter::{Filter, Judging};
+use crate::recogniser::filter::{self, Filter, Judging};
 use crate::recogniser::judge::Judge;
+use crate::recogniser::outside::Acquainted;
 use crate::sink::ledger::Screening;
 use crate::synthesize::Made;
 use crate::synthesize::plan::{Plan, Target};
 use crate::synthesize::select::{Bounds, select};
+
+/// What is said where a network from outside shall judge whom it has never seen.
+pub(super) const NEEDS_PHOTOGRAPHS: &str = "a judge in ONNX knows persons by their photographs: name a manifest with option `manifest`, and this model with option `model`";
 
 /// What is left of plans.
 pub(super) struct Screened {
@@ -43,7 +47,6 @@ fn screen_set(
 ) -> Result<Option<Screening>> {
     let s = assembly.synthesis;
     let own = m.judge.as_ref().map(|(path, _)| Judge::load(path, &assembly.device)).transpose()?;
-    let judge = own.as_ref().or(assembly.judge.as_ref());
     let read;
     let training: Option<&IdentityDataset> = match (&m.training, assembly.source) {
         (Some(training), _) => Some(training),
@@ -57,6 +60,17 @@ fn screen_set(
         (None, _) => None,
         (Some(_), Some(limit)) => Some(limit),
         (Some(training), None) => Some(copies::natural_level(training, progress)?),
+    };
+    let acquainted;
+    let judge: Option<&dyn filter::Chooser> = match (&own, &assembly.judge) {
+        (Some(own), _) => Some(own),
+        (None, Some(NamedJudge::Ours(judge))) => Some(judge),
+        (None, Some(NamedJudge::Outside(outside))) => {
+            let training = training.ok_or_else(|| Error::Usage(NEEDS_PHOTOGRAPHS.into()))?;
+            acquainted = Acquainted::new(outside, training, progress)?;
+            Some(&acquainted)
+        }
+        (None, None) => None,
     };
     if judge.is_none() && copy_limit.is_none() {
         return Ok(None);

@@ -6,6 +6,7 @@ use crate::dataset::{IdentityDataset, View};
 use crate::error::{Error, Result};
 use crate::evaluate::judges::{Role, possible, train_judge};
 use crate::progress::Progress;
+use crate::recogniser::filter::Chooser;
 use crate::recogniser::judge::{JUDGE_FILE, Judge};
 use crate::store;
 use candle_core::Device;

@@ -19,7 +19,7 @@ use crate::train::TrainedModel;
 use std::path::Path;
 
 /// Pairs of each kind that are drawn, at most.
-pub(super) const DRAWN_PAIRS: usize = 3000;
+const DRAWN_PAIRS: usize = 3000;
 
 /// Where images are read from, and how.
 pub(super) struct Reading<'a> {

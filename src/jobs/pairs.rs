@@ -2,7 +2,7 @@
 
 use super::evaluate::Test;
 use super::input::{Input, Source};
-use super::material::{DRAWN_PAIRS, listed, of_split};
+use super::material::{listed, of_split};
 use super::{Context, place};
 use crate::config::Alignment;
 use crate::dataset::View;
@@ -22,6 +22,8 @@ pub struct Request {
     pub input: Input,
     /// Which pairs.
     pub test: Test,
+    /// Pairs of each kind that are drawn from a split, at most.
+    pub count: usize,
     /// Side of the images, in pixels.
     pub size: usize,
     /// What is shown of pictures whose rows say where their faces are.
@@ -69,7 +71,7 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
             let [set] = &sets.into_iter().collect::<Vec<_>>()[..] else {
                 return Err(Error::Usage(format!("{}: split `{name}` must hold one identity set", source.spec)));
             };
-            PairSet::draw(name, of_split(&source, set, name, view, progress)?, DRAWN_PAIRS)?
+            PairSet::draw(name, of_split(&source, set, name, view, progress)?, request.count)?
         }
     };
     let images: Vec<Vec<u8>> = (0..set.images.len())

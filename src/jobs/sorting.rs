@@ -147,10 +147,7 @@ impl<'a> Sorting<'a> {
                 let image = image.map_err(|e| refuse(format!("{e}; or leave out option `link`")))?;
                 (image.read(MAX_FILE).map_err(&refuse)?, Some(image.path.to_string_lossy().into_owned()))
             }
-            (Picture::Bytes(bytes), None, _) => (bytes, None),
-            (Picture::File(path), None, _) => (read(&path).map_err(&refuse)?, None),
-            (Picture::Below(image), None, _) => (image.read(MAX_FILE).map_err(&refuse)?, None),
-            (Picture::Skipped | Picture::None(..), None, _) => return Err(refuse("it was not read".into())),
+            (picture, None, _) => (bytes_of(picture).map_err(&refuse)?, None),
         };
         let view = View::new(0, request.alignment);
         let (mut face, mut known) = (None, item.face);
@@ -187,6 +184,17 @@ impl<'a> Sorting<'a> {
         let image = if request.link { Vec::new() } else { bytes };
         let Item { image_id, split, identity_set, group, .. } = item;
         Ok((Entry { identity, image_id, image, path, split, identity_set, group, face }, looked, embedding))
+    }
+}
+
+/// The bytes of a picture, or text that says why it has none.
+pub(super) fn bytes_of(picture: Picture) -> std::result::Result<Vec<u8>, String> {
+    match picture {
+        Picture::Bytes(bytes) => Ok(bytes),
+        Picture::File(path) => read(&path),
+        Picture::Below(image) => image.read(MAX_FILE),
+        Picture::None(reason, _) => Err(reason),
+        Picture::Skipped => Err("it was not read".into()),
     }
 }
 

@@ -1,7 +1,8 @@
 //! Images from a trained model alone, without its manifest.
 
+use super::filtering::NEEDS_PHOTOGRAPHS;
 use super::preview::OutputPreview;
-use super::wanted::{Chooser, Destination, Synthesis};
+use super::wanted::{Chooser, Destination, NamedJudge, Synthesis};
 use super::write::{Assembly, SetModel, Written};
 use super::{Context, judges};
 use crate::config::RunConfig;
@@ -73,6 +74,10 @@ fn prepare<'a>(
     if request.synthesis.chooser == Chooser::Own {
         of_set.judge = judges::find(&of_set.path, &of_set.identities, &context.device, progress)?;
     }
+    let judge = request.synthesis.load_judge(&context.device)?;
+    if matches!(judge, Some(NamedJudge::Outside(_))) {
+        return Err(Error::Usage(NEEDS_PHOTOGRAPHS.into()));
+    }
     let assembly = Assembly {
         // No manifest takes part: the training images stand for it.
         manifest_hash: hash,
@@ -83,7 +88,7 @@ fn prepare<'a>(
         synthesis: &request.synthesis,
         destination: &request.destination,
         device: context.device.clone(),
-        judge: request.synthesis.load_judge(&context.device)?,
+        judge,
     };
     let model = &assembly.models[0];
     let persons = model.identities.iter().map(String::as_str).zip(model.images.iter().copied()).collect();

@@ -5,6 +5,7 @@ use crate::config::{LatentSource, RunConfig};
 use crate::error::{Error, Result};
 use crate::formats::{self, Format};
 use crate::recogniser::judge::Judge;
+use crate::recogniser::outside::Outside;
 pub use crate::store::Share;
 use candle_core::Device;
 use std::num::NonZeroUsize;
@@ -23,8 +24,27 @@ pub enum Chooser {
     Own,
     /// Nobody.
     Nobody,
-    /// This judge (folder of an evaluation, or its judge.safetensors): only what it accepts is kept.
+    /// This judge: the folder of an evaluation, or its judge.safetensors; or a face network in ONNX, or a TOML that says how one is fed.
+    /// Only what it accepts is kept.
     Judge(PathBuf),
+}
+
+/// A judge that was named.
+pub(super) enum NamedJudge {
+    /// Of an evaluation.
+    Ours(Judge),
+    /// A face network of somebody else's, who is shown the training images.
+    Outside(Outside),
+}
+
+impl NamedJudge {
+    /// Hash of all that decides what it thinks.
+    pub fn hash(&self) -> &str {
+        match self {
+            Self::Ours(judge) => &judge.hash,
+            Self::Outside(outside) => &outside.hash,
+        }
+    }
 }
 
 /// What to synthesize.
@@ -94,9 +114,12 @@ impl Synthesis {
     }
 
     /// The judge that is named.
-    pub(super) fn load_judge(&self, device: &Device) -> Result<Option<Judge>> {
+    pub(super) fn load_judge(&self, device: &Device) -> Result<Option<NamedJudge>> {
         match &self.chooser {
-            Chooser::Judge(path) => Judge::load(path, device).map(Some),
+            Chooser::Judge(path) if path.extension().is_some_and(|e| e == "onnx" || e == "toml") => {
+                Outside::load(path, None).map(|judge| Some(NamedJudge::Outside(judge)))
+            }
+            Chooser::Judge(path) => Judge::load(path, device).map(|judge| Some(NamedJudge::Ours(judge))),
             Chooser::Own | Chooser::Nobody => Ok(None),
         }
     }

@@ -2,10 +2,11 @@
 
 use crate::config::{RunConfig, SynthesisConfig};
 use crate::dataset::{IdentityDataset, View};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::evaluate::distribution::frechet;
 use crate::evaluate::judges::Role;
 use crate::recogniser::Embeddings;
+use crate::recogniser::filter::Chooser;
 use crate::recogniser::judge::Judge;
 use crate::synthesize::{Item, Sampling, render};
 use crate::train::TrainedModel;
@@ -30,8 +31,7 @@ impl Watching {
     pub fn new(judge: Judge, dataset: &IdentityDataset, config: &RunConfig) -> Result<Self> {
         let images = dataset.seen_as(View::square(judge.image_size()))?;
         let unseen = Role::Measures.images(&images)?;
-        let pixels = (0..unseen.len()).flat_map(|i| unseen.image(i)).copied().collect();
-        let real = judge.embed(pixels, unseen.len())?;
+        let real = judge.recogniser().embed(&unseen)?;
         // What is synthesized later is no part of a training.
         let s = SynthesisConfig::of(config.preset, config.train.method);
         let sampling = Sampling { seed: config.seed, latent: s.latent, truncation: s.truncation };
@@ -52,10 +52,8 @@ impl Watching {
                 Item { identity: identities[label].clone(), index, mix: vec![(label as u32, 1.0)] }
             })
             .collect();
-        let view = View::square(self.judge.image_size());
-        let images = render(model, &self.sampling, &items)?.into_iter();
-        let images = images.map(|p| view.pixels(p, model.header.config.image_size).map_err(Error::Model));
-        let embeddings = self.judge.embed(images.collect::<Result<Vec<_>>>()?.concat(), items.len())?;
+        let images = render(model, &self.sampling, &items)?;
+        let embeddings = self.judge.embed(&images, model.header.config.image_size)?;
         let right =
             (0..items.len()).filter(|i| self.judge.nearest(embeddings.row(*i)) == Some(items[*i].identity.as_str()));
         Ok(Figures { frechet: frechet(&self.real, &embeddings), top1: right.count() as f64 / items.len() as f64 })

@@ -4,7 +4,7 @@ use super::filtering::{self, Screened};
 use super::input::Source;
 use super::preview::OutputPreview;
 use super::real::RealImages;
-use super::wanted::{Chooser, Destination, Synthesis};
+use super::wanted::{Chooser, Destination, NamedJudge, Synthesis};
 use crate::config::RunConfig;
 use crate::dataset::{IdentityDataset, View};
 use crate::error::{Error, Result};
@@ -12,7 +12,7 @@ use crate::formats::table::class_name;
 use crate::manifest::rejects::Reject;
 use crate::ops::{self, simd};
 use crate::progress::Progress;
-use crate::recogniser::judge::Judge;
+use crate::recogniser::filter::Chooser as _;
 use crate::sink::commit::{Opened, Output, Stored, look};
 use crate::sink::erase::tombstones;
 use crate::sink::ledger::{CONFIG, SUMMARY_VERSION, Summary, committed_rows, content_hash};
@@ -112,7 +112,7 @@ pub(super) struct Assembly<'a> {
     pub destination: &'a Destination,
     pub device: Device,
     /// Decides which candidates are kept, where one is named.
-    pub judge: Option<Judge>,
+    pub judge: Option<NamedJudge>,
 }
 
 impl Assembly<'_> {
@@ -213,7 +213,7 @@ impl Assembly<'_> {
 
     /// Refuses a judge that does not know the identities.
     fn refuse_strangers(&self, sets: &[BTreeMap<&str, usize>]) -> Result<()> {
-        let Some(judge) = &self.judge else { return Ok(()) };
+        let Some(NamedJudge::Ours(judge)) = &self.judge else { return Ok(()) };
         let identities = || sets.iter().flat_map(BTreeMap::keys);
         let strangers: Vec<&&str> = identities().filter(|i| judge.mean(i).is_none()).collect();
         match strangers.first() {
@@ -267,7 +267,7 @@ impl Assembly<'_> {
             mix: synthesis.mix,
             mix_sum: synthesis.mix_sum,
             judge: chosen.then(|| OrderedJudge {
-                hash: self.judge.as_ref().map(|j| j.hash.clone()),
+                hash: self.judge.as_ref().map(|j| j.hash().to_owned()),
                 min_similarity: synthesis.min_similarity,
             }),
             tries: synthesis.tries,

@@ -1,9 +1,10 @@
 //! Which candidates of a synthesis are kept: those that are no copies, and that a judge takes for their identity.
 
 use super::copies::Index;
-use super::judge::Judge;
-use crate::dataset::{IdentityDataset, View};
+use super::{Embeddings, dot};
+use crate::dataset::IdentityDataset;
 use crate::error::{Error, Result};
+use crate::manifest::keys;
 use crate::synthesize::plan::Target;
 use crate::synthesize::select::Verdict;
 
@@ -17,10 +18,42 @@ pub struct Filter<'a> {
     pub size: usize,
 }
 
+/// Who knows persons by their mean embeddings, and embeds images to compare with them.
+pub trait Chooser: Sync {
+    /// Embeddings of square images of side `size`, of length 1.
+    ///
+    /// # Errors
+    /// Pixels of another number.
+    fn embed(&self, images: &[Vec<u8>], size: usize) -> Result<Embeddings>;
+    /// The persons, in order.
+    fn identities(&self) -> &[String];
+    /// The mean embedding of each one's real images.
+    fn means(&self) -> &Embeddings;
+    /// Cosine similarity from which an image counts as its person.
+    fn threshold(&self) -> f64;
+
+    /// Mean embedding of a person's real images, if the judge knows it.
+    fn mean(&self, identity: &str) -> Option<&[f32]> {
+        Some(self.means().row(keys::find(self.identities(), identity)?))
+    }
+
+    /// For each row, its cosine similarity to a person whose mean embedding is `mean`, and whether no person that the judge knows is
+    /// nearer.
+    fn similarities(&self, embeddings: &Embeddings, mean: &[f32]) -> Vec<(f64, bool)> {
+        let means = self.means();
+        let judged = |i: usize| {
+            let own = dot(embeddings.row(i), mean);
+            let nearest = (0..means.len()).all(|c| dot(embeddings.row(i), means.row(c)) <= own);
+            (f64::from(own), nearest)
+        };
+        (0..embeddings.len()).map(judged).collect()
+    }
+}
+
 /// A judge at work.
 pub struct Judging<'a> {
     /// The judge.
-    judge: &'a Judge,
+    judge: &'a dyn Chooser,
     /// Cosine similarity that counts instead of the judge's threshold.
     least: Option<f64>,
     /// The new identity that was seen last, and the mean embedding of its first candidates.
@@ -51,15 +84,13 @@ impl Filter<'_> {
 
 impl<'a> Judging<'a> {
     /// `judge`, who demands a similarity of `least`, or of its threshold and no other identity nearer.
-    pub fn new(judge: &'a Judge, least: Option<f64>) -> Self {
+    pub fn new(judge: &'a dyn Chooser, least: Option<f64>) -> Self {
         Self { judge, least, new: None }
     }
 
     /// Whether each image shows `target`. A new identity is compared with the mean embedding of its first candidates.
     fn judge(&mut self, target: &Target, pixels: &[Vec<u8>], size: usize) -> Result<Vec<Verdict>> {
-        let view = View::square(self.judge.image_size());
-        let seen = pixels.iter().map(|p| view.pixels(p.clone(), size).map_err(Error::Model));
-        let embeddings = self.judge.embed(seen.collect::<Result<Vec<_>>>()?.concat(), pixels.len())?;
+        let embeddings = self.judge.embed(pixels, size)?;
         let mean = if target.mix.len() > 1 {
             let new = self.new.take().filter(|(identity, _)| *identity == target.identity);
             let first = || (target.identity.clone(), embeddings.mean(0..embeddings.len()));
@@ -71,7 +102,7 @@ impl<'a> Judging<'a> {
         };
         let verdict = |(similarity, nearest): (f64, bool)| {
             let accepted =
-                self.least.map_or(similarity >= self.judge.threshold && nearest, |least| similarity >= least);
+                self.least.map_or(similarity >= self.judge.threshold() && nearest, |least| similarity >= least);
             if accepted { Verdict::Accepted } else { Verdict::Unlike(similarity) }
         };
         Ok(self.judge.similarities(&embeddings, mean).into_iter().map(verdict).collect())
@@ -84,6 +115,7 @@ mod tests {
     use crate::config::{EvaluationConfig, RecogniserPreset};
     use crate::nn::Weights;
     use crate::recogniser::Recogniser;
+    use crate::recogniser::judge::Judge;
     use crate::seeds::Seeds;
     use candle_core::Device;
 

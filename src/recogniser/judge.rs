@@ -1,12 +1,13 @@
 //! A recogniser of real images kept on disk with what it takes to judge whether an image shows an identity.
 
+use super::filter::Chooser;
 use super::{Embeddings, Recogniser, class_means, dot};
 use crate::config::EvaluationConfig;
-use crate::dataset::IdentityDataset;
+use crate::dataset::{IdentityDataset, View};
 use crate::error::{Error, Result};
-use crate::manifest::keys;
 use crate::nn::{Weights, sealed};
 use candle_core::{Device, Tensor};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -132,36 +133,32 @@ impl Judge {
         self.config.image_size
     }
 
-    /// Mean embedding of an identity's training images, if the judge knows it.
-    pub fn mean(&self, identity: &str) -> Option<&[f32]> {
-        let class = keys::find(&self.identities, identity)?;
-        Some(self.means.row(class))
-    }
-
     /// The identity whose mean embedding is nearest to an embedding, if the judge knows anybody.
     pub fn nearest(&self, embedding: &[f32]) -> Option<&str> {
         let cosine = |c: &usize| dot(embedding, self.means.row(*c));
         let nearest = (0..self.means.len()).max_by(|a, b| cosine(a).total_cmp(&cosine(b)))?;
         Some(&self.identities[nearest])
     }
+}
 
-    /// Embeddings of `n` images of side [`Self::image_size`].
-    ///
-    /// # Errors
-    /// Pixels that are no `n` images of that side.
-    pub fn embed(&self, pixels: Vec<u8>, n: usize) -> Result<Embeddings> {
-        self.recogniser.embed(&IdentityDataset::new(self.config.image_size, pixels, vec![0; n], vec![String::new()])?)
+impl Chooser for Judge {
+    fn embed(&self, images: &[Vec<u8>], size: usize) -> Result<Embeddings> {
+        let (own, n) = (self.config.image_size, images.len());
+        let seen = images.par_iter().map(|p| View::square(own).pixels(p.clone(), size).map_err(Error::Model));
+        let pixels = seen.collect::<Result<Vec<_>>>()?.concat();
+        self.recogniser.embed(&IdentityDataset::new(own, pixels, vec![0; n], vec![String::new()])?)
     }
 
-    /// For each row, its cosine similarity to a person whose mean embedding is `mean`, and whether no identity that the judge
-    /// knows is nearer.
-    pub fn similarities(&self, embeddings: &Embeddings, mean: &[f32]) -> Vec<(f64, bool)> {
-        let judged = |i: usize| {
-            let own = dot(embeddings.row(i), mean);
-            let nearest = (0..self.means.len()).all(|c| dot(embeddings.row(i), self.means.row(c)) <= own);
-            (f64::from(own), nearest)
-        };
-        (0..embeddings.len()).map(judged).collect()
+    fn identities(&self) -> &[String] {
+        &self.identities
+    }
+
+    fn means(&self) -> &Embeddings {
+        &self.means
+    }
+
+    fn threshold(&self) -> f64 {
+        self.threshold
     }
 }
 
@@ -171,9 +168,14 @@ pub fn equal_error(embeddings: &Embeddings, labels: &[u32], centres: &Embeddings
     for (i, label) in labels.iter().enumerate() {
         scored.extend((0..centres.len()).map(|c| (dot(embeddings.row(i), centres.row(c)), c == *label as usize)));
     }
+    equal_error_of(scored)
+}
+
+/// Equal error rate of similarities, each of one person or of two, and its threshold.
+pub(super) fn equal_error_of(mut scored: Vec<(f32, bool)>) -> (f64, f64) {
     scored.sort_by(|a, b| b.0.total_cmp(&a.0));
-    let genuine = labels.len() as f64;
-    let impostors = (scored.len() - labels.len()).max(1) as f64;
+    let genuine = scored.iter().filter(|(_, own)| *own).count().max(1) as f64;
+    let impostors = scored.iter().filter(|(_, own)| !own).count().max(1) as f64;
     let (mut accepted, mut wrongly) = (0.0, 0.0);
     for (similarity, own) in &scored {
         if *own {

@@ -1,20 +1,24 @@
-//! A face network of somebody else's: it measures, and neither trains nor chooses anything.
+//! A face network of somebody else's, in ONNX.
 
-use super::Embeddings;
+use super::filter::Chooser;
+use super::judge::{THRESHOLD, equal_error_of};
+use super::{Embeddings, class_means, dot};
 use crate::dataset::{IdentityDataset, View};
 use crate::error::{Error, Result};
 use crate::onnx::{Model, Network};
 use crate::progress::Progress;
 use image::RgbImage;
 use rayon::prelude::*;
-use serde::Serialize;
-use std::path::Path;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use std::path::{Path, PathBuf};
 
 /// Images embedded between two looks at the progress.
 const PART: usize = 256;
 
 /// Where a square image lies in the network's input, in pixels of the input; what it leaves free repeats its edges.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Placement {
     /// Of its left edge.
     pub x: usize,
@@ -24,38 +28,115 @@ pub struct Placement {
     pub side: usize,
 }
 
+/// Order of the colours of a pixel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Channels {
+    /// Red, green, blue.
+    #[default]
+    Rgb,
+    /// Blue, green, red.
+    Bgr,
+}
+
+/// A network and how it is fed, as a file in TOML says it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Feeding {
+    /// The network's file, beside the TOML.
+    #[serde(skip_serializing)]
+    model: PathBuf,
+    /// Where an image lies in the input; without it the image fills the smaller side, in the middle.
+    placement: Option<Placement>,
+    /// Height and width of the input, where the file leaves them open.
+    sides: Option<(usize, usize)>,
+    /// Order of the colours.
+    #[serde(default)]
+    channels: Channels,
+    /// What is taken from a value, in 0..255.
+    #[serde(default = "middle")]
+    mean: f32,
+    /// What the rest is divided by.
+    #[serde(default = "half")]
+    scale: f32,
+    /// Whether the embedding of the mirrored image is added.
+    #[serde(default)]
+    mirrored: bool,
+}
+
+fn middle() -> f32 {
+    127.5
+}
+
+fn half() -> f32 {
+    128.0
+}
+
+impl Feeding {
+    /// What most face networks take: RGB, (value - 127.5) / 128.
+    fn plain(model: &Path) -> Self {
+        let (model, channels) = (model.to_owned(), Channels::Rgb);
+        Self { model, placement: None, sides: None, channels, mean: middle(), scale: half(), mirrored: false }
+    }
+
+    /// What the file `path` says, or what is plain for the network in it.
+    fn read(path: &Path) -> Result<Self> {
+        if path.extension().is_none_or(|e| e != "toml") {
+            return Ok(Self::plain(path));
+        }
+        let failed = |what: &str| Error::Usage(format!("{}: {what}", path.display()));
+        let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
+        let mut feeding: Self = toml::from_str(&text).map_err(|e| failed(e.to_string().trim()))?;
+        if !feeding.mean.is_finite() || !feeding.scale.is_normal() {
+            return Err(failed("`mean` and `scale` must be numbers, and `scale` not 0"));
+        }
+        feeding.model = path.with_file_name(&feeding.model);
+        Ok(feeding)
+    }
+}
+
 /// The network and how it is fed.
 pub struct Outside {
     network: Network,
+    feeding: Feeding,
     placement: Placement,
-    /// blake3 (hex) of its file.
+    /// blake3 (hex) of its file, and of how it is fed if that is not plain.
     pub hash: String,
 }
 
 impl Outside {
-    /// Reads an ONNX file whose input is `[1, 3, height, width]`, RGB, (value - 127.5) / 128, as face networks have it. Without a
-    /// `placement` an image fills the smaller side of the input, in the middle.
+    /// Reads an ONNX file whose input is `[1, 3, height, width]`, RGB, (value - 127.5) / 128, as face networks have it; or a TOML that names
+    /// such a file and says how else it is fed. `placement` counts before what that says.
     ///
     /// # Errors
     /// `Model`: the file cannot be read, or is another network; `Usage`: a placement outside the input.
     pub fn load(path: &Path, placement: Option<Placement>) -> Result<Self> {
+        let feeding = Feeding::read(path)?;
+        let path = &feeding.model;
         let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
         let failed = |e: String| Error::Model(format!("{}: {e}", path.display()));
         let model = Model::parse(&bytes).map_err(failed)?;
-        let network = model.sides().and_then(|sides| model.at(sides)).map_err(failed)?;
+        let sides = feeding.sides.map_or_else(|| model.sides(), Ok);
+        let network = sides.and_then(|sides| model.at(sides)).map_err(failed)?;
         let (height, width) = network.sides();
         // What it cannot do is found before hours of training.
         network.run(&vec![0.0; 3 * height * width]).map_err(failed)?;
         let side = height.min(width);
-        let placement = placement.unwrap_or(Placement { x: (width - side) / 2, y: (height - side) / 2, side });
+        let middle = Placement { x: (width - side) / 2, y: (height - side) / 2, side };
+        let placement = placement.or(feeding.placement).unwrap_or(middle);
         let Placement { x, y, side } = placement;
         if side == 0 || x.saturating_add(side) > width || y.saturating_add(side) > height {
             return Err(Error::Usage(format!(
-                "option `outside_placement` {x},{y},{side} reaches over the input of {}, which is {width} wide and {height} high",
+                "placement {x},{y},{side} reaches over the input of {}, which is {width} wide and {height} high",
                 path.display()
             )));
         }
-        Ok(Self { network, placement, hash: blake3::hash(&bytes).to_hex().to_string() })
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&bytes);
+        if feeding != Feeding::plain(path) {
+            hasher.update(json!(feeding).to_string().as_bytes());
+        }
+        Ok(Self { network, placement, hash: hasher.finalize().to_hex().to_string(), feeding })
     }
 
     /// How images are placed.
@@ -92,10 +173,16 @@ impl Outside {
     /// # Errors
     /// Text: the network fails on it.
     pub fn embed_one(&self, pixels: &[u8], size: usize) -> std::result::Result<Vec<f32>, String> {
-        let input = self.input(pixels, size)?;
-        let outputs = self.network.run(&input).map_err(|e| format!("the outside judge: {e}"))?;
-        let mut row = outputs.into_iter().next().ok_or("the outside judge has no output")?.values;
-        let norm = super::dot(&row, &row).sqrt();
+        let run = |mirrored: bool| {
+            let outputs = self.network.run(&self.input(pixels, size, mirrored)?);
+            let outputs = outputs.map_err(|e| format!("the outside judge: {e}"))?;
+            outputs.into_iter().next().map(|o| o.values).ok_or("the outside judge has no output".to_owned())
+        };
+        let mut row = run(false)?;
+        if self.feeding.mirrored {
+            row.iter_mut().zip(run(true)?).for_each(|(v, other)| *v += other);
+        }
+        let norm = dot(&row, &row).sqrt();
         if !norm.is_finite() || norm == 0.0 {
             return Err("the outside judge gives an embedding that has no direction".into());
         }
@@ -104,17 +191,72 @@ impl Outside {
     }
 
     /// `[3, height, width]`
-    fn input(&self, pixels: &[u8], size: usize) -> std::result::Result<Vec<f32>, String> {
+    fn input(&self, pixels: &[u8], size: usize, mirrored: bool) -> std::result::Result<Vec<f32>, String> {
         let image = RgbImage::from_raw(size as u32, size as u32, pixels.to_vec()).ok_or("not a square image")?;
         let Placement { x, y, side } = self.placement;
+        let Feeding { channels, mean, scale, .. } = &self.feeding;
         let image = View::square(side).centre(&image)?;
         let (height, width) = self.network.sides();
         let inside = |at: usize, from: usize| at.saturating_sub(from).min(side - 1);
         let value = |channel: usize, row: usize, column: usize| {
-            let at = (inside(row, y) * side + inside(column, x)) * 3 + channel;
-            (f32::from(image[at]) - 127.5) / 128.0
+            let column = inside(column, x);
+            let column = if mirrored { side - 1 - column } else { column };
+            let channel = if *channels == Channels::Bgr { 2 - channel } else { channel };
+            (f32::from(image[(inside(row, y) * side + column) * 3 + channel]) - mean) / scale
         };
         let places = (0..3).flat_map(|c| (0..height).flat_map(move |r| (0..width).map(move |w| (c, r, w))));
         Ok(places.map(|(c, r, w)| value(c, r, w)).collect())
+    }
+}
+
+/// A network from outside and the persons whom it was shown: it can choose.
+pub struct Acquainted<'a> {
+    outside: &'a Outside,
+    identities: Vec<String>,
+    means: Embeddings,
+    threshold: f64,
+}
+
+impl<'a> Acquainted<'a> {
+    /// Shows `outside` the images `training`. Its threshold is the similarity of equal error of each image and the mean of the others of
+    /// its person, and of other persons.
+    ///
+    /// # Errors
+    /// Those of [`Outside::embed`].
+    pub fn new(outside: &'a Outside, training: &IdentityDataset, progress: &mut dyn Progress) -> Result<Self> {
+        let embedded = outside.embed("judge (training)", training, progress)?;
+        let means = class_means(&embedded, training);
+        let mut scored = Vec::new();
+        for (i, label) in training.labels().iter().enumerate() {
+            let own = training.images_of(*label);
+            if own.len() < 2 {
+                continue;
+            }
+            let others = embedded.mean(own.iter().copied().filter(|other| *other != i));
+            let of = |c: usize| if c == *label as usize { &others[..] } else { means.row(c) };
+            scored.extend((0..means.len()).map(|c| (dot(embedded.row(i), of(c)), c == *label as usize)));
+        }
+        let threshold = if scored.is_empty() { THRESHOLD } else { equal_error_of(scored).1 };
+        Ok(Self { outside, identities: training.identities().to_vec(), means, threshold })
+    }
+}
+
+impl Chooser for Acquainted<'_> {
+    fn embed(&self, images: &[Vec<u8>], size: usize) -> Result<Embeddings> {
+        let rows = images.par_iter().map(|image| self.outside.embed_one(image, size));
+        let rows = rows.collect::<std::result::Result<Vec<_>, String>>().map_err(Error::Model)?;
+        Ok(Embeddings { size: self.means.size, values: rows.concat() })
+    }
+
+    fn identities(&self) -> &[String] {
+        &self.identities
+    }
+
+    fn means(&self) -> &Embeddings {
+        &self.means
+    }
+
+    fn threshold(&self) -> f64 {
+        self.threshold
     }
 }

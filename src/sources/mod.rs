@@ -144,6 +144,14 @@ pub fn open(spec: &str, columns: &Columns, out: &Path) -> Result<Box<dyn Source>
     }
 }
 
+/// Opens a folder with a folder of pictures for each label, whatever else is in it.
+///
+/// # Errors
+/// It cannot be read.
+pub fn tree(folder: &Path) -> Result<Box<dyn Source>> {
+    Ok(Box::new(tree::Tree::open(folder)?))
+}
+
 /// Opens a folder by what lies in it.
 fn of_folder(folder: &Path, columns: &Columns, out: &Path) -> Result<Box<dyn Source>> {
     let entries: Vec<PathBuf> = sorted(folder)?.into_iter().filter(|p| !is_same(p, out) && is_input(p)).collect();
@@ -198,7 +206,7 @@ fn of_folder(folder: &Path, columns: &Columns, out: &Path) -> Result<Box<dyn Sou
         }
         return Ok(Box::new(table::Table::open(&folder.display().to_string(), columns)?));
     }
-    Ok(Box::new(tree::Tree::open(folder)?))
+    tree(folder)
 }
 
 /// True for the names of packed files.

@@ -1,0 +1,246 @@
+//! What synthetic images are worth to a frozen face network: persons are enrolled from a few real images, with and without synthetic ones,
+//! and other real images are identified among them.
+
+use super::statistics::bootstrap_interval;
+use crate::error::{Error, Result};
+use crate::progress::Progress;
+use crate::recogniser::{Embeddings, dot};
+use crate::seeds::Seeds;
+use rand::seq::SliceRandom;
+use rayon::prelude::*;
+use serde::Serialize;
+
+/// Rate of wrong acceptances at which right ones are counted.
+const FAR: f64 = 1e-3;
+
+/// Embeddings of images, of length 1, and the person of each.
+pub struct Labelled<'a> {
+    /// A row an image.
+    pub embeddings: &'a Embeddings,
+    /// Their persons.
+    pub labels: &'a [u32],
+}
+
+impl Labelled<'_> {
+    /// Images of each of `persons` persons.
+    fn by_person(&self, persons: usize) -> Vec<Vec<usize>> {
+        let mut rows = vec![Vec::new(); persons];
+        self.labels.iter().enumerate().for_each(|(i, label)| rows[*label as usize].push(i));
+        rows
+    }
+}
+
+/// How an image is compared with an enrolled person.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Template {
+    /// With the mean of the person's embeddings.
+    Mean,
+    /// With the nearest of them.
+    Nearest,
+}
+
+/// A share and its 95 % interval over persons.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Share {
+    /// The share.
+    pub value: f64,
+    /// Its interval.
+    pub ci95: (f64, f64),
+}
+
+impl Share {
+    fn of(persons: &[f64]) -> Self {
+        Self { value: persons.iter().sum::<f64>() / persons.len().max(1) as f64, ci95: bootstrap_interval(persons) }
+    }
+}
+
+/// Figures of one way to enrol.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Enrolment {
+    /// Real images of each person; all, where it has fewer.
+    pub shots: usize,
+    /// How images are compared.
+    pub template: Template,
+    /// Share of images whose own person is the most similar, by real images alone.
+    pub rank1_real: Share,
+    /// The same with synthetic images added.
+    pub rank1_both: Share,
+    /// The difference, person by person.
+    pub rank1_gain: Share,
+    /// Share of images accepted as their person where one of a thousand others is, by real images alone.
+    pub tar_real: Share,
+    /// The same with synthetic images added.
+    pub tar_both: Share,
+    /// The difference, person by person.
+    pub tar_gain: Share,
+}
+
+/// What was measured on the probes of each person, over one draw.
+struct Outcome {
+    rank1: Vec<f64>,
+    tar: Vec<f64>,
+}
+
+/// Enrols all persons of `real` from `shots` of their images, `draws` times with other ones, and identifies `probes`.
+///
+/// # Errors
+/// `Stopped`; `Usage`: no probe shows a person of `real`.
+pub fn measure(
+    real: &Labelled,
+    synthetic: &Labelled,
+    probes: &Labelled,
+    persons: usize,
+    shots: &[usize],
+    draws: usize,
+    progress: &mut dyn Progress,
+) -> Result<Vec<Enrolment>> {
+    if probes.labels.is_empty() {
+        return Err(Error::Usage("no image is left to identify".into()));
+    }
+    let (own, made) = (real.by_person(persons), synthetic.by_person(persons));
+    let templates = [Template::Mean, Template::Nearest];
+    let (mut found, mut done) = (Vec::new(), 0);
+    progress.start("enrol", (shots.len() * draws) as u64, "draws");
+    for &n in shots {
+        let mut outcomes: [[Vec<Outcome>; 2]; 2] = Default::default();
+        for draw in 0..draws {
+            let chosen: Vec<Vec<usize>> = own.iter().enumerate().map(|(i, images)| drawn(images, n, i, draw)).collect();
+            for (template, outcomes) in templates.iter().zip(&mut outcomes) {
+                for (with, outcomes) in [false, true].into_iter().zip(outcomes) {
+                    let enrolled = |person: usize| -> Vec<&[f32]> {
+                        let more = if with { &made[person][..] } else { &[] };
+                        let real = chosen[person].iter().map(|i| real.embeddings.row(*i));
+                        real.chain(more.iter().map(|i| synthetic.embeddings.row(*i))).collect()
+                    };
+                    let gallery: Vec<Vec<&[f32]>> = (0..persons).map(enrolled).collect();
+                    outcomes.push(identify(&gallery, *template, probes));
+                }
+            }
+            done += 1;
+            progress.at(done);
+            if progress.stop_requested() {
+                return Err(Error::Stopped);
+            }
+        }
+        for (template, [alone, both]) in templates.into_iter().zip(&outcomes) {
+            let mean = |outcomes: &[Outcome], f: fn(&Outcome) -> &[f64]| -> Vec<f64> {
+                let persons = f(&outcomes[0]).len();
+                let of = |p: usize| outcomes.iter().map(|o| f(o)[p]).sum::<f64>() / outcomes.len() as f64;
+                (0..persons).map(of).collect()
+            };
+            let figures = |f: fn(&Outcome) -> &[f64]| {
+                let (alone, both) = (mean(alone, f), mean(both, f));
+                let gain: Vec<f64> = both.iter().zip(&alone).map(|(b, a)| b - a).collect();
+                [Share::of(&alone), Share::of(&both), Share::of(&gain)]
+            };
+            let [rank1_real, rank1_both, rank1_gain] = figures(|o| &o.rank1);
+            let [tar_real, tar_both, tar_gain] = figures(|o| &o.tar);
+            found.push(Enrolment {
+                shots: n,
+                template,
+                rank1_real,
+                rank1_both,
+                rank1_gain,
+                tar_real,
+                tar_both,
+                tar_gain,
+            });
+        }
+    }
+    progress.finish();
+    Ok(found)
+}
+
+/// `n` of a person's images, or all, by draw `draw`.
+fn drawn(images: &[usize], n: usize, person: usize, draw: usize) -> Vec<usize> {
+    let mut images = images.to_vec();
+    images.shuffle(&mut Seeds::keyed(&[b"enrolment"]).stream("draws", &[person as u64, draw as u64]));
+    images.truncate(n);
+    images
+}
+
+/// Compares every probe with every person.
+fn identify(gallery: &[Vec<&[f32]>], template: Template, probes: &Labelled) -> Outcome {
+    let means: Vec<Vec<f32>> = gallery
+        .iter()
+        .map(|images| {
+            let mut sum = vec![0f32; probes.embeddings.size];
+            images.iter().for_each(|row| sum.iter_mut().zip(*row).for_each(|(s, v)| *s += v));
+            let norm = dot(&sum, &sum).sqrt().max(1e-12);
+            sum.iter_mut().for_each(|v| *v /= norm);
+            sum
+        })
+        .collect();
+    let score = |probe: &[f32], person: usize| match template {
+        Template::Mean => dot(probe, &means[person]),
+        Template::Nearest => gallery[person].iter().map(|row| dot(probe, row)).fold(f32::MIN, f32::max),
+    };
+    // The own similarity, the largest of another person's, and all of these.
+    let rows: Vec<(f32, Vec<f32>)> = (0..probes.labels.len())
+        .into_par_iter()
+        .map(|i| {
+            let label = probes.labels[i] as usize;
+            let all = (0..gallery.len()).filter(|p| *p != label && !gallery[*p].is_empty());
+            let row = probes.embeddings.row(i);
+            (score(row, label), all.map(|person| score(row, person)).collect())
+        })
+        .collect();
+    let mut others: Vec<f32> = rows.iter().flat_map(|(_, others)| others).copied().collect();
+    let accepted = (FAR * others.len() as f64) as usize;
+    let limit = if others.is_empty() {
+        f32::MIN
+    } else {
+        let at = others.len() - 1 - accepted.min(others.len() - 1);
+        *others.select_nth_unstable_by(at, f32::total_cmp).1
+    };
+    let persons = gallery.len();
+    let (mut rank1, mut tar, mut count) = (vec![0.0; persons], vec![0.0; persons], vec![0usize; persons]);
+    for ((own, others), label) in rows.iter().zip(probes.labels) {
+        let label = *label as usize;
+        count[label] += 1;
+        rank1[label] += f64::from(u8::from(others.iter().all(|other| other < own)));
+        tar[label] += f64::from(u8::from(*own > limit));
+    }
+    let shares = |sums: Vec<f64>| sums.into_iter().zip(&count).filter(|(_, n)| **n > 0).map(|(s, n)| s / *n as f64);
+    Outcome { rank1: shares(rank1).collect(), tar: shares(tar).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::progress::Silent;
+
+    #[test]
+    fn images_of_the_person_help_and_images_of_others_hurt() {
+        // Persons lie on a circle; their images by the fourth axis to one side or the other.
+        let persons = 12;
+        let at = |person: usize, side: f32| {
+            let angle = person as f32 * std::f32::consts::TAU / persons as f32;
+            let v = [angle.cos(), angle.sin(), 0.0, side];
+            let norm = dot(&v, &v).sqrt();
+            v.map(|x| x / norm)
+        };
+        let embedded = |side: &dyn Fn(usize) -> f32, shift: usize| Embeddings {
+            size: 4,
+            values: (0..persons).flat_map(|p| at((p + shift) % persons, side(p))).collect(),
+        };
+        let labels: Vec<u32> = (0..persons as u32).collect();
+        let with = |embeddings: &Embeddings| {
+            // Half of the persons were photographed from one side, all are looked for from the other.
+            let real = embedded(&|p| if p % 2 == 0 { 4.0 } else { -4.0 }, 0);
+            let probes = embedded(&|_| -4.0, 0);
+            let labelled = |embeddings| Labelled { embeddings, labels: &labels };
+            let (real, made, probes) = (labelled(&real), labelled(embeddings), labelled(&probes));
+            measure(&real, &made, &probes, persons, &[1], 2, &mut Silent).unwrap()
+        };
+        for figures in [&with(&embedded(&|_| -4.0, 0))[1]] {
+            assert_eq!(
+                (figures.template, figures.rank1_real.value, figures.rank1_both.value),
+                (Template::Nearest, 0.5, 1.0)
+            );
+            assert!(figures.rank1_gain.ci95.0 > 0.0 && figures.tar_both.value >= figures.tar_real.value);
+        }
+        assert!(with(&embedded(&|_| -4.0, 1))[1].rank1_gain.value < 0.0);
+    }
+}

@@ -1,0 +1,109 @@
+//! What a dataset is worth to a team that has a face network already: nothing is trained.
+
+use super::input::{Input, Source};
+use super::material::held_out;
+use super::splits::Splits;
+use super::{Context, Rejected, place};
+use crate::dataset::View;
+use crate::error::{Error, Result};
+use crate::evaluate::Synthetic;
+pub use crate::evaluate::enrolment::{Enrolment, Share, Template};
+use crate::evaluate::enrolment::{Labelled, measure};
+use crate::progress::Progress;
+use crate::recogniser::outside::Outside;
+use crate::sink::ledger;
+use crate::store;
+use serde_json::json;
+use std::path::PathBuf;
+
+/// What to do.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The manifest of the real images.
+    pub input: Input,
+    /// The dataset of synthetic ones.
+    pub synthetic: PathBuf,
+    /// The face network in ONNX, or a TOML that says how it is fed.
+    pub judge: PathBuf,
+    /// Split with the images to identify; without one, the one that shows training persons only.
+    pub held_out: Option<String>,
+    /// Real images that each person is enrolled from.
+    pub shots: Vec<usize>,
+    /// Times that they are drawn.
+    pub draws: usize,
+    /// The file to write.
+    pub out: PathBuf,
+}
+
+/// What was measured.
+#[derive(Clone, Debug)]
+pub struct Enrolled {
+    /// Figures of each number of images and way to compare.
+    pub figures: Vec<Enrolment>,
+    /// Persons.
+    pub persons: usize,
+    /// Images that were identified.
+    pub probes: usize,
+    /// Synthetic images.
+    pub synthetic: usize,
+    /// Where they are kept.
+    pub out: PathBuf,
+    /// Rows that were left out.
+    pub rejected: Rejected,
+}
+
+/// Enrols, identifies, and writes the figures.
+///
+/// # Errors
+/// A file cannot be read; the network fails on an image; there is nothing to identify.
+pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) -> Result<Enrolled> {
+    if request.shots.contains(&0) || request.draws == 0 {
+        return Err(Error::Usage("option `shots` and option `draws` must be 1 or more".into()));
+    }
+    let outside = Outside::load(&request.judge, None)?;
+    let source = Source::open(&request.input, context)?;
+    let sets = source.sets();
+    let [set] = sets.as_slice() else {
+        return Err(Error::Usage(format!("one identity set is enrolled, the manifest has {}", sets.len())));
+    };
+    let split = request.held_out.clone().or(Splits::of(&source, set).of_known).ok_or_else(|| {
+        Error::Usage(format!(
+            "{}: no split holds other images of the training persons; name one with option `held_out`",
+            source.spec
+        ))
+    })?;
+    let list = place::rejects_path(&request.out)?;
+    let alignment = ledger::order(&request.synthetic)?.map(|order| order.alignment).unwrap_or_default();
+    let view = View::new(outside.placement().side, alignment);
+    let (real, rejected) = source.only_set(view, &list, progress)?;
+    let probes = held_out(&source, set, &split, view, &real, progress)?;
+    let made = Synthetic::read(&request.synthetic, &real)?;
+    let made = made.existing.ok_or_else(|| {
+        Error::Usage(format!("{}: holds no image of an existing person", request.synthetic.display()))
+    })?;
+    let mut embed = |name: &str, images| outside.embed(name, images, progress);
+    let (of_real, of_made, of_probes) = (embed("real", &real)?, embed("synthetic", &made)?, embed("probes", &probes)?);
+    let persons = real.identities().len();
+    let figures = measure(
+        &Labelled { embeddings: &of_real, labels: real.labels() },
+        &Labelled { embeddings: &of_made, labels: made.labels() },
+        &Labelled { embeddings: &of_probes, labels: probes.labels() },
+        persons,
+        &request.shots,
+        request.draws,
+        progress,
+    )?;
+    let document = json!({
+        "version": 1, "judge": outside.hash, "placement": outside.placement(), "split": split, "persons": persons,
+        "probes": probes.len(), "synthetic": made.len(), "draws": request.draws, "figures": figures,
+    });
+    store::write_sealed(&request.out, &document)?;
+    Ok(Enrolled {
+        figures,
+        persons,
+        probes: probes.len(),
+        synthetic: made.len(),
+        out: request.out.clone(),
+        rejected: Rejected { count: rejected.len(), list },
+    })
+}

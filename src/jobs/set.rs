@@ -1,0 +1,202 @@
+//! What a training will find in a set of images: an image folder, RecordIO, tars, Parquet, or a verification set; and what it will stumble over.
+
+use super::sorting::bytes_of;
+use super::verify::Kind;
+use crate::dataset::decode::look;
+use crate::error::{Error, Result};
+use crate::formats::METADATA;
+use crate::formats::recordio::{SET, problems as problems_of_records};
+use crate::formats::webdataset::problems as problems_of_tars;
+use crate::formats::{FORMATS, bin};
+use crate::manifest::Columns;
+use crate::progress::Progress;
+use crate::sources;
+use rayon::prelude::*;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Images that are shown one by one.
+const FIRST: usize = 5;
+/// Sizes that are listed.
+const SIZES: usize = 3;
+/// Folds of a verification set.
+const FOLDS: usize = 10;
+
+/// An image.
+#[derive(Clone, Debug, Serialize)]
+pub struct One {
+    /// Where it stands.
+    pub place: String,
+    /// Its label.
+    pub label: String,
+    /// Width and height, in pixels.
+    pub size: Option<(u32, u32)>,
+    /// Bytes of its file.
+    pub bytes: usize,
+}
+
+/// What a set holds.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Found {
+    /// What it is.
+    pub kind: String,
+    /// Images.
+    pub images: usize,
+    /// Labels that have images.
+    pub classes: usize,
+    /// Images of a label: fewest, median, most.
+    pub per_class: [usize; 3],
+    /// The sizes that most images have, and how many.
+    pub sizes: Vec<((u32, u32), usize)>,
+    /// Pairs of a verification set, and those of one person.
+    pub pairs: Option<(usize, usize)>,
+    /// The first images.
+    pub first: Vec<One>,
+    /// What a training will stumble over, in sentences.
+    pub problems: Vec<String>,
+}
+
+/// Counts what is gathered on the way.
+#[derive(Default)]
+struct Counts {
+    labels: BTreeMap<String, usize>,
+    sizes: BTreeMap<(u32, u32), usize>,
+    first: Vec<One>,
+    bad: usize,
+    first_bad: Option<String>,
+}
+
+impl Counts {
+    fn add(&mut self, place: String, label: Option<String>, bytes: std::result::Result<Vec<u8>, String>) {
+        let looked = bytes.and_then(|bytes| look(&bytes).map(|size| (size, bytes.len())));
+        match &looked {
+            Ok((size, _)) => *self.sizes.entry(*size).or_default() += 1,
+            Err(e) => {
+                self.bad += 1;
+                self.first_bad.get_or_insert_with(|| format!("{place}: {e}"));
+            }
+        }
+        let label = label.unwrap_or_default();
+        *self.labels.entry(label.clone()).or_default() += 1;
+        if self.first.len() < FIRST {
+            let (size, bytes) = looked.map_or((None, 0), |(size, bytes)| (Some(size), bytes));
+            self.first.push(One { place, label, size, bytes });
+        }
+    }
+
+    /// What is found, of `kind`.
+    fn found(self, kind: &str, mut problems: Vec<String>) -> Found {
+        let mut counts: Vec<usize> = self.labels.values().copied().collect();
+        counts.sort_unstable();
+        let mut sizes: Vec<((u32, u32), usize)> = self.sizes.into_iter().collect();
+        sizes.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
+        if let Some(first) = self.first_bad {
+            problems.push(format!("{} images cannot be decoded; the first: {first}", self.bad));
+        }
+        if sizes.len() > 1 {
+            problems.push(format!("images of {} sizes: most loaders stack images of one", sizes.len()));
+        }
+        if sizes.iter().any(|((w, h), _)| w != h) {
+            problems.push("images that are not square".into());
+        }
+        Found {
+            kind: kind.into(),
+            images: counts.iter().sum(),
+            classes: counts.len(),
+            per_class: [counts.first(), counts.get(counts.len() / 2), counts.last()].map(|n| n.copied().unwrap_or(0)),
+            sizes: sizes.into_iter().take(SIZES).collect(),
+            pairs: None,
+            first: self.first,
+            problems,
+        }
+    }
+}
+
+/// Reads every image's head.
+///
+/// # Errors
+/// The set cannot be read.
+pub fn run(set: &Path, progress: &mut dyn Progress) -> Result<Found> {
+    let set = within(set);
+    if set.extension().is_some_and(|e| e == bin::EXTENSION) {
+        return pairs(&set);
+    }
+    // What stands beside the folders of an image folder is no set of its own.
+    let source = if set.join(METADATA).is_file() && !set.join(SET).is_file() {
+        sources::tree(&set)?
+    } else {
+        sources::open(&set.display().to_string(), &Columns::default(), Path::new(""))?
+    };
+    let (mut counts, mut done) = (Counts::default(), 0);
+    progress.start("look", 0, "images");
+    source.read(true, &mut |chunk| {
+        let looked: Vec<_> = chunk
+            .items
+            .into_par_iter()
+            .map(|item| {
+                let place = item.image_id.unwrap_or_else(|| format!("{} row {}", item.place.0, item.place.1));
+                (place, item.identity, bytes_of(item.picture))
+            })
+            .collect();
+        done += looked.len();
+        looked.into_iter().for_each(|(place, label, bytes)| counts.add(place, label, bytes));
+        progress.at(done as u64);
+        if progress.stop_requested() { Err(Error::Stopped) } else { Ok(()) }
+    })?;
+    progress.finish();
+    let problems = match source.kind() {
+        "RecordIO" => problems_of_records(&set)?,
+        "tar" => problems_of_tars(&set)?,
+        "folder tree" => gaps(counts.labels.keys()),
+        _ => Vec::new(),
+    };
+    Ok(counts.found(source.kind(), problems))
+}
+
+/// The set that a dataset of ours holds, or `set` itself.
+fn within(set: &Path) -> PathBuf {
+    let ours = Kind::all(set).contains(&Kind::Dataset);
+    let folder = FORMATS.iter().map(|f| set.join(f.folder())).find(|folder| ours && folder.is_dir());
+    folder.unwrap_or_else(|| set.to_owned())
+}
+
+/// What is wrong with labels that count.
+fn gaps<'a>(labels: impl Iterator<Item = &'a String> + Clone) -> Vec<String> {
+    let numbers: Option<Vec<usize>> = labels.clone().map(|label| label.parse().ok()).collect();
+    let Some(mut numbers) = numbers.filter(|numbers| !numbers.is_empty()) else { return Vec::new() };
+    let mut problems = Vec::new();
+    let sorted = |numbers: &[usize]| numbers.windows(2).all(|w| w[0] < w[1]);
+    if !sorted(&numbers) {
+        // Labels come sorted as strings.
+        problems.push("labels sort otherwise as strings than as numbers: loaders that number sorted folders give others; pad them with zeros".into());
+        numbers.sort_unstable();
+    }
+    let last = numbers.last().copied().unwrap_or(0);
+    if last + 1 > numbers.len() {
+        problems.push(format!(
+            "{} labels below {last} have no image: loaders that number the folders that are there give others",
+            last + 1 - numbers.len()
+        ));
+    }
+    problems
+}
+
+/// What a verification set holds.
+fn pairs(path: &Path) -> Result<Found> {
+    let (images, same) = bin::read(path)?;
+    let mut counts = Counts::default();
+    let of_one = same.iter().filter(|s| **s).count();
+    for (i, bytes) in images.into_iter().enumerate() {
+        counts.add(format!("image {i}"), Some(if same[i / 2] { "same" } else { "other" }.into()), Ok(bytes));
+    }
+    let mut problems = Vec::new();
+    let alike = |fold: &&[bool]| fold.iter().all(|s| *s == fold[0]);
+    let folds = same.chunks(same.len().div_ceil(FOLDS)).filter(alike).count();
+    if folds > 0 {
+        problems.push(format!(
+            "{folds} of {FOLDS} folds, which are cut in the order of the file, hold pairs of one kind alone: the accuracy of a fold says nothing"
+        ));
+    }
+    Ok(Found { pairs: Some((same.len(), of_one)), ..counts.found("verification set", problems) })
+}
