@@ -90,10 +90,10 @@ pub enum Error {
         what: String,
     },
     /// A remote store; worth a retry.
-    #[error("hub: {0}")]
+    #[error("{0}")]
     Hub(String),
     /// A remote store said no; a retry will not help.
-    #[error("hub: {0}")]
+    #[error("{0}")]
     HubRefused(String),
     /// A defect of this program.
     #[error("{0}")]

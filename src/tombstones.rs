@@ -46,6 +46,11 @@ impl Tombstones {
         self.pending = Some(self.hash(identity));
     }
 
+    /// Whether an erasure has begun and is not complete.
+    pub fn is_pending(&self) -> bool {
+        self.pending.is_some()
+    }
+
     /// The erasure that had begun is complete.
     pub fn complete(&mut self) {
         self.pending = None;

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+use std::fmt::Write;
 use std::process::Command;
 
 const DEMO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/manifests/demo.parquet");
@@ -41,9 +42,9 @@ fn the_reference_is_the_help_of_every_command() {
     let help = |args: &[&str]| run(args).strip_prefix("exit 0\n").unwrap().trim_end().replace(" \n", "\n");
     let whole = help(&["--help"]);
     let mut text = String::from("# Commands\n\nWhat `augment --help` and `augment COMMAND --help` say.\n");
-    text += &format!("\n## augment\n\n```text\n{whole}\n```\n");
+    let _ = write!(text, "\n## augment\n\n```text\n{whole}\n```\n");
     for command in commands(&whole) {
-        text += &format!("\n## augment {command}\n\n```text\n{}\n```\n", help(&[command, "--help"]));
+        let _ = write!(text, "\n## augment {command}\n\n```text\n{}\n```\n", help(&[command, "--help"]));
     }
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/cli.md");
     if std::env::var_os("INSTA_UPDATE").is_some_and(|value| value == "always") {

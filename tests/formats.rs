@@ -217,14 +217,14 @@ fn inspect_tells_what_a_training_finds_and_stumbles_over() {
         ok(&args.iter().map(String::as_str).collect::<Vec<_>>());
         let text = inspect(&out);
         assert!(text.contains(&format!("{kind}, 144 images of 48 labels, 3 / 3 / 3 a label")), "{text}");
-        assert!(text.contains("40x40 (144)") && text.contains("nothing to stumble over"), "{text}");
+        assert!(text.contains("48x48 (144)") && text.contains("nothing to stumble over"), "{text}");
     }
     let set = dir.path().join("recordio/recordio");
     std::fs::write(set.join("train.idx"), "0\t0\n1\t7\n").unwrap();
-    std::fs::write(set.join("property"), "9,40,40").unwrap();
+    std::fs::write(set.join("property"), "9,48,48").unwrap();
     let text = inspect(&set);
     assert!(text.contains("2 lines for 193 records, 1 of them lead to none"), "{text}");
-    assert!(text.contains("property says `9,40,40`, the records have 48 labels"), "{text}");
+    assert!(text.contains("property says `9,48,48`, the records have 48 labels"), "{text}");
     let folder = dir.path().join("imagefolder/imgs");
     std::fs::remove_dir_all(folder.join("0007")).unwrap();
     std::fs::rename(folder.join("0009"), folder.join("9")).unwrap();

@@ -37,6 +37,9 @@ fn python(variable: &str, requirements: &str, script: &str, args: &[&str]) -> Op
     Some(String::from_utf8(out.stdout).unwrap())
 }
 
+/// What the arcface-style training needs.
+const ARCFACE: &str = "pipelines/downstream/arcface-requirements.txt";
+
 fn check(script: &str, args: &[&str]) {
     python("AUGMENT_PYTHON", "tests/interop/requirements.txt", &format!("tests/interop/{script}"), args);
 }
@@ -109,6 +112,32 @@ fn a_recogniser_that_is_not_ours_trains_on_the_output() {
         assert_eq!((&result["images"], &result["classes"]), (&serde_json::json!([384, 96, 2]), &49.into()));
         assert!(result["loss"].as_f64().unwrap().is_finite() && result["accuracy"].as_f64().unwrap() > 0.4, "{result}");
         assert!((0.3..=1.0).contains(&result["auc"].as_f64().unwrap()), "{result}");
+    }
+}
+
+#[test]
+fn an_arcface_training_reads_records_and_tars() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(python) = std::env::var_os("AUGMENT_ARCFACE_PYTHON") else {
+        writeln!(std::io::stderr(), "skipped: AUGMENT_ARCFACE_PYTHON names no Python with {ARCFACE}").unwrap();
+        return;
+    };
+    let demo = format!("{ROOT}/manifests/demo.parquet");
+    let out = Command::new(format!("{ROOT}/pipelines/handoff.sh"))
+        .args([&demo, dir.path().to_str().unwrap()])
+        .env("AUGMENT", env!("CARGO_BIN_EXE_augment"))
+        .env("PYTHON", python)
+        .env("ARGS", "--per-id 2 --no-judge --duration-kimg 0.1 -q")
+        .env("STEPS", "3")
+        .env("PAIRS", "20")
+        .output()
+        .unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    for name in ["recordio.json", "webdataset.json"] {
+        let result = std::fs::read_to_string(dir.path().join(name)).unwrap();
+        let result: serde_json::Value = serde_json::from_str(&result).unwrap();
+        assert_eq!([&result["images"], &result["classes"], &result["pairs"]], [480, 48, 40], "{result}");
+        assert!(result["loss"][1].as_f64().is_some_and(f64::is_finite), "{result}");
     }
 }
 

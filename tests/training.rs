@@ -13,6 +13,7 @@ use augment::ops::Precision;
 use augment::progress::{Progress, Silent};
 use augment::seeds::Seeds;
 use augment::synthesize::{Item, Sampling, render};
+use augment::train::base::Base;
 use augment::train::batch::Batch;
 use augment::train::step::{self, StepGradients, StepLosses};
 use augment::train::watch::Figures;
@@ -527,4 +528,49 @@ fn a_method_without_an_encoder_trains_resumes_and_says_what_it_lacks() {
             }
         }
     }
+}
+
+#[test]
+fn a_training_begins_with_the_weights_of_another() {
+    let (config, dir) = (small_config(), tempfile::tempdir().unwrap());
+    let (old, new) = (dir.path().join("old"), dir.path().join("new"));
+    let trained = RunConfig { train: TrainConfig { duration_kimg: 0.03, ..config.train.clone() }, ..config.clone() };
+    fit(&small_dataset(3, 4), &trained, &old, &CPU, None, &mut Silent).unwrap();
+    let base = Base::load(&old, &CPU).unwrap();
+    let changed = RunConfig { train: TrainConfig { init: Some(base.hash.clone()), ..trained.train.clone() }, ..config };
+    // Five persons, three of whom the base knows.
+    let dataset = small_dataset(5, 4);
+    let e = fit(&dataset, &changed, &new, &CPU, None, &mut Silent).err().unwrap().to_string();
+    assert!(e.contains("set by option `init`"), "{e}");
+    base.begin(&new, &changed, &dataset, &CPU).unwrap();
+    let tensors =
+        |dir: &std::path::Path| sealed::read::<serde_json::Value>(&dir.join("checkpoint.safetensors"), &CPU).unwrap().0;
+    let (before, after) = (tensors(&old), tensors(&new));
+    let rows = |t: &Tensor| t.to_vec2::<f32>().unwrap();
+    for name in ["generator.fc.label", "generator.start.gamma", "averaged.fc.label", "encoder.fc.label"] {
+        let (before, after) = (rows(&before[name]), rows(&after[name]));
+        assert_eq!(after[..3], before[..], "{name}");
+        let mean = |at: usize| before.iter().map(|row| row[at]).sum::<f32>() / 3.0;
+        assert!(after[3..].iter().all(|row| (0..row.len()).all(|at| (row[at] - mean(at)).abs() < 1e-6)), "{name}");
+    }
+    for name in ["discriminator.fc.weight", "generator.fc.weight", "encoder.fc.weight"] {
+        assert_eq!(bits(&before[name]), bits(&after[name]), "{name}");
+    }
+    let weights = |t: &Tensor, k: usize| rows(&t.reshape(((), k)).unwrap());
+    let (old_c, new_c) = (weights(&before["classifier.fc.weight"], 3), weights(&after["classifier.fc.weight"], 5));
+    assert!(old_c.iter().zip(&new_c).all(|(a, b)| a[..] == b[..3]));
+    // The training goes on from there, and says whom its weights have known.
+    let model = fit(&dataset, &changed, &new, &CPU, None, &mut Silent).unwrap();
+    assert_eq!((model.header.base.len(), model.header.step), (3, 5));
+    let alone = small_dataset(2, 4);
+    let next = dir.path().join("next");
+    Base::load(&new, &CPU).unwrap().begin(&next, &changed, &alone, &CPU).unwrap();
+    let file = next.join("checkpoint.safetensors");
+    assert_eq!(sealed::knowledge(&file, "id4").unwrap(), sealed::Knowledge::Trained);
+    sealed::mark_forgotten(&file, "id4").unwrap();
+    assert_eq!(sealed::knowledge(&file, "id4").unwrap(), sealed::Knowledge::Forgotten);
+    assert!(Base::load(&next, &CPU).err().unwrap().to_string().contains("forgotten"));
+    let other = augment::config::with(&changed, "model.latent_dim=6").unwrap();
+    let e = base.begin(&next, &other, &alone, &CPU).err().unwrap().to_string();
+    assert!(e.contains("train with the preset"), "{e}");
 }

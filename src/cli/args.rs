@@ -56,6 +56,8 @@ pub enum Command {
     Export(ExportArgs),
     /// Write a verification set, insightface's `.bin`, on which trainings test themselves.
     Pairs(PairsArgs),
+    /// Push a finished dataset or model to an object store; what is there already is not sent again, and nothing counts before all is there.
+    Push(PushArgs),
     /// Make a manifest of a folder of persons, a list, RecordIO, tars or Parquet.
     Manifest(ManifestArgs),
     /// Show what a manifest or a written dataset holds.
@@ -96,6 +98,7 @@ impl Command {
             | Self::Enrol(_)
             | Self::Export(_)
             | Self::Pairs(_)
+            | Self::Push(_)
             | Self::Forget(_)
             | Self::Demo(_)
             | Self::Manifest(_) => false,
@@ -120,6 +123,9 @@ pub struct RunArgs {
     /// Folder or file of a trained model to use instead of training; `hf://owner/name@COMMIT` for a hub model.
     #[arg(long, value_name = "MODEL", help_heading = "Input")]
     pub model: Option<String>,
+    /// Model of other persons, or of some of these, whose weights the training begins with: it needs far fewer images then.
+    #[arg(long, value_name = "MODEL", conflicts_with = "model", help_heading = "Input")]
+    pub init: Option<String>,
     #[command(flatten)]
     pub synthesis: SynthesisArgs,
     #[command(flatten)]
@@ -163,6 +169,9 @@ pub struct TrainArgs {
     pub input: InputArgs,
     #[command(flatten)]
     pub config: ConfigArgs,
+    /// Model of other persons, or of some of these, whose weights the training begins with: it needs far fewer images then.
+    #[arg(long, value_name = "MODEL", help_heading = "Input")]
+    pub init: Option<String>,
     /// Train no judge beside the model.
     #[arg(long, help_heading = "Configuration")]
     pub no_judge: bool,
@@ -371,6 +380,21 @@ pub struct ExportArgs {
     /// Rows of a shard, or images of a folder that are committed together.
     #[arg(long, value_name = "N", default_value_t = NonZeroUsize::new(10_000).unwrap_or(NonZeroUsize::MIN))]
     pub shard_rows: NonZeroUsize,
+}
+
+/// `augment push`
+#[derive(Args)]
+pub struct PushArgs {
+    /// Folder of a complete dataset or model.
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
+    /// Where to: `s3://bucket/path`, `gs://bucket/path`, `az://container/path`. Keys and endpoints are the store's usual variables
+    /// (AWS_ACCESS_KEY_ID, AWS_ENDPOINT, GOOGLE_SERVICE_ACCOUNT, AZURE_STORAGE_ACCOUNT_NAME, ..).
+    #[arg(value_name = "URL")]
+    pub to: String,
+    /// Take the place of what is there, and remove what is no part of this: after `augment forget`, say.
+    #[arg(long)]
+    pub replace: bool,
 }
 
 /// `augment pairs`

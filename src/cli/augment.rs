@@ -20,6 +20,7 @@ pub fn run(args: &RunArgs, global: &GlobalArgs, terminal: &mut Terminal) -> Resu
         input: args.input.request(),
         settings: args.config.request(),
         model: args.model.clone(),
+        init: args.init.clone(),
         synthesis: args.synthesis.request(),
         destination: args.output.request(folder_name(args.input.spec(), "augmented")),
     };

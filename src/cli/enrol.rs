@@ -33,8 +33,8 @@ pub fn run(args: &EnrolArgs, global: &GlobalArgs, terminal: &mut Terminal) -> Re
     let gain = |s: Share| format!("{:+.1} ({:+.1} .. {:+.1})", 100.0 * s.value, 100.0 * s.ci95.0, 100.0 * s.ci95.1);
     let _ = writeln!(
         text,
-        "{:>6}  {:8}{:>8}{:>8}  {:22}{:>8}{:>8}  {}",
-        "images", "by", "rank-1", "+ synth", "gain", "TAR", "+ synth", "gain at FAR 0.1 %"
+        "{:>6}  {:8}{:>8}{:>8}  {:22}{:>8}{:>8}  gain at FAR 0.1 %",
+        "images", "by", "rank-1", "+ synth", "gain", "TAR", "+ synth"
     );
     for f in &done.figures {
         let template = if f.template == Template::Mean { "mean" } else { "nearest" };

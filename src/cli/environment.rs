@@ -30,6 +30,14 @@ pub fn apply(global: &GlobalArgs) -> Result<()> {
     engine::choose(variable("AUGMENT_SIMD").as_deref(), variable("AUGMENT_OPS").as_deref())
 }
 
+/// Variables of object stores.
+fn stores() -> Vec<(String, String)> {
+    let known = |name: &String| ["AWS_", "GOOGLE_", "AZURE_"].iter().any(|prefix| name.starts_with(prefix));
+    let named =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    named.filter(|(name, value)| known(name) && !value.is_empty()).collect()
+}
+
 /// Where jobs of this process run.
 pub fn context(global: &GlobalArgs) -> Result<Context> {
     let program = std::env::current_exe().map_err(|e| Error::io("this program", e))?;
@@ -37,6 +45,7 @@ pub fn context(global: &GlobalArgs) -> Result<Context> {
         token: variable("HF_TOKEN"),
         offline: variable("HF_HUB_OFFLINE").is_some_and(|v| v != "0"),
         lock_file: Some(PathBuf::from("models.lock")),
+        options: stores(),
         ..Access::default()
     };
     Ok(Context {

@@ -19,6 +19,7 @@ mod manifest;
 mod memory;
 mod methods;
 mod pairs;
+mod push;
 mod synthesize;
 mod terminal;
 mod train;
@@ -169,6 +170,7 @@ fn dispatch(cli: Cli, terminal: &mut Terminal) -> Result<Outcome> {
         Some(Command::Morph(args)) => apply::morph(&args, &global, terminal),
         Some(Command::Enrol(args)) => enrol::run(&args, &global, terminal),
         Some(Command::Export(args)) => export::run(&args, &global, terminal),
+        Some(Command::Push(args)) => push::run(&args, &global, terminal),
         Some(Command::Pairs(args)) => pairs::run(&args, &global, terminal),
         Some(Command::Manifest(args)) => manifest::run(&args, &global, terminal),
         Some(Command::Inspect(args)) => inspect::run(&args, &global, terminal),

@@ -15,6 +15,7 @@ pub fn run(args: &TrainArgs, global: &GlobalArgs, terminal: &mut Terminal) -> Re
     let request = Request {
         input: args.input.request(),
         settings: args.config.request(),
+        init: args.init.clone(),
         out: args.out.clone(),
         judge: !args.no_judge,
     };

@@ -174,6 +174,9 @@ pub struct TrainConfig {
     pub flip: bool,
     /// Draw identities evenly instead of images evenly.
     pub balanced: bool,
+    /// blake3 of the weights that the training begins with; none for fresh ones. Set by `--init`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init: Option<String>,
     /// Precision of the products: `bf16` is faster where the processor multiplies it (Intel AMX, AVX512-BF16), and gives other weights.
     pub precision: Precision,
     /// Thousands of images between checkpoints.

@@ -43,6 +43,7 @@ impl RunConfig {
             ema_halflife_kimg: 5.0,
             flip: true,
             balanced: false,
+            init: None,
             precision: Precision::F32,
             checkpoint_kimg: 5.0,
             grid_kimg: 10.0,

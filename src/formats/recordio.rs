@@ -230,7 +230,7 @@ fn describe(set: &Path, names: &[String], classes: usize, place: &dyn Fn(&str) -
         from += n;
     }
     let lines = |name: &str| Ok::<_, Error>(BufWriter::new(store::create(&place(name))?));
-    let failed = |name: &str, e: std::io::Error| Error::io(&place(name), e);
+    let failed = |name: &str, e: std::io::Error| Error::io(place(name), e);
     let (mut list, mut places) = (lines(LIST)?, vec![0; images.len()]);
     for ((label, at), name) in images.iter().zip(names) {
         let key = next.entry(*label).or_default();
@@ -274,7 +274,7 @@ pub fn problems(set: &Path) -> Result<Vec<String>> {
     let number = |data: &[u8], at: usize| data[HEADER + at..].first_chunk().map_or(0.0, |b| f32::from_le_bytes(*b));
     match &first {
         None => {
-            problems.push("no record of key 0 that says which keys are images: AdaFace's converter needs it".into())
+            problems.push("no record of key 0 that says which keys are images: AdaFace's converter needs it".into());
         }
         Some(data) if number(data, 4) as usize != places.len() => problems.push(format!(
             "the record of key 0 tells of {} records, there are {}",
@@ -299,7 +299,7 @@ pub fn problems(set: &Path) -> Result<Vec<String>> {
             }
         }
         Err(_) => {
-            problems.push(format!("{} is not there: trainings read images in another order by it", index.display()))
+            problems.push(format!("{} is not there: trainings read images in another order by it", index.display()));
         }
     }
     if let Ok(property) = std::fs::read_to_string(set.with_file_name(PROPERTY)) {

@@ -35,7 +35,7 @@ impl Format for WebDataset {
         let path = format!("{FOLDER}/train-{number:06}.tar");
         let staged = site.staged(&path);
         let tar = Builder::new(BufWriter::new(store::create(&staged)?));
-        Ok(Box::new(Tar { path, staged, tar, rows: metadata::Rows::new(site, number)? }))
+        Ok(Box::new(Shard { path, staged, members: tar, rows: metadata::Rows::new(site, number)? }))
     }
 
     fn rest(&self, _: &Site) -> Result<Vec<String>> {
@@ -56,19 +56,19 @@ impl Format for WebDataset {
 
     fn read(&self, part: &Path, f: &mut dyn FnMut(Sample) -> Result<()>) -> Result<()> {
         let strange = || Error::Manifest(format!("{}: not written by augment", part.display()));
-        let mut image: Option<(String, Vec<u8>)> = None;
+        let mut image: Option<(String, &'static str, Vec<u8>)> = None;
         members(part, &mut |name, bytes| {
             let (key, kind) = name.split_once('.').ok_or_else(strange)?;
             match kind {
-                "cls" => {}
+                "jpg" => image = Some((key.to_owned(), "jpg", bytes)),
+                "png" => image = Some((key.to_owned(), "png", bytes)),
                 "json" => {
                     let mut sample: Sample = serde_json::from_slice(&bytes).map_err(|_| strange())?;
-                    let (name, bytes) = image.take().filter(|(n, _)| sample_id(n) == key).ok_or_else(strange)?;
-                    sample.image = bytes;
-                    sample.extension = if name.ends_with(".png") { "png" } else { "jpg" };
+                    let (_, extension, bytes) = image.take().filter(|(k, ..)| k == key).ok_or_else(strange)?;
+                    (sample.image, sample.extension) = (bytes, extension);
                     f(sample)?;
                 }
-                _ => image = Some((name.to_owned(), bytes)),
+                _ => {}
             }
             Ok(())
         })
@@ -162,28 +162,28 @@ fn keep(path: &Path, names: &BTreeSet<String>) -> Result<()> {
 }
 
 /// A tar that is being written.
-struct Tar {
+struct Shard {
     path: String,
     staged: PathBuf,
-    tar: Builder<BufWriter<File>>,
+    members: Builder<BufWriter<File>>,
     rows: metadata::Rows,
 }
 
-impl UnitWriter for Tar {
+impl UnitWriter for Shard {
     fn write(&mut self, sample: Sample) -> Result<()> {
         let failed = |e| Error::io(&self.staged, e);
         let key = &sample.sample_id;
         let image = format!("{key}.{}", sample.extension);
         let row = serde_json::to_vec(&sample).map_err(|e| store::failed(&self.staged, &e))?;
-        add(&mut self.tar, &image, &sample.image).map_err(failed)?;
-        add(&mut self.tar, &format!("{key}.cls"), sample.label.to_string().as_bytes()).map_err(failed)?;
-        add(&mut self.tar, &format!("{key}.json"), &row).map_err(failed)?;
+        add(&mut self.members, &image, &sample.image).map_err(failed)?;
+        add(&mut self.members, &format!("{key}.cls"), sample.label.to_string().as_bytes()).map_err(failed)?;
+        add(&mut self.members, &format!("{key}.json"), &row).map_err(failed)?;
         self.rows.write(image, sample)
     }
 
     fn close(self: Box<Self>) -> Result<Vec<String>> {
         let failed = |e| Error::io(&self.staged, e);
-        end(self.tar).map_err(failed)?;
+        end(self.members).map_err(failed)?;
         Ok(vec![self.path, self.rows.close()?])
     }
 }

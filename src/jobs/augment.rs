@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::remote;
 use crate::sink::ledger;
+use crate::train::base::Base;
 use crate::train::{TrainedModel, trained::MODEL_FILE};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -27,6 +28,8 @@ pub struct Request {
     pub settings: Settings,
     /// Folder or file of a trained model to use instead, or its address on the hub.
     pub model: Option<String>,
+    /// A model whose weights the training begins with.
+    pub init: Option<String>,
     /// What to synthesize.
     pub synthesis: Synthesis,
     /// Where to write it.
@@ -40,6 +43,7 @@ impl Request {
             input: Input::new(manifest),
             settings: Settings::default(),
             model: None,
+            init: None,
             synthesis: Synthesis::default(),
             destination: Destination::new(out),
         }
@@ -64,6 +68,7 @@ pub struct Augmented {
 struct Prepared<'a> {
     assembly: Assembly<'a>,
     given: Option<(PathBuf, TrainedModel)>,
+    base: Option<Base>,
     /// The dataset, if it is complete already, by what is known before a training.
     complete: Option<Written>,
     output: OutputPreview,
@@ -76,7 +81,7 @@ struct Prepared<'a> {
 pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) -> Result<Augmented> {
     let request = &request.placed()?;
     let source = open(request, context)?;
-    let Prepared { mut assembly, given, complete, .. } = prepare(request, &source, true, context, progress)?;
+    let Prepared { mut assembly, given, base, complete, .. } = prepare(request, &source, true, context, progress)?;
     let list = place::rejects_path(&request.destination.out)?;
     // What is there already needs no training; unless another model is given, or images may have changed beside the manifest.
     if let Some(written) = complete.filter(|_| given.is_none())
@@ -93,7 +98,7 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
         let mut m = match given.take() {
             Some((path, model)) => adopt(set, path, model, &dataset, source.policy.is_some())?,
             None => {
-                let (path, model) = models::find_or_train(&dataset, &config, judged, context, progress)?;
+                let (path, model) = models::find_or_train(&dataset, &config, judged, base.as_ref(), context, progress)?;
                 SetModel::new(found.len(), set, path, model)
             }
         };
@@ -161,11 +166,12 @@ fn prepare<'a>(
             Some((path, model))
         }
     };
-    let config = match &given {
+    let mut config = match &given {
         // The model decides its own configuration; only the synthesis is the run's.
         Some((_, model)) => model.header.config.clone(),
         None => length::resolve(&request.settings, source, keep, context, progress)?,
     };
+    let base = models::base(request.init.as_deref(), &mut config, context)?;
     let assembly = Assembly {
         models: Vec::new(),
         config: synthesis.over(config)?,
@@ -186,7 +192,7 @@ fn prepare<'a>(
     if given.is_none() && complete.is_none() {
         context.check_cache()?;
     }
-    Ok(Prepared { assembly, given, complete, output })
+    Ok(Prepared { assembly, given, base, complete, output })
 }
 
 /// Takes a given model for `dataset`.

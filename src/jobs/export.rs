@@ -103,7 +103,7 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
     if let Some(note) = output.note() {
         progress.note(&note);
     }
-    let config = std::fs::read(from.join(CONFIG)).map_err(|e| Error::io(&from.join(CONFIG), e))?;
+    let config = std::fs::read(from.join(CONFIG)).map_err(|e| Error::io(from.join(CONFIG), e))?;
     store::write_atomic(&d.out.join(CONFIG), &config)?;
     output.arrange(rows, d.shard_rows.get())?;
     let numbers = names.len();

@@ -64,7 +64,7 @@ fn screen_set(
     let acquainted;
     let judge: Option<&dyn filter::Chooser> = match (&own, &assembly.judge) {
         (Some(own), _) => Some(own),
-        (None, Some(NamedJudge::Ours(judge))) => Some(judge),
+        (None, Some(NamedJudge::Ours(judge))) => Some(&**judge),
         (None, Some(NamedJudge::Outside(outside))) => {
             let training = training.ok_or_else(|| Error::Usage(NEEDS_PHOTOGRAPHS.into()))?;
             acquainted = Acquainted::new(outside, training, progress)?;

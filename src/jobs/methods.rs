@@ -228,7 +228,7 @@ impl Measuring<'_> {
                 return Ok(model);
             }
         }
-        models::train_in(folder, self.real, config, false, self.context, progress)
+        models::train_in(folder, self.real, config, false, None, self.context, progress)
     }
 
     /// Figures of what `model` in `folder` makes; kept beside it.

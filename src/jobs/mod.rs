@@ -25,6 +25,7 @@ pub mod models;
 pub mod pairs;
 mod place;
 pub mod preview;
+pub mod push;
 mod real;
 pub mod regenerate;
 mod seen;

@@ -8,9 +8,10 @@ use crate::error::{Error, Result};
 use crate::ops;
 use crate::progress::Progress;
 use crate::recogniser::judge::Judge;
-use crate::report;
 use crate::store;
+use crate::train::base::Base;
 use crate::train::{self, TrainedModel, checkpoint::CHECKPOINT_FILE, grid, trained::MODEL_FILE, watch::Watch};
+use crate::{remote, report};
 use candle_core::Device;
 use std::path::{Path, PathBuf};
 
@@ -28,6 +29,18 @@ pub fn folder(context: &Context, dataset: &IdentityDataset, config: &RunConfig) 
     Ok(context.cache()?.join("models").join(&key.to_hex()[..32]))
 }
 
+/// The weights that `init` names (folder or file of a model, or its address on the hub), and `config` with their hash.
+///
+/// # Errors
+/// They cannot be read.
+pub fn base(init: Option<&str>, config: &mut RunConfig, context: &Context) -> Result<Option<Base>> {
+    let Some(spec) = init else { return Ok(None) };
+    let path = remote::localize_model(spec, MODEL_FILE, &context.cache, &context.access)?;
+    let base = Base::load(&path, &context.device)?;
+    config.train.init = Some(base.hash.clone());
+    Ok(Some(base))
+}
+
 /// The model for `dataset` and `config` of the cache, trained if it is not there, and its folder. Where one is there, it serves, whether it was
 /// `watched` or not.
 ///
@@ -37,6 +50,7 @@ pub fn find_or_train(
     dataset: &IdentityDataset,
     config: &RunConfig,
     watched: bool,
+    base: Option<&Base>,
     context: &Context,
     progress: &mut dyn Progress,
 ) -> Result<(PathBuf, TrainedModel)> {
@@ -56,7 +70,7 @@ pub fn find_or_train(
             }
         }
     }
-    let train = |progress: &mut dyn Progress| train_in(&dir, dataset, config, watched, context, progress);
+    let train = |progress: &mut dyn Progress| train_in(&dir, dataset, config, watched, base, context, progress);
     let model = match train(progress) {
         // A checkpoint of another version.
         Err(Error::OtherVersion { .. }) => {
@@ -93,6 +107,7 @@ pub fn train_in(
     dataset: &IdentityDataset,
     config: &RunConfig,
     watched: bool,
+    base: Option<&Base>,
     context: &Context,
     progress: &mut dyn Progress,
 ) -> Result<TrainedModel> {
@@ -110,6 +125,9 @@ pub fn train_in(
     let lock = store::lock(dir)?;
     if let Some(note) = lock.note() {
         progress.note(&note);
+    }
+    if let Some(base) = base.filter(|_| !dir.join(CHECKPOINT_FILE).exists()) {
+        base.begin(dir, config, dataset, device)?;
     }
     let takes = if dir.join(CHECKPOINT_FILE).exists() {
         None

@@ -148,7 +148,7 @@ pub fn run(set: &Path, progress: &mut dyn Progress) -> Result<Found> {
     let problems = match source.kind() {
         "RecordIO" => problems_of_records(&set)?,
         "tar" => problems_of_tars(&set)?,
-        "folder tree" => gaps(counts.labels.keys()),
+        "folder tree" => gaps(&counts.labels),
         _ => Vec::new(),
     };
     Ok(counts.found(source.kind(), problems))
@@ -162,8 +162,8 @@ fn within(set: &Path) -> PathBuf {
 }
 
 /// What is wrong with labels that count.
-fn gaps<'a>(labels: impl Iterator<Item = &'a String> + Clone) -> Vec<String> {
-    let numbers: Option<Vec<usize>> = labels.clone().map(|label| label.parse().ok()).collect();
+fn gaps(labels: &BTreeMap<String, usize>) -> Vec<String> {
+    let numbers: Option<Vec<usize>> = labels.keys().map(|label| label.parse().ok()).collect();
     let Some(mut numbers) = numbers.filter(|numbers| !numbers.is_empty()) else { return Vec::new() };
     let mut problems = Vec::new();
     let sorted = |numbers: &[usize]| numbers.windows(2).all(|w| w[0] < w[1]);

@@ -21,6 +21,8 @@ pub struct Request {
     pub settings: Settings,
     /// Folder of the model, or of one folder for each identity set; without one models are in the cache.
     pub out: Option<PathBuf>,
+    /// A model whose weights it begins with.
+    pub init: Option<String>,
     /// Also train the judge that chooses among its images.
     pub judge: bool,
 }
@@ -64,7 +66,8 @@ impl Request {
 /// See [`Error`].
 pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) -> Result<Trained> {
     let request = &request.placed()?;
-    let (source, config) = prepare(request, true, context, progress)?;
+    let (source, mut config) = prepare(request, true, context, progress)?;
+    let base = models::base(request.init.as_deref(), &mut config, context)?;
     let out = match &request.out {
         Some(out) => out.clone(),
         None => context.cache()?.join(folder_name(&source.spec, "models")),
@@ -81,7 +84,7 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
                 Some(folder) => folder,
                 None => models::folder(context, &dataset, &config)?,
             };
-            let model = models::train_in(&folder, &dataset, &config, request.judge, context, progress)?;
+            let model = models::train_in(&folder, &dataset, &config, request.judge, base.as_ref(), context, progress)?;
             if request.judge {
                 judges::find_or_train(&folder, &dataset, &config, context, progress)?;
             }

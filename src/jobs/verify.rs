@@ -2,12 +2,15 @@
 
 use super::evaluate::{PAGE, REPORT_JSON, RUNS};
 use super::seen::SEEN;
+use crate::config::RunConfig;
 use crate::error::{Error, Result};
 use crate::nn::sealed;
 use crate::sink::ledger::{self, Damage, Entry, PLAN_FILE, SUCCESS};
 use crate::sink::verify;
 use crate::store;
 use crate::train::checkpoint::CHECKPOINT_FILE;
+use crate::train::grid;
+use crate::train::metrics::{self, METRICS_FILE};
 use crate::train::trained::MODEL_FILE;
 use serde::Serialize;
 use serde_json::Value;
@@ -124,6 +127,14 @@ pub enum Stage {
         checkpoint_step: Option<u64>,
         /// Step of the model.
         model_step: Option<u64>,
+        /// Images shown.
+        images: Option<u64>,
+        /// Rate of the last steps.
+        images_per_second: Option<f64>,
+        /// What is left at that rate; less where a judge ends the training earlier.
+        seconds_left: Option<f64>,
+        /// The last picture of what it makes.
+        last_grid: Option<PathBuf>,
     },
     /// An evaluation.
     Evaluation {
@@ -164,7 +175,19 @@ pub fn status(dir: &Path) -> Result<Status> {
                 if path.exists() { Ok(sealed::header(&path)?["step"].as_u64()) } else { Ok(None) }
             };
             let (checkpoint_step, model_step) = (step(CHECKPOINT_FILE)?, step(MODEL_FILE)?);
-            Stage::Model { complete: dir.join(MODEL_FILE).exists(), checkpoint_step, model_step }
+            let complete = dir.join(MODEL_FILE).exists();
+            let points = if dir.join(METRICS_FILE).exists() { metrics::read(dir)? } else { Vec::new() };
+            let images = points.last().map(|p| p.images);
+            let rate = metrics::rate(&points);
+            let config = std::fs::read_to_string(dir.join(ledger::CONFIG)).ok();
+            let total = config.and_then(|text| toml::from_str::<RunConfig>(&text).ok());
+            let total = total.map(|config| config.train.duration_kimg * 1000.0).filter(|_| !complete);
+            let left =
+                total.zip(images).zip(rate).map(|((total, images), rate)| (total - images as f64).max(0.0) / rate);
+            let tenth = |v: f64| (v * 10.0).round() / 10.0;
+            let last_grid = grid::grids(dir)?.pop().map(|(_, path)| path);
+            let (images_per_second, seconds_left) = (rate.map(tenth), left.map(f64::round));
+            Stage::Model { complete, checkpoint_step, model_step, images, images_per_second, seconds_left, last_grid }
         }
         Kind::Evaluation => {
             let outcome = |p: &&PathBuf| p.parent() != Some(dir) && p.extension().is_some_and(|e| e == "json");

@@ -32,9 +32,9 @@ pub enum Chooser {
 /// A judge that was named.
 pub(super) enum NamedJudge {
     /// Of an evaluation.
-    Ours(Judge),
+    Ours(Box<Judge>),
     /// A face network of somebody else's, who is shown the training images.
-    Outside(Outside),
+    Outside(Box<Outside>),
 }
 
 impl NamedJudge {
@@ -117,9 +117,9 @@ impl Synthesis {
     pub(super) fn load_judge(&self, device: &Device) -> Result<Option<NamedJudge>> {
         match &self.chooser {
             Chooser::Judge(path) if path.extension().is_some_and(|e| e == "onnx" || e == "toml") => {
-                Outside::load(path, None).map(|judge| Some(NamedJudge::Outside(judge)))
+                Outside::load(path, None).map(|judge| Some(NamedJudge::Outside(Box::new(judge))))
             }
-            Chooser::Judge(path) => Judge::load(path, device).map(|judge| Some(NamedJudge::Ours(judge))),
+            Chooser::Judge(path) => Judge::load(path, device).map(|judge| Some(NamedJudge::Ours(Box::new(judge)))),
             Chooser::Own | Chooser::Nobody => Ok(None),
         }
     }

@@ -5,6 +5,7 @@ use crate::store;
 use crate::tombstones::Tombstones;
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
@@ -101,6 +102,9 @@ pub fn header(path: &Path) -> Result<serde_json::Value> {
 /// Key of a header whose weights must not be used any more.
 const FORGOTTEN: &str = "forgotten";
 
+/// Key of a header: whom the weights knew that a training began with.
+pub const BASE: &str = "base";
+
 /// What weights know of an identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Knowledge {
@@ -122,7 +126,8 @@ fn tombstones(header: &serde_json::Value) -> Option<Tombstones> {
 /// The file is damaged, or cannot be read.
 pub fn knowledge(path: &Path, identity: &str) -> Result<Knowledge> {
     let header = header(path)?;
-    Ok(if header["identities"].as_array().into_iter().flatten().any(|n| n == identity) {
+    let named = ["identities", BASE].into_iter().filter_map(|key| header[key].as_array()).flatten();
+    Ok(if named.into_iter().any(|n| n == identity) {
         Knowledge::Trained
     } else if tombstones(&header).is_some_and(|t| t.contains(identity)) {
         Knowledge::Forgotten
@@ -139,8 +144,11 @@ pub fn mark_forgotten(path: &Path, identity: &str) -> Result<()> {
     let mut header = header(path)?;
     let mut tombstones = tombstones(&header).map_or_else(Tombstones::new, Ok)?;
     tombstones.add(identity);
-    for name in header["identities"].as_array_mut().into_iter().flatten().filter(|n| *n == identity) {
-        *name = tombstones.placeholder(identity).into();
+    for key in ["identities", BASE] {
+        let names = header.get_mut(key).and_then(Value::as_array_mut);
+        for name in names.into_iter().flatten().filter(|n| *n == identity) {
+            *name = tombstones.placeholder(identity).into();
+        }
     }
     header[FORGOTTEN] = serde_json::json!(tombstones);
     let tensors = candle_core::safetensors::load(path, &Device::Cpu)?;

@@ -3,8 +3,11 @@
 mod hub;
 #[cfg(feature = "hub")]
 mod lock;
+#[cfg(feature = "cloud")]
+mod object;
 
 use crate::error::{Error, Result};
+use crate::progress::Progress;
 use hub::{HubFile, Kind};
 use std::path::{Path, PathBuf};
 
@@ -20,12 +23,89 @@ pub struct Access {
     /// Where the sha256 of every file that was ever fetched is kept: the first fetch writes it down, every later one must bring the
     /// same bytes. Nowhere without one.
     pub lock_file: Option<PathBuf>,
+    /// Variables of object stores (`AWS_REGION` and the like) and their values.
+    pub options: Vec<(String, String)>,
+}
+
+/// A file that is to be pushed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outgoing {
+    /// Its path below the folder.
+    pub path: String,
+    /// Its size.
+    pub bytes: u64,
+    /// blake3 (hex) of its bytes.
+    pub hash: String,
+}
+
+/// What was pushed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pushed {
+    /// Files that were sent.
+    pub sent: usize,
+    /// Files that were there already.
+    pub before: usize,
+    /// Objects that were no part of them, and were removed.
+    pub removed: usize,
+    /// Bytes of all files.
+    pub bytes: u64,
 }
 
 impl Default for Access {
     fn default() -> Self {
-        Self { endpoint: "https://huggingface.co".into(), token: None, offline: false, lock_file: None }
+        Self {
+            endpoint: "https://huggingface.co".into(),
+            token: None,
+            offline: false,
+            lock_file: None,
+            options: Vec::new(),
+        }
     }
+}
+
+/// True for an address of an object store, or of a file behind `https://`.
+pub fn is_object(spec: &str) -> bool {
+    spec.split_once("://").is_some_and(|(scheme, _)| ["s3", "gs", "az", "http", "https"].contains(&scheme))
+}
+
+#[cfg(feature = "cloud")]
+fn fetch(spec: &str, cache: &Path, access: &Access) -> Result<PathBuf> {
+    object::fetch(spec, &there(cache)?.join("objects"), access)
+}
+
+#[cfg(not(feature = "cloud"))]
+fn fetch(spec: &str, _: &Path, _: &Access) -> Result<PathBuf> {
+    Err(without_cloud(spec))
+}
+
+#[cfg(not(feature = "cloud"))]
+fn without_cloud(spec: &str) -> Error {
+    Error::Usage(format!("{spec}: this build has no object stores; build it with the feature cloud"))
+}
+
+/// Pushes `files` of the folder `root` to `url`, the last one last, which tells that all are there.
+///
+/// # Errors
+/// `Usage`: something else is there; `Hub`, `HubRefused`; a file cannot be read.
+#[cfg(feature = "cloud")]
+pub fn push(
+    root: &Path,
+    files: &[Outgoing],
+    url: &str,
+    replace: bool,
+    access: &Access,
+    progress: &mut dyn Progress,
+) -> Result<Pushed> {
+    object::push(root, files, url, replace, access, progress)
+}
+
+/// As it is in builds with the feature `cloud`.
+///
+/// # Errors
+/// `Usage`.
+#[cfg(not(feature = "cloud"))]
+pub fn push(_: &Path, _: &[Outgoing], url: &str, _: bool, _: &Access, _: &mut dyn Progress) -> Result<Pushed> {
+    Err(without_cloud(url))
 }
 
 /// `cache`, unless it is empty.
@@ -44,6 +124,9 @@ pub(crate) fn there(cache: &Path) -> Result<&Path> {
 /// # Errors
 /// `Usage` for an address that is none; `Hub` and `HubRefused`.
 pub fn localize_manifest(spec: &str, cache: &Path, access: &Access) -> Result<String> {
+    if is_object(spec) {
+        return Ok(fetch(spec, cache, access)?.display().to_string());
+    }
     if !spec.starts_with("hf://") {
         return Ok(spec.to_owned());
     }
@@ -59,6 +142,9 @@ pub fn localize_manifest(spec: &str, cache: &Path, access: &Access) -> Result<St
 /// # Errors
 /// As [`localize_manifest`].
 pub fn localize_file(spec: &str, cache: &Path, access: &Access) -> Result<PathBuf> {
+    if is_object(spec) {
+        return fetch(spec, cache, access);
+    }
     if !spec.starts_with("hf://") {
         return Ok(PathBuf::from(spec));
     }
@@ -71,6 +157,9 @@ pub fn localize_file(spec: &str, cache: &Path, access: &Access) -> Result<PathBu
 /// # Errors
 /// As [`localize_manifest`].
 pub fn localize_model(spec: &str, name: &str, cache: &Path, access: &Access) -> Result<PathBuf> {
+    if is_object(spec) {
+        return fetch(spec, cache, access);
+    }
     if !spec.starts_with("hf://") {
         return Ok(PathBuf::from(spec));
     }

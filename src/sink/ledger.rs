@@ -252,6 +252,17 @@ pub(super) fn units(out: &Path) -> Result<BTreeMap<usize, Unit>> {
     records(out)?.into_iter().map(|(number, path)| Ok((number, read_unit(&out.join(path))?))).collect()
 }
 
+/// All files of the complete dataset in `out` but the plan and the summary.
+///
+/// # Errors
+/// A record is damaged; there is no summary.
+pub fn all_files(out: &Path) -> Result<Vec<Entry>> {
+    let done = summary(out)?.ok_or_else(|| Error::Usage(format!("{}: is not complete", out.display())))?;
+    let units = units(out)?;
+    let files = units.values().flat_map(|u| &u.files).filter(|f| !is_part(&f.path));
+    Ok(files.chain(&done.commits).chain(&done.files).cloned().collect())
+}
+
 /// The tables of all units of `out`, in order.
 ///
 /// # Errors

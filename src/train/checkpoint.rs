@@ -26,6 +26,9 @@ struct CheckpointHeader {
     identities: Vec<String>,
     /// Of every look so far.
     figures: Vec<Figures>,
+    /// Whom the weights knew that it began with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    base: Vec<String>,
 }
 
 const FORMAT: u32 = 3;
@@ -63,6 +66,7 @@ pub fn save(path: &Path, state: &State, config: &RunConfig, dataset: &IdentityDa
         dataset: dataset.hash().into(),
         identities,
         figures: state.figures.clone(),
+        base: state.base.clone(),
     };
     sealed::write(path, &tensors, &header)
 }
@@ -108,7 +112,7 @@ pub fn load(
     if let Some(name) = tensors.keys().next() {
         return Err(Error::Model(format!("{}: unexpected tensor `{name}`", path.display())));
     }
-    (state.step, state.figures) = (header.step, header.figures);
+    (state.step, state.figures, state.base) = (header.step, header.figures, header.base);
     Ok(())
 }
 

@@ -15,6 +15,9 @@ use std::path::Path;
 /// Its name in the folder of a model.
 pub const METRICS_FILE: &str = "metrics.jsonl";
 
+/// Steps that a rate is taken from, at most.
+const RECENT: usize = 200;
+
 /// A line of it.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Point {
@@ -22,6 +25,9 @@ pub struct Point {
     pub step: u64,
     /// Images shown.
     pub images: u64,
+    /// Time since that run of the training began.
+    #[serde(default)]
+    pub seconds: f64,
     /// The losses of the step, by name.
     #[serde(default)]
     pub losses: BTreeMap<String, f64>,
@@ -38,6 +44,17 @@ pub fn read(dir: &Path) -> Result<Vec<Point>> {
     let path = dir.join(METRICS_FILE);
     let text = std::fs::read_to_string(&path).map_err(|e| Error::io(&path, e))?;
     Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
+}
+
+/// Images a second over the last steps of the run that wrote the last of `points`.
+pub fn rate(points: &[Point]) -> Option<f64> {
+    let steps: Vec<&Point> = points.iter().filter(|p| !p.losses.is_empty()).collect();
+    let recent = &steps[steps.len().saturating_sub(RECENT)..];
+    // The clock of a run that went on began anew.
+    let from = recent.windows(2).rposition(|w| w[1].seconds < w[0].seconds).map_or(0, |at| at + 1);
+    let (first, last) = (recent.get(from)?, recent.last()?);
+    let seconds = last.seconds - first.seconds;
+    (seconds > 0.0).then(|| (last.images - first.images) as f64 / seconds)
 }
 
 /// The file, open at its end.

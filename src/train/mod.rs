@@ -1,5 +1,6 @@
 //! Training of a CVAE-GAN on one identity set: [`fit`] runs to the end, resuming from a checkpoint if there is one.
 
+pub mod base;
 pub mod batch;
 pub mod centres;
 pub mod checkpoint;
@@ -51,6 +52,8 @@ pub struct State {
     pub step: u64,
     /// Figures of every look so far, if somebody watches.
     pub figures: Vec<Figures>,
+    /// Whom the weights knew that it began with.
+    pub base: Vec<String>,
 }
 
 impl State {
@@ -65,7 +68,7 @@ impl State {
         let averaged = build_generator(config, classes, &mut Weights::Fresh(&seeds), device)?;
         let optimizer = Optimizer::new(&model, &config.train)?;
         let centres = Centres::new(classes, config.train.centre_decay);
-        Ok(Self { model, averaged, optimizer, centres, step: 0, figures: Vec::new() })
+        Ok(Self { model, averaged, optimizer, centres, step: 0, figures: Vec::new(), base: Vec::new() })
     }
 
     /// One update on the batch that `config` and the step name.
@@ -174,6 +177,8 @@ pub fn fit(
     let mut state = State::new(config, classes, device)?;
     if checkpoint.exists() {
         checkpoint::load(&checkpoint, &mut state, config, dataset, device)?;
+    } else if config.train.init.is_some() {
+        return Err(Error::Config("train.init is set by option `init`, which names the weights to begin with".into()));
     }
     let mut metrics = Metrics::open(dir, state.step)?;
     if state.step > 0 {

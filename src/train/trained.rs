@@ -34,6 +34,9 @@ pub struct ModelHeader {
     pub images: Vec<usize>,
     /// Steps taken.
     pub step: u64,
+    /// Whom the weights knew that its training began with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub base: Vec<String>,
 }
 
 /// A model ready to synthesize.
@@ -86,6 +89,7 @@ impl TrainedModel {
             dataset_hash: dataset.hash().into(),
             images: (0..dataset.identities().len() as u32).map(|l| dataset.images_of(l).len()).collect(),
             step: state.step,
+            base: state.base.clone(),
         };
         Ok(Unsaved { tensors, header, device: device.clone() })
     }

@@ -1,0 +1,26 @@
+//! `augment push`: a finished folder to an object store.
+
+use super::args::{GlobalArgs, PushArgs};
+use super::terminal::Terminal;
+use super::{Outcome, environment};
+use ::augment::error::{Error, Result};
+use ::augment::jobs::push::{Request, run as run_job};
+use serde_json::json;
+
+/// `augment push DIR URL`
+pub fn run(args: &PushArgs, global: &GlobalArgs, terminal: &mut Terminal) -> Result<Outcome> {
+    if global.dry_run {
+        return Err(Error::Usage("option `dry_run` does not apply here".into()));
+    }
+    let context = environment::context(global)?;
+    let request = Request { folder: args.dir.clone(), to: args.to.clone(), replace: args.replace };
+    let done = run_job(&request, &context, terminal)?;
+    let mut text = format!("{}: {} files sent, {} were there", args.to, done.sent, done.before);
+    if done.removed > 0 {
+        text += &format!(", {} others removed", done.removed);
+    }
+    let json = json!({
+        "version": 1, "to": args.to, "sent": done.sent, "before": done.before, "removed": done.removed, "bytes": done.bytes,
+    });
+    Ok(Outcome::new(text + "\n", json))
+}
