@@ -90,9 +90,9 @@ fn main() -> Result<(), Any> {
         let (dir, n, format) = (Path::new(&args[1]), args[2].parse()?, args[3].as_str());
         let (out, start) = (dir.join(format), Instant::now());
         if format == "plain" {
-            write_plain(&out, n)?
+            write_plain(&out, n)?;
         } else {
-            write(&out, format, n)?
+            write(&out, format, n)?;
         }
         let (seconds, memory) = (start.elapsed().as_secs_f64(), peak());
         let mut read = String::new();
@@ -114,14 +114,16 @@ fn main() -> Result<(), Any> {
     let n = args.get(1).map_or("100000", String::as_str);
     let chosen: Vec<&str> = args.iter().skip(2).map(String::as_str).collect();
     std::fs::create_dir_all(dir)?;
-    for format in FORMATS.map(|f| f.name()).into_iter().filter(|f| chosen.is_empty() || chosen.contains(f)) {
+    for format in
+        FORMATS.map(augment::formats::Format::name).into_iter().filter(|f| chosen.is_empty() || chosen.contains(f))
+    {
         for one in ["plain", format] {
             let run = std::process::Command::new(std::env::current_exe()?).args(["--one", dir, n, one]).status()?;
             let path = Path::new(dir).join(one);
             if path.is_dir() {
-                std::fs::remove_dir_all(&path)?
+                std::fs::remove_dir_all(&path)?;
             } else {
-                std::fs::remove_file(&path)?
+                std::fs::remove_file(&path)?;
             }
             if !run.success() {
                 return Err("a format failed".into());

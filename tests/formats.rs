@@ -25,7 +25,7 @@ fn image_folders_sort_by_label_and_tell_the_same() {
 #[test]
 fn a_killed_run_goes_on_and_ends_with_the_same_bytes() {
     let dir = tempfile::tempdir().unwrap();
-    for format in FORMATS.map(|f| f.name()) {
+    for format in FORMATS.map(augment::formats::Format::name) {
         let out = dir.path().join(format);
         let args = base(shared(), &out, &["--per-id", "60", "--shard-rows", "64", "--format", format]);
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
@@ -55,7 +55,7 @@ fn a_killed_run_goes_on_and_ends_with_the_same_bytes() {
 
 #[test]
 fn a_forgotten_person_is_gone_and_does_not_come_back() {
-    for format in FORMATS.map(|f| f.name()) {
+    for format in FORMATS.map(augment::formats::Format::name) {
         let (dir, out, _) = synthesize(&[
             "--per-id",
             "3",
@@ -110,7 +110,7 @@ fn a_forgotten_person_is_gone_and_does_not_come_back() {
 #[test]
 fn every_format_holds_the_same_rows_and_is_checked() {
     let first = records(&shared().join("first"));
-    for format in FORMATS.map(|f| f.name()) {
+    for format in FORMATS.map(augment::formats::Format::name) {
         let (_dir, out, _) = synthesize(&["--per-id", "3", "--format", format, "--shard-rows", "50"]);
         assert_eq!(records(&out), first, "{format}");
         let text = ok(&["synthesize", "--model", &model_dir(), "--regenerate", out.to_str().unwrap(), "-q"]);
@@ -146,7 +146,7 @@ fn an_export_has_the_same_images_and_more_if_asked_for() {
     let (before, from) = (records(&from), from.to_str().unwrap());
     let export =
         |out: &Path, more: &[&str]| ok(&[&["export", from, "-q", "--out", out.to_str().unwrap()], more].concat());
-    for format in FORMATS.map(|f| f.name()) {
+    for format in FORMATS.map(augment::formats::Format::name) {
         let out = dir.path().join(format);
         let text = export(&out, &["--to", format]);
         assert!(text.contains("150 images of 50 classes"), "{text}");

@@ -235,3 +235,108 @@ fn damaged_downloads_are_not_kept() {
     let read = whole.augment(cache.path(), &["inspect", "--manifest", &uri]);
     assert!(read.status.success(), "{}", text(&read));
 }
+
+/// A hub that takes commits: answers `fails` first ones with an error, and keeps the lines of the others.
+fn taking(tree: &'static str, fails: usize, status: &'static str) -> (String, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let kept = log.clone();
+    std::thread::spawn(move || {
+        let mut left = fails;
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { continue };
+            let (mut head, mut byte) = (Vec::new(), [0]);
+            while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|n| n == 1) {
+                head.push(byte[0]);
+            }
+            let head = String::from_utf8_lossy(&head).into_owned();
+            let length = head.lines().find_map(|l| l.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
+            let mut body = vec![0; length.unwrap_or(0)];
+            stream.read_exact(&mut body).unwrap();
+            let path = head.split(' ').nth(1).unwrap_or_default();
+            let answer = if path.contains("/tree/") {
+                tree.to_owned()
+            } else if path.contains("/preupload/") {
+                let asked: serde_json::Value = serde_json::from_slice(&body).unwrap();
+                let regular = |f: &serde_json::Value| serde_json::json!({ "path": f["path"], "uploadMode": "regular" });
+                let files: Vec<_> = asked["files"].as_array().unwrap().iter().map(regular).collect();
+                serde_json::json!({ "files": files }).to_string()
+            } else if path.contains("/commit/") && left > 0 {
+                left -= 1;
+                let _ = write!(stream, "HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+                continue;
+            } else if path.contains("/commit/") {
+                kept.lock().unwrap().extend(String::from_utf8(body).unwrap().lines().map(str::to_owned));
+                "{}".to_owned()
+            } else {
+                kept.lock().unwrap().push(String::from_utf8(body).unwrap());
+                "{\"url\": \"x\"}".to_owned()
+            };
+            let length = answer.len();
+            let _ = write!(
+                stream,
+                "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{answer}"
+            );
+        }
+    });
+    (endpoint, log)
+}
+
+#[test]
+fn datasets_and_models_are_pushed_in_one_commit() {
+    let dir = tempfile::tempdir().unwrap();
+    let (out, cache) = (dir.path().join("out"), dir.path().join("cache"));
+    std::fs::create_dir(&cache).unwrap();
+    let (out, cached) = (out.to_str().unwrap(), cache.to_str().unwrap());
+    let run = |endpoint: &str, args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_augment"));
+        command.args(args).args(["-q", "--cache", cached]).env("HF_ENDPOINT", endpoint).env("HF_TOKEN", "t");
+        let done = command.env("NO_PROXY", "127.0.0.1").current_dir(dir.path()).output().unwrap();
+        (done.status.code(), String::from_utf8_lossy(&[done.stdout, done.stderr].concat()).into_owned())
+    };
+    let made = run("", &["--manifest", DEMO, "--per-id", "1", "--duration-kimg", "0.1", "--no-judge", "--out", out]);
+    assert_eq!(made.0, Some(0), "{made:?}");
+    let model = std::fs::read_dir(cache.join("models")).unwrap().next().unwrap().unwrap().path();
+    let place = "hf://datasets/o/n";
+    // One failure is passed over. A repository is its owner's alone; the names of persons are in no card.
+    let (endpoint, log) = taking("[]", 1, "503 Service Unavailable");
+    let (code, text) = run(&endpoint, &["push", out, place]);
+    assert!(code == Some(0) && text.contains("6 files sent"), "{code:?} {text}");
+    let lines = log.lock().unwrap().clone();
+    assert!(lines[0].contains("\"private\":true") && lines[0].contains("\"type\":\"dataset\""), "{}", lines[0]);
+    let lines: Vec<serde_json::Value> = lines[1..].iter().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let sent: BTreeMap<&str, &str> = lines[1..]
+        .iter()
+        .map(|l| (l["value"]["path"].as_str().unwrap(), l["value"]["content"].as_str().unwrap()))
+        .collect();
+    for name in ["_PLAN.json", "_SUCCESS.json", "README.md", "config.toml", "data/train-00000-of-00001.parquet"] {
+        use base64::Engine;
+        let bytes = base64::engine::general_purpose::STANDARD.decode(sent[name]).unwrap();
+        assert!(bytes == std::fs::read(Path::new(out).join(name)).unwrap(), "{name}");
+    }
+    // What is there is replaced only if asked to, and what is no part of it goes.
+    let tree = r#"[{"type":"file","oid":"0","size":1,"path":"data/old.parquet"},{"type":"file","oid":"0","size":1,"path":".gitattributes"}]"#;
+    let (endpoint, log) = taking(tree, 0, "");
+    let (code, text) = run(&endpoint, &["push", out, place]);
+    assert!(code == Some(2) && text.contains("holds files already (data/old.parquet)"), "{code:?} {text}");
+    let (code, text) = run(&endpoint, &["push", out, place, "--replace"]);
+    assert!(code == Some(0) && text.contains("1 others removed"), "{code:?} {text}");
+    assert!(log.lock().unwrap().iter().any(|l| l.contains("deletedFile") && l.contains("data/old.parquet")));
+    let (endpoint, log) = taking("[]", 0, "");
+    let (code, text) = run(&endpoint, &["push", model.to_str().unwrap(), "hf://o/m"]);
+    assert_eq!(code, Some(0), "{text}");
+    let lines = log.lock().unwrap().clone();
+    assert!(["README.md", "model.safetensors", "config.toml"].iter().all(|n| lines.iter().any(|l| l.contains(n))));
+    assert!(!lines.iter().any(|l| l.contains("grid-")), "a grid shows photographs");
+    // Refused for good, for now, and for what is no address.
+    let (endpoint, _) = taking("[]", usize::MAX, "403 Forbidden");
+    let (code, text) = run(&endpoint, &["push", out, place]);
+    assert!(code == Some(2) && text.contains("access denied"), "{code:?} {text}");
+    let (endpoint, _) = taking("[]", usize::MAX, "500 Internal Server Error");
+    let (code, text) = run(&endpoint, &["push", out, place]);
+    assert!(code == Some(75) && text.contains(place), "{code:?} {text}");
+    assert_eq!(run(&endpoint, &["push", out, "hf://datasets/o/n/more"]).0, Some(2));
+    std::fs::remove_file(Path::new(out).join("README.md")).unwrap();
+    assert_eq!(run(&endpoint, &["push", out, place]).0, Some(2));
+}

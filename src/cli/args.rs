@@ -56,7 +56,7 @@ pub enum Command {
     Export(ExportArgs),
     /// Write a verification set, insightface's `.bin`, on which trainings test themselves.
     Pairs(PairsArgs),
-    /// Push a finished dataset or model to an object store; what is there already is not sent again, and nothing counts before all is there.
+    /// Push a finished dataset or model to a hub or an object store; what is there already is not sent again, and nothing counts before all is there.
     Push(PushArgs),
     /// Make a manifest of a folder of persons, a list, RecordIO, tars or Parquet.
     Manifest(ManifestArgs),
@@ -388,7 +388,7 @@ pub struct PushArgs {
     /// Folder of a complete dataset or model.
     #[arg(value_name = "DIR")]
     pub dir: PathBuf,
-    /// Where to: `s3://bucket/path`, `gs://bucket/path`, `az://container/path`. Keys and endpoints are the store's usual variables
+    /// Where to: `hf://datasets/owner/name` (a model: `hf://owner/name`), in one commit; `s3://bucket/path`, `gs://bucket/path`, `az://container/path`. Keys and endpoints are the store's usual variables
     /// (AWS_ACCESS_KEY_ID, AWS_ENDPOINT, GOOGLE_SERVICE_ACCOUNT, AZURE_STORAGE_ACCOUNT_NAME, ..).
     #[arg(value_name = "URL")]
     pub to: String,

@@ -15,12 +15,10 @@ pub fn run(args: &PushArgs, global: &GlobalArgs, terminal: &mut Terminal) -> Res
     let context = environment::context(global)?;
     let request = Request { folder: args.dir.clone(), to: args.to.clone(), replace: args.replace };
     let done = run_job(&request, &context, terminal)?;
-    let mut text = format!("{}: {} files sent, {} were there", args.to, done.sent, done.before);
-    if done.removed > 0 {
-        text += &format!(", {} others removed", done.removed);
-    }
+    let removed = if done.removed > 0 { format!(", {} others removed", done.removed) } else { String::new() };
+    let text = format!("{}: {} files sent, {} were there{removed}\n", args.to, done.sent, done.before);
     let json = json!({
         "version": 1, "to": args.to, "sent": done.sent, "before": done.before, "removed": done.removed, "bytes": done.bytes,
     });
-    Ok(Outcome::new(text + "\n", json))
+    Ok(Outcome::new(text, json))
 }

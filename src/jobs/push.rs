@@ -1,8 +1,9 @@
-//! A finished dataset or model on its way to an object store: complete and unchanged, or not at all.
+//! A finished dataset or model on its way to a hub or an object store: complete and unchanged, or not at all.
 
 use super::Context;
 use super::verify::{self, Kind};
 use crate::error::{Error, Result};
+use crate::nn::sealed;
 use crate::progress::Progress;
 use crate::recogniser::judge::JUDGE_FILE;
 use crate::remote::{self, Outgoing, Pushed};
@@ -16,7 +17,7 @@ use std::path::{Path, PathBuf};
 pub struct Request {
     /// Folder of a dataset or a model.
     pub folder: PathBuf,
-    /// Where to: `s3://bucket/path`, `gs://..`, `az://..`.
+    /// Where to: `hf://datasets/owner/name`, `hf://owner/name`, `s3://bucket/path`, `gs://..`, `az://..`.
     pub to: String,
     /// Take the place of what is there.
     pub replace: bool,
@@ -28,8 +29,8 @@ pub struct Request {
 /// It is damaged or not complete; something else is at the place; the store fails.
 pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) -> Result<Pushed> {
     let folder = &request.folder;
-    if !remote::is_object(&request.to) {
-        return Err(Error::Usage(format!("{}: expected s3://, gs:// or az:// and a place", request.to)));
+    if !remote::takes(&request.to) {
+        return Err(Error::Usage(format!("{}: expected hf://, s3://, gs:// or az:// and a place", request.to)));
     }
     let found = verify::run(folder)?;
     if let Some(damage) = found.damages.first() {
@@ -54,7 +55,9 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
             )));
         }
     };
-    remote::push(folder, &files, &request.to, request.replace, &context.access, progress)
+    let texts =
+        if found.kind == Kind::Model { vec![("README.md".to_owned(), model_card(folder)?)] } else { Vec::new() };
+    remote::push(folder, &files, &texts, (&request.to, request.replace), &context.access, progress)
 }
 
 /// The files of a dataset, the plan first and the summary last.
@@ -69,6 +72,22 @@ fn of_dataset(folder: &Path) -> Result<Vec<Outgoing>> {
     files.extend(all_files(folder)?.into_iter().map(outgoing));
     files.extend(of_names(folder, &[SUCCESS])?);
     Ok(files)
+}
+
+/// The card of a model on a hub. It names nobody.
+fn model_card(folder: &Path) -> Result<String> {
+    let header = sealed::header(&folder.join(MODEL_FILE))?;
+    let persons = header["identities"].as_array().map_or(0, Vec::len);
+    let images: u64 = header["images"].as_array().into_iter().flatten().filter_map(serde_json::Value::as_u64).sum();
+    let (size, method) = (&header["config"]["image_size"], header["config"]["train"]["method"].as_str());
+    Ok(format!(
+        "---\nlibrary_name: augment\npipeline_tag: unconditional-image-generation\ntags:\n- face-recognition\n- data-augmentation\n- {}\n---\n\n\
+         # A generator of faces\n\nTrained by `augment {}` on {images} photographs of {persons} persons at {size} px. It makes images of these persons:\n\n    \
+         augment synthesize --model hf://OWNER/NAME@COMMIT --per-id 50\n\nIts weights, and the keys of the persons in its header, are personal data, as the photographs \
+         are; the consent and limits that hold for them hold for it.\n",
+        method.unwrap_or("cvae-gan"),
+        env!("CARGO_PKG_VERSION"),
+    ))
 }
 
 /// Those of `names` that are there.

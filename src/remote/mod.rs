@@ -5,6 +5,8 @@ mod hub;
 mod lock;
 #[cfg(feature = "cloud")]
 mod object;
+#[cfg(feature = "hub")]
+mod publish;
 
 use crate::error::{Error, Result};
 use crate::progress::Progress;
@@ -75,37 +77,36 @@ fn fetch(spec: &str, cache: &Path, access: &Access) -> Result<PathBuf> {
 
 #[cfg(not(feature = "cloud"))]
 fn fetch(spec: &str, _: &Path, _: &Access) -> Result<PathBuf> {
-    Err(without_cloud(spec))
+    Err(Error::Usage(format!("{spec}: this build has no object stores; build it with the feature cloud")))
 }
 
-#[cfg(not(feature = "cloud"))]
-fn without_cloud(spec: &str) -> Error {
-    Error::Usage(format!("{spec}: this build has no object stores; build it with the feature cloud"))
+/// True for a place that can be pushed to.
+pub fn takes(url: &str) -> bool {
+    url.starts_with("hf://") || is_object(url)
 }
 
-/// Pushes `files` of the folder `root` to `url`, the last one last, which tells that all are there.
+/// Pushes `files` of the folder `root` to `url`, the last one last, which tells that all are there. A repository of a hub gets `texts`, by their paths, too.
 ///
 /// # Errors
-/// `Usage`: something else is there; `Hub`, `HubRefused`; a file cannot be read.
-#[cfg(feature = "cloud")]
+/// `Usage`: something else is there, or this build knows no such place; `Hub`, `HubRefused`; a file cannot be read.
 pub fn push(
     root: &Path,
     files: &[Outgoing],
-    url: &str,
-    replace: bool,
+    texts: &[(String, String)],
+    (url, replace): (&str, bool),
     access: &Access,
     progress: &mut dyn Progress,
 ) -> Result<Pushed> {
-    object::push(root, files, url, replace, access, progress)
-}
-
-/// As it is in builds with the feature `cloud`.
-///
-/// # Errors
-/// `Usage`.
-#[cfg(not(feature = "cloud"))]
-pub fn push(_: &Path, _: &[Outgoing], url: &str, _: bool, _: &Access, _: &mut dyn Progress) -> Result<Pushed> {
-    Err(without_cloud(url))
+    #[cfg(feature = "hub")]
+    if url.starts_with("hf://") {
+        return publish::push(root, files, texts, url, replace, access);
+    }
+    #[cfg(feature = "cloud")]
+    if is_object(url) {
+        return object::push(root, files, url, replace, access, progress);
+    }
+    let _ = (root, files, texts, replace, access, progress);
+    Err(Error::Usage(format!("{url}: this build knows no such place; build it with the features hub and cloud")))
 }
 
 /// `cache`, unless it is empty.

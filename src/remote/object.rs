@@ -24,7 +24,7 @@ use std::time::Duration;
 const PART: usize = 8 << 20;
 /// What is tried again and again, at most so often and so long.
 const TRIES: usize = 4;
-const TRIED: Duration = Duration::from_secs(60);
+const TRIED: Duration = Duration::from_mins(1);
 /// Name of the attribute that holds the hash of an object's bytes.
 const HASH: &str = "blake3";
 
@@ -81,6 +81,7 @@ impl Place {
     }
 
     /// What went wrong, as far as its user must know it.
+    #[allow(clippy::needless_pass_by_value, reason = "it stands where a closure would")]
     fn failed(&self, e: StoreError) -> Error {
         wrong(&self.url, &e)
     }
