@@ -1,19 +1,18 @@
-//! Atomic publishing of files: the only place that writes outputs to disk. Also locks of folders, and sealed JSON, whose
+//! Atomic publishing of files: the only place that writes outputs to disk. Also locks of folders (`lock`), and sealed JSON (`seal`), whose
 //! text holds its own hash.
 
+mod lock;
+mod seal;
+
 use crate::error::{Error, Result};
+pub use lock::{LOCK_FILE, Lock, PROBE, is_lock_file, is_locked, lock};
 use rustix::io::Errno;
+pub use seal::{read_sealed, write_sealed};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
-use std::ffi::OsStr;
-use std::fs::{self, DirBuilder, File, TryLockError};
+use std::fs::{self, DirBuilder, File};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-/// Name of the file that is locked while a process works in a folder.
-pub const LOCK_FILE: &str = "_LOCK";
 
 /// Creates `folder` and its parents, and makes their names durable.
 ///
@@ -165,18 +164,6 @@ pub fn file_hash(path: &Path) -> Result<blake3::Hash> {
     Ok(hasher.finalize())
 }
 
-/// Beside the lock file, where the file system has no locks: names the process that works in the folder.
-const HOLDER: &str = "_LOCK.holder";
-
-/// True for the files that a lock leaves in its folder, and for the probes of who looks whether it can be written.
-pub fn is_lock_file(name: &OsStr) -> bool {
-    let name = name.to_string_lossy();
-    name == LOCK_FILE || name.starts_with(HOLDER) || name.starts_with(PROBE)
-}
-
-/// Beginning of the names of files that are made only to see whether they can be.
-pub const PROBE: &str = ".augment-";
-
 /// A name that nothing else has, after `prefix`.
 ///
 /// # Errors
@@ -187,211 +174,9 @@ pub fn unique(prefix: &str) -> Result<String> {
     Ok(format!("{prefix}{:016x}", u64::from_le_bytes(number)))
 }
 
-/// A folder that this process works in alone, until the value is dropped or the process ends in whatever way.
-#[derive(Debug)]
-pub struct Lock {
-    _file: File,
-    /// The file that stands for a lock where the file system has none.
-    holder: Option<PathBuf>,
-}
-
-impl Lock {
-    /// What the user should know of it, if there is something.
-    pub fn note(&self) -> Option<String> {
-        let holder = self.holder.as_ref()?;
-        Some(format!(
-            "the file system has no locks: {} keeps other runs out; delete it if its process ended on another machine",
-            holder.display()
-        ))
-    }
-}
-
-impl Drop for Lock {
-    fn drop(&mut self) {
-        if let Some(holder) = &self.holder {
-            // One that stays names a process that is gone, and is taken over.
-            let _ = fs::remove_file(holder);
-        }
-    }
-}
-
-/// Creates and locks `folder`.
-///
-/// # Errors
-/// `Busy` if another process holds it.
-pub fn lock(folder: &Path) -> Result<Lock> {
-    create_dir(folder)?;
-    let path = folder.join(LOCK_FILE);
-    let file = File::options().create(true).truncate(false).write(true).mode(0o600).open(&path);
-    let file = file.map_err(|e| Error::io(&path, e))?;
-    // Somebody who only looks ([`is_locked`]) holds it for a moment.
-    for _ in 0..5 {
-        match file.try_lock() {
-            Ok(()) => return Ok(Lock { _file: file, holder: None }),
-            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(10)),
-            Err(TryLockError::Error(e)) if is_one_of(&e, &[Errno::NOSYS, Errno::NOTSUP, Errno::NOLCK]) => {
-                return Ok(Lock { _file: file, holder: Some(hold(folder)?) });
-            }
-            Err(TryLockError::Error(e)) => return Err(Error::io(&path, e)),
-        }
-    }
-    Err(Error::Busy(folder.to_owned()))
-}
-
-/// Takes the place of a lock by a file that names this process, unless it names another one that may live.
-fn hold(folder: &Path) -> Result<PathBuf> {
-    let path = folder.join(HOLDER);
-    let mine = folder.join(unique(&format!("{HOLDER}-"))?);
-    write(&mine, this_process().as_bytes())?;
-    let held = link(&mine, &path).or_else(|_| {
-        // Whose it is, is looked at once more after it was taken away: another process may have been faster.
-        let dead = folder.join(unique(&format!("{HOLDER}-"))?);
-        if may_live(&path) || fs::rename(&path, &dead).is_err() {
-            return Err(Error::Busy(folder.to_owned()));
-        }
-        let back = may_live(&dead).then(|| link(&dead, &path));
-        remove(&dead)?;
-        match back {
-            None => link(&mine, &path).map_err(|_| Error::Busy(folder.to_owned())),
-            Some(_) => Err(Error::Busy(folder.to_owned())),
-        }
-    });
-    remove(&mine)?;
-    held.map(|()| path)
-}
-
-/// Gives a file a second name, which must not be there.
-fn link(from: &Path, to: &Path) -> Result<()> {
-    fs::hard_link(from, to).map_err(|e| Error::io(to, e))
-}
-
-/// The machine and the namespace that process numbers count in, the number of this process, and the moment at which it began, by which
-/// a later one of the same number is told apart.
-fn this_process() -> String {
-    let id = std::process::id().to_string();
-    format!("{} {id} {}", here(), began(&id).unwrap_or_default())
-}
-
-fn here() -> String {
-    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    let space = fs::read_link("/proc/self/ns/pid").unwrap_or_default();
-    format!("{}/{}", boot.trim(), space.display())
-}
-
-/// When the process `id` of this machine began, in the system's ticks; none if it is gone.
-fn began(id: &str) -> Option<String> {
-    let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
-    // The name, in parentheses, may hold anything; the moment is the 20th field after it.
-    stat.rsplit_once(')')?.1.split_whitespace().nth(19).map(str::to_owned)
-}
-
-/// True unless the process that the file names is known to be gone.
-fn may_live(holder: &Path) -> bool {
-    let text = match fs::read_to_string(holder) {
-        Ok(text) => text,
-        Err(e) => return e.kind() != std::io::ErrorKind::NotFound,
-    };
-    match text.split(' ').collect::<Vec<_>>()[..] {
-        // Of another machine or container nothing can be known.
-        [place, id, moment] => place != here() || began(id).is_some_and(|began| began == moment),
-        _ => true,
-    }
-}
-
-/// True while a process works in `folder`.
-pub fn is_locked(folder: &Path) -> bool {
-    let held = |f: File| matches!(f.try_lock_shared(), Err(TryLockError::WouldBlock));
-    File::open(folder.join(LOCK_FILE)).is_ok_and(held) || may_live(&folder.join(HOLDER))
-}
-
-/// Key of a sealed document that holds the hash of its text.
-const SEAL: &str = "blake3";
-
-/// Writes an object with the hash of its own text in it.
-///
-/// # Errors
-/// The file cannot be written.
-pub fn write_sealed(path: &Path, object: &Value) -> Result<()> {
-    let mut object = object.clone();
-    object[SEAL] = json!("");
-    let open = format!("{object:#}\n");
-    let place = format!("\"{SEAL}\": \"");
-    // The last one: hashes of other things stand deeper, in lists that come before or after it.
-    let at = open.rfind(&format!("\n  {place}\"")).map_or(0, |at| at + 3 + place.len());
-    let hash = blake3::hash(open.as_bytes()).to_hex();
-    write_atomic(path, format!("{}{hash}{}", &open[..at], &open[at..]).as_bytes())
-}
-
-/// Reads what [`write_sealed`] wrote; `None` where there is no file.
-///
-/// # Errors
-/// `Damaged` if a byte of it is another.
-pub fn read_sealed(path: &Path) -> Result<Option<Value>> {
-    let text = match fs::read(path) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(Error::io(path, e)),
-        Ok(bytes) => bytes,
-    };
-    let damaged = || Error::Damaged { path: path.to_owned(), what: "its content does not fit its hash".into() };
-    let text = String::from_utf8(text).map_err(|_| damaged())?;
-    let object: Value = serde_json::from_str(&text).map_err(|_| damaged())?;
-    let hash = object[SEAL].as_str().filter(|h| h.len() == 64).ok_or_else(damaged)?;
-    let open = text.replacen(hash, "", 1);
-    if blake3::hash(open.as_bytes()).to_hex().as_str() == hash { Ok(Some(object)) } else { Err(damaged()) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_flipped_bit_of_a_sealed_document_is_found() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("x.json");
-        let object = json!({ "a": [{ "blake3": "" }, 1.5e-7], "z": { "blake3": "x" }, "text": "a b" });
-        write_sealed(&path, &object).unwrap();
-        let mut read = read_sealed(&path).unwrap().unwrap();
-        read.as_object_mut().unwrap().remove(SEAL);
-        assert_eq!(read, object);
-        let bytes = fs::read(&path).unwrap();
-        for bit in 0..bytes.len() * 8 {
-            let mut changed = bytes.clone();
-            changed[bit / 8] ^= 1 << (bit % 8);
-            fs::write(&path, &changed).unwrap();
-            assert!(matches!(read_sealed(&path), Err(Error::Damaged { .. })), "bit {bit}");
-        }
-        fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
-        assert!(read_sealed(&path).is_err());
-    }
-
-    #[test]
-    fn a_folder_is_locked_once() {
-        let dir = tempfile::tempdir().unwrap();
-        let first = lock(dir.path()).unwrap();
-        assert!(matches!(lock(dir.path()), Err(Error::Busy(_))));
-        assert!(is_locked(dir.path()));
-        drop(first);
-        assert!(!is_locked(dir.path()));
-        lock(dir.path()).unwrap();
-    }
-
-    #[test]
-    fn a_file_stands_for_a_lock_while_its_process_lives() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = hold(dir.path()).unwrap();
-        assert!(is_locked(dir.path()) && matches!(hold(dir.path()), Err(Error::Busy(_))));
-        // A process of the same number that began at another time is another process, and so is one that is gone.
-        for gone in [format!("{} {} 1", here(), std::process::id()), format!("{} 4194305 7", here())] {
-            fs::write(&path, gone).unwrap();
-            assert!(!is_locked(dir.path()));
-            hold(dir.path()).unwrap();
-        }
-        // Of a process elsewhere nothing is known.
-        fs::write(&path, "elsewhere 4194305 7").unwrap();
-        assert!(matches!(hold(dir.path()), Err(Error::Busy(_))));
-        let left: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
-        assert!(left.len() == 1 && left.iter().all(|name| is_lock_file(name)), "{left:?}");
-    }
 
     #[test]
     fn files_and_folders_are_their_owners_alone() {

@@ -176,6 +176,17 @@ fn an_export_has_the_same_images_and_more_if_asked_for() {
     assert!(fails(2, &again).contains("`person-05` was forgotten"));
     export(&dir.path().join("later"), &["--to", "recordio"]);
     assert!(records(&dir.path().join("later")).iter().all(|r| !r.label_mix.contains("person-05")));
+    // Not even where it was forgotten only in what was exported, and a repair goes back to the dataset.
+    let (_other, full, _) = synthesize(&["--per-id", "2"]);
+    let handed = dir.path().join("handed");
+    let args = ["export", full.to_str().unwrap(), "--to", "recordio", "-q", "--out", handed.to_str().unwrap()];
+    ok(&args);
+    ok(&["forget", "--identity", "person-05", handed.to_str().unwrap(), "--cache", "none", "-q"]);
+    std::fs::write(handed.join("recordio/train.idx"), "x").unwrap();
+    assert!(fails(2, &[&args[..], &["--repair"]].concat()).contains("`person-05` was forgotten"));
+    let within = full.join("data/x");
+    let within = ["export", full.to_str().unwrap(), "--to", "recordio", "--out", within.to_str().unwrap()];
+    assert!(fails(2, &within).contains("lies in the dataset itself"));
     // What is damaged or not complete is not handed on.
     let shard = Path::new(from).join("data/train-00001-of-00003.parquet");
     let bytes = std::fs::read(&shard).unwrap();
@@ -200,6 +211,7 @@ fn others_may_read_what_is_shared_and_nothing_else() {
             let secret = path == Path::new("_TOMBSTONES.json");
             assert_eq!(mode(&out.join(&path)), if secret { 0o600 } else { file }, "{who} {}", path.display());
         }
+        // Who may read it is no part of what was made: the same command without it finds all done.
         let plan = std::fs::read_to_string(out.join("_PLAN.json")).unwrap();
         assert_eq!(plan.contains(&format!("\"share\": \"{who}\"")), who != "nobody");
     }

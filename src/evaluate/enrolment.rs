@@ -13,6 +13,16 @@ use serde::Serialize;
 /// Rate of wrong acceptances at which right ones are counted.
 const FAR: f64 = 1e-3;
 
+/// Parts of [-1, 1] that similarities are counted in.
+const PARTS: usize = 20_000;
+/// Images that are compared between two of a thread's sums.
+const PART: usize = 64;
+
+/// The part of [-1, 1] that a similarity lies in.
+fn part_of(similarity: f32) -> usize {
+    (f64::from(similarity + 1.0) / 2.0 * PARTS as f64).clamp(0.0, PARTS as f64 - 1.0) as usize
+}
+
 /// Embeddings of images, of length 1, and the person of each.
 pub struct Labelled<'a> {
     /// A row an image.
@@ -176,31 +186,40 @@ fn identify(gallery: &[Vec<&[f32]>], template: Template, probes: &Labelled) -> O
         Template::Mean => dot(probe, &means[person]),
         Template::Nearest => gallery[person].iter().map(|row| dot(probe, row)).fold(f32::MIN, f32::max),
     };
-    // The own similarity, the largest of another person's, and all of these.
-    let rows: Vec<(f32, Vec<f32>)> = (0..probes.labels.len())
-        .into_par_iter()
-        .map(|i| {
-            let label = probes.labels[i] as usize;
-            let all = (0..gallery.len()).filter(|p| *p != label && !gallery[*p].is_empty());
-            let row = probes.embeddings.row(i);
-            (score(row, label), all.map(|person| score(row, person)).collect())
+    // The own similarity, and the largest of another person's; of all of these how many lie in each part of [-1, 1].
+    let parts: Vec<(Vec<(f32, f32)>, Vec<u64>)> = (0..probes.labels.len())
+        .collect::<Vec<_>>()
+        .par_chunks(PART)
+        .map(|part| {
+            let (mut nearest, mut counts) = (Vec::new(), vec![0; PARTS]);
+            for &i in part {
+                let (row, label, mut largest) = (probes.embeddings.row(i), probes.labels[i] as usize, f32::MIN);
+                for person in (0..gallery.len()).filter(|p| *p != label && !gallery[*p].is_empty()) {
+                    let other = score(row, person);
+                    largest = largest.max(other);
+                    counts[part_of(other)] += 1;
+                }
+                nearest.push((score(row, label), largest));
+            }
+            (nearest, counts)
         })
         .collect();
-    let mut others: Vec<f32> = rows.iter().flat_map(|(_, others)| others).copied().collect();
-    let accepted = (FAR * others.len() as f64) as usize;
-    let limit = if others.is_empty() {
-        f32::MIN
-    } else {
-        let at = others.len() - 1 - accepted.min(others.len() - 1);
-        *others.select_nth_unstable_by(at, f32::total_cmp).1
-    };
+    let all = |part: usize| parts.iter().map(|(_, counts)| counts[part]).sum::<u64>();
+    let accepted = (FAR * (0..PARTS).map(all).sum::<u64>() as f64) as u64;
+    // The lowest part above which no more are accepted than may be.
+    let (mut limit, mut above) = (PARTS - 1, 0);
+    while limit > 0 && above + all(limit) <= accepted {
+        above += all(limit);
+        limit -= 1;
+    }
+    let rows: Vec<(f32, f32)> = parts.into_iter().flat_map(|(nearest, _)| nearest).collect();
     let persons = gallery.len();
     let (mut rank1, mut tar, mut count) = (vec![0.0; persons], vec![0.0; persons], vec![0usize; persons]);
-    for ((own, others), label) in rows.iter().zip(probes.labels) {
+    for ((own, other), label) in rows.iter().zip(probes.labels) {
         let label = *label as usize;
         count[label] += 1;
-        rank1[label] += f64::from(u8::from(others.iter().all(|other| other < own)));
-        tar[label] += f64::from(u8::from(*own > limit));
+        rank1[label] += f64::from(u8::from(other < own));
+        tar[label] += f64::from(u8::from(part_of(*own) > limit));
     }
     let shares = |sums: Vec<f64>| sums.into_iter().zip(&count).filter(|(_, n)| **n > 0).map(|(s, n)| s / *n as f64);
     Outcome { rank1: shares(rank1).collect(), tar: shares(tar).collect() }

@@ -64,6 +64,12 @@ impl Format for Imagefolder {
         for file in files.iter().filter(|f| table::is_table(Path::new(f))) {
             let path = out.join(file);
             let (g, s) = who.split(&path)?;
+            let listed = |name: &String| files.contains(&format!("{FOLDER}/{name}"));
+            if let Some(name) = g.images.iter().chain(&s.images).find(|name| !listed(name)) {
+                let what =
+                    format!("{name} is not where it should be: made by another version of augment; delete the folder");
+                return Err(Error::Damaged { path, what });
+            }
             // Images first, and for good: the rows name them.
             let images: Vec<PathBuf> =
                 g.images.iter().map(|name| out.join(FOLDER).join(name)).filter(|p| p.exists()).collect();

@@ -10,7 +10,7 @@ use crate::dataset::{IdentityDataset, View};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::remote;
-use crate::sink::ledger;
+use crate::sink::{commit, ledger};
 use crate::train::base::Base;
 use crate::train::{TrainedModel, trained::MODEL_FILE};
 use std::collections::BTreeMap;
@@ -87,6 +87,7 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
     if let Some(written) = complete.filter(|_| given.is_none())
         && source.manifest.embeds_images()?
     {
+        commit::settle(&written.out, request.destination.share)?;
         return Ok(Augmented { written, rejected: Rejected { count: 0, list } });
     }
     let (mut found, config) = (Vec::new(), assembly.config.clone());

@@ -60,6 +60,13 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
     if request.shots.contains(&0) || request.draws == 0 {
         return Err(Error::Usage("option `shots` and option `draws` must be 1 or more".into()));
     }
+    let ours = || store::read_sealed(&request.out).ok().flatten().is_some_and(|d| d["figures"].is_array());
+    if request.out.is_dir() || (request.out.exists() && !ours()) {
+        return Err(Error::Usage(format!(
+            "{} is there already, and holds no figures; name another file with option `out`",
+            request.out.display()
+        )));
+    }
     let outside = Outside::load(&request.judge, None)?;
     let source = Source::open(&request.input, context)?;
     let sets = source.sets();

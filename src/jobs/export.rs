@@ -13,6 +13,7 @@ use crate::dataset::encode::{Origin, encode};
 use crate::error::{Error, Result};
 use crate::formats::table::{class_name, classes};
 use crate::formats::{Reader, Sample};
+use crate::manifest::DEFAULT_SET;
 use crate::manifest::rejects::Reject;
 use crate::progress::Progress;
 use crate::sink::commit::{Opened, Output};
@@ -22,10 +23,11 @@ use crate::sink::order::{ORDER_VERSION, Order};
 use crate::sink::verify::verify;
 use crate::sink::{Sink, card};
 use crate::store;
+use crate::tombstones::Tombstones;
 use rayon::prelude::*;
 use serde_json::json;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Images that are scaled at a time.
 const BATCH: usize = 512;
@@ -64,6 +66,15 @@ struct Real {
 /// It is damaged or not complete; a person of the real images was forgotten in it; a file cannot be written.
 pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) -> Result<Exported> {
     let (from, d) = (&request.dataset, &request.destination.placed()?);
+    let real = |path: &Path| std::path::absolute(path).map_err(|e| Error::io(path, e));
+    let inside =
+        |from: PathBuf| d.out.ancestors().find_map(|p| p.canonicalize().ok()).is_some_and(|p| p.starts_with(from));
+    if inside(from.canonicalize().or_else(|_| real(from))?) {
+        return Err(Error::Usage(format!(
+            "option `out` {} lies in the dataset itself; write it elsewhere",
+            d.out.display()
+        )));
+    }
     let done = complete(request)?;
     let view = View::new(d.output_size.or(done.image_size).unwrap_or_default(), done.order.alignment);
     let real = request.real.as_ref().map(|input| look(request, input, &done, view, context, progress)).transpose()?;
@@ -78,7 +89,15 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
         progress.note(&format!("{new} persons of the manifest are not in the dataset: they get classes of their own"));
     }
     let rows = done.rows + real.as_ref().map_or(0, |real| real.total);
-    let merged = real.as_ref().map(|real| real.source.manifest.hash());
+    if rows == 0 {
+        return Err(Error::Usage(format!("{}: holds no image any more", from.display())));
+    }
+    // Which real rows are merged in.
+    let merged = real.as_ref().map(|real| {
+        let s = &real.source;
+        json!({ "manifest": s.manifest.hash(), "split": s.split, "policy": s.policy, "identity": s.columns.identity,
+                "image": s.columns.image, "image_uri": s.columns.image_uri, "rows": real.total })
+    });
     let order = Order {
         version: ORDER_VERSION,
         program: env!("CARGO_PKG_VERSION").into(),
@@ -103,6 +122,9 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
     if let Some(note) = output.note() {
         progress.note(&note);
     }
+    let forgotten = tombstones(&d.out)?;
+    let persons = labels.keys().map(|(_, identity)| *identity);
+    refuse_forgotten(forgotten.as_ref(), persons, &d.out)?;
     let config = std::fs::read(from.join(CONFIG)).map_err(|e| Error::io(from.join(CONFIG), e))?;
     store::write_atomic(&d.out.join(CONFIG), &config)?;
     output.arrange(rows, d.shard_rows.get())?;
@@ -121,7 +143,7 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
         };
         images.write(&mut sink, progress)?;
     }
-    copy(request, done.rows, rows - done.rows, &mut sink, progress)?;
+    copy(request, (done.rows, rows - done.rows), forgotten.as_ref(), &mut sink, progress)?;
     let (output, rest) = sink.finish()?;
     let done = Summary {
         order,
@@ -178,15 +200,17 @@ fn look(
     }
     let source = Source::open(input, context)?;
     let sets = source.sets();
-    if let Some(tombstones) = tombstones(&request.dataset)? {
-        let mut persons = sets.iter().flat_map(|set| source.persons(set).into_keys());
-        if let Some(person) = persons.find(|person| tombstones.contains(person)) {
-            return Err(Error::Usage(format!(
-                "identity `{person}` was forgotten in {}: take it out of the manifest",
-                request.dataset.display()
-            )));
-        }
+    let models = done.order.models.as_deref().unwrap_or_default();
+    let known = |set: &String| set == DEFAULT_SET || models.iter().any(|m| m.identity_set == *set);
+    if let ([_], Some(stranger)) = (models, sets.iter().find(|set| !known(set) || sets.len() > 1)) {
+        return Err(Error::Usage(format!(
+            "{}: its persons are those of one identity set, `{}`; the manifest names `{stranger}`: persons of one key would be taken for one",
+            request.dataset.display(),
+            models[0].identity_set
+        )));
     }
+    let persons = sets.iter().flat_map(|set| source.persons(set).into_keys());
+    refuse_forgotten(tombstones(&request.dataset)?.as_ref(), persons, &request.dataset)?;
     let list = place::rejects_path(&request.destination.out)?;
     let rejected = source.try_all(view, Some(&list), progress)?;
     let labelled: usize = sets.iter().map(|set| source.count(set).1).sum();
@@ -194,6 +218,21 @@ fn look(
     let unlabelled: usize = source.census.unlabelled.iter().filter(|(s, _)| source.uses(s)).map(|(_, n)| n).sum();
     let total = labelled + unlabelled - rejected.len();
     Ok(Real { source, rejected, list, total })
+}
+
+/// Refuses persons who were forgotten in `folder`.
+fn refuse_forgotten<'a>(
+    forgotten: Option<&Tombstones>,
+    mut persons: impl Iterator<Item = &'a str>,
+    folder: &Path,
+) -> Result<()> {
+    match persons.find(|person| forgotten.is_some_and(|f| f.contains(person))) {
+        Some(person) => Err(Error::Usage(format!(
+            "identity `{person}` was forgotten in {}: forget it in the dataset, and take it out of the manifest, or choose another folder",
+            folder.display()
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// Labels of the persons of `source` in a dataset of `sets` identity sets whose classes are `names`; those that it lacks are added.
@@ -214,13 +253,24 @@ fn add_labels<'a>(
     }
 }
 
-/// Copies the `rows` rows of the dataset behind `first` others.
-fn copy(request: &Request, rows: usize, first: usize, sink: &mut Sink, progress: &mut dyn Progress) -> Result<()> {
+/// Copies the `rows` rows of the dataset behind `first` others, none of whom may be `forgotten`.
+fn copy(
+    request: &Request,
+    (rows, first): (usize, usize),
+    forgotten: Option<&Tombstones>,
+    sink: &mut Sink,
+    progress: &mut dyn Progress,
+) -> Result<()> {
     let (reader, missing) = (Reader::open(&request.dataset)?, sink.missing());
     let size = request.destination.output_size;
     let (mut done, mut batch) = (0usize, Vec::new());
     progress.start("export", rows as u64, "images");
     reader.read_all(|sample| {
+        if forgotten.is_some() {
+            let sources: Vec<(String, f32)> = serde_json::from_str(&sample.label_mix).unwrap_or_default();
+            let shown = sources.iter().map(|(name, _)| name.as_str()).chain([sample.identity.as_str()]);
+            refuse_forgotten(forgotten, shown, &request.destination.out)?;
+        }
         if missing.contains(first + done) {
             match size {
                 None => sink.write(sample)?,

@@ -9,6 +9,7 @@ use crate::recogniser::judge::JUDGE_FILE;
 use crate::remote::{self, Outgoing, Pushed};
 use crate::sink::erase::tombstones;
 use crate::sink::ledger::{CONFIG, Entry, PLAN_FILE, SUCCESS, all_files};
+use crate::store;
 use crate::train::trained::MODEL_FILE;
 use std::path::{Path, PathBuf};
 
@@ -32,6 +33,8 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
     if !remote::takes(&request.to) {
         return Err(Error::Usage(format!("{}: expected hf://, s3://, gs:// or az:// and a place", request.to)));
     }
+    // Nobody else changes it meanwhile.
+    let _lock = store::lock(folder)?;
     let found = verify::run(folder)?;
     if let Some(damage) = found.damages.first() {
         return Err(Error::Damaged {
@@ -47,7 +50,17 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
     }
     let files = match found.kind {
         Kind::Dataset => of_dataset(folder)?,
-        Kind::Model => of_names(folder, &[CONFIG, JUDGE_FILE, MODEL_FILE])?,
+        Kind::Model => {
+            for file in [JUDGE_FILE, MODEL_FILE].map(|name| folder.join(name)).iter().filter(|file| file.exists()) {
+                if sealed::is_marked(file)? {
+                    return Err(Error::Usage(format!(
+                        "{}: knows a person who was forgotten; train again without",
+                        file.display()
+                    )));
+                }
+            }
+            of_names(folder, &[CONFIG, JUDGE_FILE, MODEL_FILE])?
+        }
         Kind::Evaluation => {
             return Err(Error::Usage(format!(
                 "{}: an evaluation shows real images and is not pushed; a dataset or a model is",

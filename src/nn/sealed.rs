@@ -136,6 +136,14 @@ pub fn knowledge(path: &Path, identity: &str) -> Result<Knowledge> {
     })
 }
 
+/// True if the weights in `path` knew a person who was forgotten.
+///
+/// # Errors
+/// The file is damaged, or cannot be read.
+pub fn is_marked(path: &Path) -> Result<bool> {
+    Ok(header(path)?.get(FORGOTTEN).is_some())
+}
+
 /// Marks the weights in `path`: nothing reads them from then on, and the name of `identity` is replaced.
 ///
 /// # Errors

@@ -16,7 +16,7 @@ pub const JUDGE_FILE: &str = "judge.safetensors";
 /// Cosine similarity that counts as the same identity where no held-out images tell.
 pub const THRESHOLD: f64 = 0.5;
 /// Comparisons of an image with an identity that a threshold is taken from, at most.
-const CALIBRATED: usize = 10_000_000;
+pub(super) const CALIBRATED: usize = 10_000_000;
 const FORMAT: u32 = 2;
 
 #[derive(Serialize, Deserialize)]

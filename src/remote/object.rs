@@ -119,6 +119,11 @@ pub(super) fn fetch(url: &str, folder: &Path, access: &Access) -> Result<PathBuf
     let place = Place::open(url, access)?;
     let name = blake3::hash(place.url.as_bytes()).to_hex();
     let folder = folder.join(&name[..32]);
+    if access.offline {
+        let kept = [folder.join(place.key.filename().unwrap_or("file")), folder.join("folder")];
+        let kept = kept.into_iter().find(|path| path.exists());
+        return kept.ok_or_else(|| Error::HubRefused(format!("{url} is not in the cache and HF_HUB_OFFLINE is set")));
+    }
     block_on(async {
         let one = match place.store.head(&place.key).await {
             Ok(meta) => Some(meta),
@@ -205,10 +210,16 @@ pub(super) fn push(
     if place.web {
         return Err(Error::Usage(format!("{url}: outputs go to s3://, gs:// or az://")));
     }
-    let [first, .., last] = files else { return Err(Error::Internal("nothing to push".into())) };
+    let (Some(first), Some(last)) = (files.first(), files.last()) else {
+        return Err(Error::Internal("nothing to push".into()));
+    };
+    if place.key.as_ref().is_empty() {
+        return Err(Error::Usage(format!("{url}: name a place in the bucket, which belongs to what is pushed alone")));
+    }
     let mut pushed = Pushed::default();
     progress.start("push", files.iter().map(|f| f.bytes).sum(), "bytes");
     block_on(async {
+        let strange = strangers(&place, files, (first, last), replace).await?;
         for (name, what) in [(last, "another dataset or model"), (first, "a part of another dataset or model")] {
             let key = place.below(&name.path)?;
             match hash_of(&place, &key).await? {
@@ -237,19 +248,37 @@ pub(super) fn push(
                 return Err(Error::Stopped);
             }
         }
-        if replace {
-            let kept: BTreeSet<Key> = files.iter().map(|f| place.below(&f.path)).collect::<Result<_>>()?;
-            let listed: Vec<ObjectMeta> =
-                place.store.list(Some(&place.key)).try_collect().await.map_err(|e| place.failed(e))?;
-            for meta in listed.iter().filter(|meta| !kept.contains(&meta.location)) {
-                place.store.delete(&meta.location).await.map_err(|e| place.failed(e))?;
-                pushed.removed += 1;
-            }
+        for key in &strange {
+            place.store.delete(key).await.map_err(|e| place.failed(e))?;
+            pushed.removed += 1;
         }
         Ok(())
     })?;
     progress.finish();
     Ok(pushed)
+}
+
+/// Objects at `place` that are no part of `files`. They are refused, unless they are to be replaced and belong to what was pushed there
+/// before: one of the files `ends` tells that.
+async fn strangers(place: &Place, files: &[Outgoing], ends: (&Outgoing, &Outgoing), replace: bool) -> Result<Vec<Key>> {
+    let kept: BTreeSet<Key> = files.iter().map(|f| place.below(&f.path)).collect::<Result<_>>()?;
+    let listed: Vec<ObjectMeta> =
+        place.store.list(Some(&place.key)).try_collect().await.map_err(|e| place.failed(e))?;
+    let listed: Vec<Key> = listed.into_iter().map(|meta| meta.location).collect();
+    let strange: Vec<Key> = listed.iter().filter(|key| !kept.contains(key)).cloned().collect();
+    let Some(first) = strange.first() else { return Ok(strange) };
+    let refused = |why: &str| Error::Usage(format!("{}: holds {first}, {why}", place.url));
+    if !replace {
+        return Err(refused(
+            "which is no part of this; choose another place, or replace what is there with option `replace`",
+        ));
+    }
+    let ends = [place.below(&ends.0.path)?, place.below(&ends.1.path)?];
+    let nested = |key: &&Key| ends.iter().any(|end| key.filename() == end.filename() && *key != end);
+    if !listed.iter().any(|key| ends.contains(key)) || strange.iter().any(|key| nested(&key)) {
+        return Err(refused("and more than one dataset or model: nothing of it is removed; choose another place"));
+    }
+    Ok(strange)
 }
 
 /// The hash that an object says it has; empty where it says none.

@@ -19,7 +19,7 @@ use super::order::Order;
 use super::verify::{check_unit, verify};
 use crate::error::{Error, Result};
 use crate::formats::{self, COMMITS, PARTS};
-use crate::store::{self, Lock, remove};
+use crate::store::{self, Lock, Share, remove};
 use rayon::prelude::*;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
@@ -140,7 +140,7 @@ impl Output {
             let damages = verify(out)?.damages;
             match damages.first() {
                 None => {
-                    share(out, order.share)?;
+                    settle(out, order.share)?;
                     return Ok(Opened::Complete(done));
                 }
                 Some(first) if !repair => return Err(first.error(out)),
@@ -159,9 +159,10 @@ impl Output {
         if out.join(SUCCESS).exists() {
             remove(&out.join(SUCCESS))?;
         }
+        let hash = order.hash();
+        let units = read_units(out, &hash, repair)?;
         store::write_sealed(&out.join(PLAN_FILE), &json!(order))?;
-        let order = order.hash();
-        let units = read_units(out, &order, repair)?;
+        let order = hash;
         clean(out, &units)?;
         store::create_dir(&out.join(COMMITS))?;
         store::create_dir(&out.join(STAGING))?;
@@ -277,12 +278,20 @@ impl Output {
         done.files = others.iter().map(|o| Entry::of(&self.out, o)).collect::<Result<_>>()?;
         done.files.extend(rest);
         store::write_sealed(&self.out.join(SUCCESS), &json!(done))?;
-        for folder in [self.staging(), self.out.join(PARTS)].iter().filter(|folder| folder.exists()) {
-            std::fs::remove_dir_all(folder).map_err(|e| Error::io(folder, e))?;
-        }
-        share(&self.out, done.order.share)?;
+        settle(&self.out, done.order.share)?;
         Ok(done)
     }
+}
+
+/// Ends what a run may have left to do after the summary of `out` was written: parts go, and others may read the rest.
+///
+/// # Errors
+/// A file cannot be removed, or is another user's.
+pub fn settle(out: &Path, who: Share) -> Result<()> {
+    for folder in [STAGING, PARTS].map(|name| out.join(name)).iter().filter(|folder| folder.exists()) {
+        std::fs::remove_dir_all(folder).map_err(|e| Error::io(folder, e))?;
+    }
+    share(out, who)
 }
 
 /// Removes files that belong to no unit.

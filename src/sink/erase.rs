@@ -10,11 +10,12 @@ use super::ledger::{self, Entry, SUCCESS, content_hash, read_unit, records, summ
 use super::verify::verify;
 use crate::error::{Error, Result};
 use crate::formats::forgotten::{Forgotten, Rows};
-use crate::formats::table::{class_name, is_table};
+use crate::formats::table::{self, class_name, is_table};
 use crate::formats::{self, Format};
 use crate::store;
 use crate::tombstones::Tombstones;
 use serde_json::json;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Names that must not be written into a folder again.
@@ -73,7 +74,10 @@ pub fn forget(out: &Path, identity: &str) -> Result<Erased> {
     if let Some(done) = &mut done {
         (done.rows, done.synthetic, done.real) = (stays.count, stays.synthetic, stays.count - stays.synthetic);
         let units = units(out)?;
-        let files = || units.values().flat_map(|u| &u.files);
+        // Of what was joined the parts are gone.
+        let joined: Vec<Entry> = done.files.iter().filter(|f| f.path.ends_with(".rec")).cloned().collect();
+        let joined = joined.iter().map(|f| Entry::of(out, &f.path)).collect::<Result<Vec<_>>>()?;
+        let files = || units.values().flat_map(|u| &u.files).chain(&joined);
         done.bytes = files().map(|f| f.bytes).sum();
         done.content_hash = content_hash(files());
         for screening in &mut done.screenings {
@@ -140,7 +144,14 @@ fn prepare<'a>(out: &Path, identity: &'a str) -> Result<(&'static dyn Format, To
     let format = formats::named(&order.format).ok_or_else(unknown)?;
     let tombstones = tombstones(out)?.map_or_else(Tombstones::new, Ok)?;
     let sets: Vec<&str> = order.models.iter().flatten().map(|m| m.identity_set.as_str()).collect();
-    let classes = sets.iter().map(|set| class_name(sets.len(), set, identity)).collect();
+    let mut classes: BTreeSet<String> = sets.iter().map(|set| class_name(sets.len(), set, identity)).collect();
+    if sets.len() > 1
+        && let Some(table) = ledger::tables(out)?.first()
+    {
+        // Merged images may come from sets that no model knows.
+        let of_any_set = |class: &String| class.split_once('/').is_some_and(|(_, name)| name == identity);
+        classes.extend(table::classes(table)?.into_iter().filter(of_any_set));
+    }
     let placeholder = tombstones.placeholder(identity);
     Ok((format, tombstones, Forgotten { identity, classes, placeholder }))
 }

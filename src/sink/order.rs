@@ -6,6 +6,7 @@ use crate::ops::simd;
 use crate::store::Share;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 /// Version of an [`Order`].
 pub const ORDER_VERSION: u32 = 7;
@@ -144,17 +145,23 @@ impl Order {
 
     /// Hash by which units say which order they belong to.
     pub(super) fn hash(&self) -> String {
-        blake3::hash(json!(self).to_string().as_bytes()).to_hex().to_string()
+        // Who may read it decides no byte.
+        let order = Self { share: Share::Nobody, ..self.clone() };
+        blake3::hash(json!(order).to_string().as_bytes()).to_hex().to_string()
     }
 
     /// In words, what `stored`, which may be of another version, has otherwise. What this order does not know yet is not compared, nor
     /// are the kernels, where `complete`: they matter only to what is not made yet.
     pub(super) fn differences(&self, stored: &Value, complete: bool) -> Vec<String> {
         let own = json!(self);
-        let counts = |key: &str| key != "kernels" || !complete;
-        let keys = own.as_object().into_iter().flatten().filter(|(k, v)| counts(k) && stored[k.as_str()] != **v);
-        let words = |(key, now): (&String, &Value)| {
-            let there = &stored[key.as_str()];
+        let counts = |key: &str| key != "share" && (key != "kernels" || !complete);
+        let mut keys: BTreeSet<&String> = own.as_object().into_iter().flatten().map(|(key, _)| key).collect();
+        // What this order lacks is another one, but for what it does not know yet.
+        let known_later = |key: &str| ["models", "rows", "blake3"].contains(&key);
+        keys.extend(stored.as_object().into_iter().flatten().map(|(key, _)| key).filter(|key| !known_later(key)));
+        let differ = keys.into_iter().filter(|k| counts(k) && stored[k.as_str()] != own[k.as_str()]);
+        let words = |key: &String| {
+            let (there, now) = (&stored[key.as_str()], &own[key.as_str()]);
             match key.as_str() {
                 "manifest_hash" => "content of the manifest".into(),
                 "config_hash" => "configuration (config.toml there tells which)".into(),
@@ -179,7 +186,6 @@ impl Order {
                 | "encoding"
                 | "output_size"
                 | "shard_rows"
-                | "share"
                 | "include_real"
                 | "max_copy_similarity" => {
                     format!("option `{key}` ({} there, {} now)", plain(there), plain(now))
@@ -187,7 +193,7 @@ impl Order {
                 _ => format!("{} ({} there, {} now)", key.replace('_', " "), plain(there), plain(now)),
             }
         };
-        keys.map(words).collect()
+        differ.map(words).collect()
     }
 }
 

@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::manifest::keys;
 use crate::nn::params::Param;
 use crate::nn::sealed;
+use crate::store;
 use candle_core::{Device, Tensor};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -54,6 +55,7 @@ impl Base {
     /// # Errors
     /// `Model`: networks of another shape.
     pub fn begin(&self, dir: &Path, config: &RunConfig, dataset: &IdentityDataset, device: &Device) -> Result<()> {
+        store::create_dir(dir)?;
         let mut state = State::new(config, dataset.identities().len(), device)?;
         state.base.clone_from(&self.known);
         let averaged = [("averaged", &state.averaged.params)];
@@ -96,15 +98,15 @@ impl Base {
         identities: &[String],
     ) -> Result<Tensor> {
         let rows = |t: &Tensor| -> Result<Vec<Vec<f32>>> {
-            Ok(t.transpose(0, axis)?.contiguous()?.flatten_from(1)?.reshape((t.dims()[axis], ()))?.to_vec2()?)
+            Ok(t.transpose(0, axis)?.contiguous()?.reshape((t.dims()[axis], ()))?.to_vec2()?)
         };
-        if stored.rank() != own.rank() || stored.dims()[axis] != self.identities.len() {
+        let known = self.identities.len();
+        let fits = stored.rank() == own.rank() && stored.dims()[axis] == known;
+        if !fits || stored.elem_count() * own.dims()[axis] != own.elem_count() * known {
+            // Its shape tells what is wrong.
             return Ok(stored.clone());
         }
         let (stored, mut values) = (rows(stored)?, rows(own)?);
-        if stored.first().map(Vec::len) != values.first().map(Vec::len) {
-            return Ok(own.narrow(axis, 0, 1)?);
-        }
         let mean = |at: usize| stored.iter().map(|row| row[at]).sum::<f32>() / stored.len() as f32;
         let mean: Vec<f32> = (0..stored[0].len()).map(mean).collect();
         for (value, identity) in values.iter_mut().zip(identities) {

@@ -78,6 +78,8 @@ pub struct Reader {
     path: PathBuf,
     /// Records that were begun.
     begun: usize,
+    /// Bytes of the file.
+    length: u64,
     /// Where the next record begins, in bytes.
     pub offset: u64,
 }
@@ -89,7 +91,8 @@ impl Reader {
     /// It cannot be read.
     pub fn open(path: &Path) -> Result<Self> {
         let file = File::open(path).map_err(|e| Error::io(path, e))?;
-        Ok(Self { file: BufReader::with_capacity(BUFFER, file), path: path.to_owned(), begun: 0, offset: 0 })
+        let length = file.metadata().map_err(|e| Error::io(path, e))?.len();
+        Ok(Self { length, file: BufReader::with_capacity(BUFFER, file), path: path.to_owned(), begun: 0, offset: 0 })
     }
 
     /// Number of the last record that was read.
@@ -107,6 +110,11 @@ impl Reader {
     fn part(&mut self, most: usize, out: &mut Vec<u8>, all: &mut usize) -> Result<Option<u32>> {
         let mut head = [0; 8];
         match self.file.read(&mut head[..1]).map_err(|e| Error::io(&self.path, e))? {
+            // What was passed over may not be there.
+            0 if self.offset > self.length => {
+                self.begun -= 1;
+                return Err(self.damaged("is cut off"));
+            }
             0 => return Ok(None),
             _ => self.exact(&mut head[1..])?,
         }
