@@ -170,6 +170,9 @@ fn drawn(images: &[usize], n: usize, person: usize, draw: usize) -> Vec<usize> {
     images
 }
 
+/// Similarities of some probes to their own person and to the nearest other one, and how many of all to others lie in each part of [-1, 1].
+type Compared = (Vec<(f32, f32)>, Vec<u64>);
+
 /// Compares every probe with every person.
 fn identify(gallery: &[Vec<&[f32]>], template: Template, probes: &Labelled) -> Outcome {
     let means: Vec<Vec<f32>> = gallery
@@ -187,7 +190,7 @@ fn identify(gallery: &[Vec<&[f32]>], template: Template, probes: &Labelled) -> O
         Template::Nearest => gallery[person].iter().map(|row| dot(probe, row)).fold(f32::MIN, f32::max),
     };
     // The own similarity, and the largest of another person's; of all of these how many lie in each part of [-1, 1].
-    let parts: Vec<(Vec<(f32, f32)>, Vec<u64>)> = (0..probes.labels.len())
+    let parts: Vec<Compared> = (0..probes.labels.len())
         .collect::<Vec<_>>()
         .par_chunks(PART)
         .map(|part| {

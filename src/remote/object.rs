@@ -95,11 +95,20 @@ impl Place {
 
 /// What went wrong with `url`: what may pass is worth a retry.
 fn wrong(url: &str, e: &StoreError) -> Error {
+    let denied = || {
+        Error::HubRefused(format!(
+            "{url}: access denied; set the variables of the store (AWS_ACCESS_KEY_ID, GOOGLE_SERVICE_ACCOUNT, AZURE_STORAGE_ACCOUNT_NAME, ..)"
+        ))
+    };
     match e {
         StoreError::NotFound { .. } => Error::HubRefused(format!("{url}: nothing is there")),
-        StoreError::Unauthenticated { .. } | StoreError::PermissionDenied { .. } => Error::HubRefused(format!(
-            "{url}: access denied; set the variables of the store (AWS_ACCESS_KEY_ID, GOOGLE_SERVICE_ACCOUNT, AZURE_STORAGE_ACCOUNT_NAME, ..)"
-        )),
+        StoreError::Unauthenticated { .. } | StoreError::PermissionDenied { .. } => denied(),
+        // Of lists the client does not tell them apart.
+        StoreError::Generic { .. }
+            if ["401 Unauthorized", "403 Forbidden"].iter().any(|s| e.to_string().contains(s)) =>
+        {
+            denied()
+        }
         StoreError::Generic { .. } => Error::Hub(format!("{url}: {e}")),
         e => Error::HubRefused(format!("{url}: {e}")),
     }

@@ -75,7 +75,8 @@ pub fn forget(out: &Path, identity: &str) -> Result<Erased> {
         (done.rows, done.synthetic, done.real) = (stays.count, stays.synthetic, stays.count - stays.synthetic);
         let units = units(out)?;
         // Of what was joined the parts are gone.
-        let joined: Vec<Entry> = done.files.iter().filter(|f| f.path.ends_with(".rec")).cloned().collect();
+        let is_set = |path: &str| Path::new(path).extension().is_some_and(|e| e == "rec");
+        let joined: Vec<Entry> = done.files.iter().filter(|f| is_set(&f.path)).cloned().collect();
         let joined = joined.iter().map(|f| Entry::of(out, &f.path)).collect::<Result<Vec<_>>>()?;
         let files = || units.values().flat_map(|u| &u.files).chain(&joined);
         done.bytes = files().map(|f| f.bytes).sum();
