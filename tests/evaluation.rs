@@ -50,7 +50,7 @@ fn a_network_from_outside_sees_what_onnxruntime_sees() {
 
     let refused = |path: &Path, placement| Outside::load(path, placement).err().unwrap().to_string();
     let wide = refused(&network, Some(Placement { x: 5, y: 5, side: 8 }));
-    assert!(wide.contains("`outside_placement` 5,5,8 reaches over the input") && wide.contains("12 wide"), "{wide}");
+    assert!(wide.contains("placement 5,5,8 reaches over the input") && wide.contains("12 wide"), "{wide}");
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("no.onnx");
     for bytes in [&b"no network"[..], &std::fs::read(&network).unwrap()[..2000]] {
