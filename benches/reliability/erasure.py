@@ -24,7 +24,7 @@ def mentions(folder):
     """Whether a dataset lists the person, or any file names them in plain bytes."""
     listed = False
     if (folder / "_SUCCESS.json").exists():
-        where = ["imagefolder", "--uri-column", "file_name"] if (folder / "imagefolder").exists() else ["data"]
+        where = ["imgs", "--uri-column", "file_name"] if (folder / "imgs").exists() else ["data"]
         listed = PERSON in augment("inspect", "--top", 1000, "--manifest", folder / where[0], *where[1:]).stdout
     return listed or any(PERSON.encode() in p.read_bytes() for p in folder.rglob("*") if p.is_file())
 
@@ -58,11 +58,11 @@ for _ in range(KILLS):
     )
 checks.append(("ended at any moment, the same command completes it", right == KILLS))
 
-before = {p.name: p.read_bytes() for p in (WORK / "imagefolder").glob("imagefolder/*/*.jpg")}
+before = {p.name: p.read_bytes() for p in (WORK / "imagefolder").glob("imgs/*/*.jpg")}
 rows = {out: json.loads((out / "_SUCCESS.json").read_text())["rows"] for out in folders}
 assert all(mentions(f) for f in [*folders, model])
 result = augment("forget", "--identity", PERSON, *folders, evaluation, "--cache", cache, "--json")
-after = {p.name: p.read_bytes() for p in (WORK / "imagefolder").glob("imagefolder/*/*.jpg")}
+after = {p.name: p.read_bytes() for p in (WORK / "imagefolder").glob("imgs/*/*.jpg")}
 checks.append(("no file names the person", not any(mentions(f) for f in [*folders, cache, evaluation])))
 checks.append(("other images keep their bytes", all(before[k] == v for k, v in after.items()) and 28 < len(before) - len(after)))
 erased = [rows[out] - json.loads((out / "_SUCCESS.json").read_text())["rows"] for out in folders]

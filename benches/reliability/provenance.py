@@ -13,7 +13,7 @@ for encoding in ("jpeg", "png"):
         augment(*synthesis(out, 3, 50, *extra))
         result = augment("synthesize", "--model", model(), "--regenerate", out, "-q", "--json")
         equal += json.loads(result.stdout)["equal"]
-        files = list(out.glob("imagefolder/*/*"))
+        files = list(out.glob("imgs/*/*"))
         images += len(files)
         marked += sum(MARK in f.read_bytes() for f in files)
 row("images made again from their rows", f"{equal} of {images} byte-equal", "100 of 100", equal == images and images >= 100)

@@ -9,7 +9,7 @@ from common import WORK, augment, kill_at, row, start, synthesis, tree
 def images(out):
     """Hash over names and bytes of the images of a folder, which do not tell how they were cut into units."""
     h = hashlib.sha256()
-    for path in sorted(out.glob("imagefolder/*/*")):
+    for path in sorted(out.glob("imgs/*/*")):
         h.update(str(path.relative_to(out)).encode() + path.read_bytes())
     return h.hexdigest()
 
