@@ -206,12 +206,14 @@ fn others_may_read_what_is_shared_and_nothing_else() {
         let shared: Vec<PathBuf> = tree(&out).into_keys().collect();
         assert!(shared.iter().all(|path| mode(&out.join(path)) == file), "{who}");
         assert!([&out, &out.join("imgs"), &out.join("imgs/0003")].iter().all(|path| mode(path) == folder), "{who}");
+        // Who may read it is no part of what was made: the same command without it finds all done.
+        let again = base(shared(), &out, &["--per-id", "1", "--format", "imagefolder"]);
+        assert!(ok(&again.iter().map(String::as_str).collect::<Vec<_>>()).contains("already complete"), "{who}");
         ok(&["forget", "--identity", "person-05", out.to_str().unwrap(), "--cache", "none", "-q"]);
         for path in tree(&out).into_keys() {
             let secret = path == Path::new("_TOMBSTONES.json");
             assert_eq!(mode(&out.join(&path)), if secret { 0o600 } else { file }, "{who} {}", path.display());
         }
-        // Who may read it is no part of what was made: the same command without it finds all done.
         let plan = std::fs::read_to_string(out.join("_PLAN.json")).unwrap();
         assert_eq!(plan.contains(&format!("\"share\": \"{who}\"")), who != "nobody");
     }

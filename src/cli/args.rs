@@ -1,16 +1,11 @@
 //! Subcommands and their arguments, as typed.
 
-use super::groups::{
-    ColumnArgs, ConfigArgs, EvaluationConfigArgs, InputArgs, OutputArgs, RowArgs, SynthesisArgs, TestArgs, formats,
-    similarity,
-};
+use super::groups::{ColumnArgs, ConfigArgs, InputArgs, OutputArgs, RowArgs, SynthesisArgs, similarity};
+use super::handoff::{ExportArgs, PairsArgs, PushArgs};
+use super::measures::{EnrolArgs, EvaluateArgs, MethodsArgs};
 use super::treatment::{InpaintArgs, MorphArgs, UpscaleArgs};
-use ::augment::config::{Alignment, Variant};
-use ::augment::jobs::Arm;
-use ::augment::jobs::evaluate::Placement;
+use ::augment::config::Alignment;
 use ::augment::jobs::manifest::{MIN_SCORE, Shares};
-use ::augment::jobs::wanted::Share;
-use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Args, Parser, Subcommand};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -198,80 +193,6 @@ pub struct SynthesizeArgs {
     pub output: OutputArgs,
 }
 
-/// `augment evaluate`
-#[derive(Args)]
-pub struct EvaluateArgs {
-    #[command(flatten)]
-    pub input: InputArgs,
-    /// Dataset that `augment` wrote (Parquet file or folder); without one only the baselines are trained.
-    #[arg(long, value_name = "PATH", help_heading = "Input")]
-    pub synthetic: Option<PathBuf>,
-    /// The model that made it, to show what its reconstructions are worth.
-    #[arg(long, value_name = "MODEL", help_heading = "Input")]
-    pub model: Option<String>,
-    /// Split with other real images of the same persons, for identification and as the level of real images [default: one that shows
-    /// training persons only].
-    #[arg(long, value_name = "NAME", help_heading = "Input")]
-    pub held_out: Option<String>,
-    #[command(flatten)]
-    pub test: TestArgs,
-    /// What to train recognisers on [default: all that the images allow].
-    #[arg(long, value_enum, value_delimiter = ',', value_name = "ARM,..", help_heading = "Comparison")]
-    pub arms: Vec<Arm>,
-    /// Number of paired seeds.
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=1000), help_heading = "Comparison")]
-    pub seeds: u64,
-    /// Similarity to a training image above which a synthetic image counts as a copy, in [0, 1] [default: above 99.9 % of
-    /// the held-out real images].
-    #[arg(long, value_name = "S", value_parser = similarity, help_heading = "Comparison")]
-    pub max_copy_similarity: Option<f64>,
-    /// A face network in ONNX that had no part in the images, to measure them with: input `[1, 3, height, width]`, RGB, (value - 127.5) /
-    /// 128; or a TOML that says how it is fed.
-    #[arg(long, value_name = "FILE", help_heading = "Comparison")]
-    pub outside_judge: Option<PathBuf>,
-    /// Where an image lies in that network's input, in its pixels; edges are repeated [default: the whole input].
-    #[arg(long, value_name = "X,Y,SIDE", value_parser = placement, requires = "outside_judge", help_heading = "Comparison")]
-    pub outside_placement: Option<Placement>,
-    /// Folder of outcomes and report [default: the manifest's name with `-evaluation`].
-    #[arg(long, env = "AUGMENT_OUT", value_name = "DIR", help_heading = "Output")]
-    pub out: Option<PathBuf>,
-    #[command(flatten)]
-    pub config: EvaluationConfigArgs,
-}
-
-/// `augment compare-methods`
-#[derive(Args)]
-pub struct MethodsArgs {
-    #[command(flatten)]
-    pub input: InputArgs,
-    #[command(flatten)]
-    pub config: ConfigArgs,
-    /// Split with other real images of the same persons, the level to compare with [default: one that shows training persons only].
-    #[arg(long, value_name = "NAME", help_heading = "Input")]
-    pub held_out: Option<String>,
-    /// What to compare [default: the methods of the paper, cvae,cgan,fm-cgan,cvae-gan].
-    #[arg(long, value_delimiter = ',', value_name = "NAME,..", value_parser = PossibleValuesParser::new(Variant::ALL.map(|v| PossibleValue::new(v.name).help(v.about))), help_heading = "Comparison")]
-    pub variants: Vec<String>,
-    /// Trainings of each.
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=100), help_heading = "Comparison")]
-    pub seeds: u64,
-    /// Images of each identity that are judged.
-    #[arg(long, value_name = "N", default_value = "20", help_heading = "Comparison")]
-    pub per_id: NonZeroUsize,
-    /// Folder of models, figures and page [default: the manifest's name with `-methods`].
-    #[arg(long, env = "AUGMENT_OUT", value_name = "DIR", help_heading = "Output")]
-    pub out: Option<PathBuf>,
-}
-
-/// Three numbers of pixels.
-fn placement(text: &str) -> Result<Placement, String> {
-    let numbers: Option<Vec<usize>> = text.split(',').map(|part| part.trim().parse().ok()).collect();
-    match numbers.as_deref() {
-        Some(&[x, y, side]) => Ok(Placement { x, y, side }),
-        _ => Err("expected X,Y,SIDE in pixels, as in 14,22,84".into()),
-    }
-}
-
 /// `augment inspect`
 #[derive(Args)]
 pub struct InspectArgs {
@@ -324,98 +245,6 @@ pub struct ForgetArgs {
     /// Folders of datasets, models and evaluations; models of the cache are always searched.
     #[arg(value_name = "DIR")]
     pub dirs: Vec<PathBuf>,
-}
-
-/// `augment enrol`
-#[derive(Args)]
-pub struct EnrolArgs {
-    #[command(flatten)]
-    pub input: InputArgs,
-    /// Dataset that `augment` wrote.
-    #[arg(long, value_name = "PATH")]
-    pub synthetic: PathBuf,
-    /// The face network in ONNX (input `[1, 3, height, width]`, RGB, (value - 127.5) / 128), or a TOML that says how it is fed.
-    #[arg(long, value_name = "FILE")]
-    pub judge: PathBuf,
-    /// Split with other real images of the same persons, which are identified [default: one that shows training persons only].
-    #[arg(long, value_name = "NAME")]
-    pub held_out: Option<String>,
-    /// Real images that each person is enrolled from.
-    #[arg(long, value_delimiter = ',', value_name = "N,..", default_value = "1,2,5")]
-    pub shots: Vec<usize>,
-    /// Times that they are drawn.
-    #[arg(long, value_name = "N", default_value = "5")]
-    pub draws: NonZeroUsize,
-    /// File of the figures [default: the manifest's name with `-enrolment.json`].
-    #[arg(long, env = "AUGMENT_OUT", value_name = "FILE")]
-    pub out: Option<PathBuf>,
-}
-
-/// `augment export`
-#[derive(Args)]
-pub struct ExportArgs {
-    /// Folder of a complete dataset.
-    #[arg(value_name = "DIR")]
-    pub dataset: PathBuf,
-    /// Layout to write.
-    #[arg(long, value_name = "FORMAT", value_parser = formats())]
-    pub to: String,
-    /// Side of all images, in pixels, such as the 112 of a recogniser [default: images stay as they are, byte for byte].
-    #[arg(long, value_name = "PX")]
-    pub size: Option<usize>,
-    /// Also write the real images of this manifest, encoded again without metadata: those of a person of the dataset get its label.
-    #[arg(long, value_name = "MANIFEST")]
-    pub include_real: Option<String>,
-    #[command(flatten)]
-    pub rows: RowArgs,
-    /// Output folder [default: the dataset's name with the format's behind it].
-    #[arg(long, env = "AUGMENT_OUT", value_name = "DIR")]
-    pub out: Option<PathBuf>,
-    /// Who else may read the output: a training job often runs as another user.
-    #[arg(long, value_enum, default_value_t, value_name = "WHO")]
-    pub share: Share,
-    /// Make again what was changed or lost since it was written, instead of refusing to go on.
-    #[arg(long)]
-    pub repair: bool,
-    /// Rows of a shard, or images of a folder that are committed together.
-    #[arg(long, value_name = "N", default_value_t = NonZeroUsize::new(10_000).unwrap_or(NonZeroUsize::MIN))]
-    pub shard_rows: NonZeroUsize,
-}
-
-/// `augment push`
-#[derive(Args)]
-pub struct PushArgs {
-    /// Folder of a complete dataset or model.
-    #[arg(value_name = "DIR")]
-    pub dir: PathBuf,
-    /// Where to: `hf://datasets/owner/name` (a model: `hf://owner/name`), in one commit; `s3://bucket/path`, `gs://bucket/path`, `az://container/path`. Keys and endpoints are the store's usual variables
-    /// (AWS_ACCESS_KEY_ID, AWS_ENDPOINT, GOOGLE_SERVICE_ACCOUNT, AZURE_STORAGE_ACCOUNT_NAME, ..).
-    #[arg(value_name = "URL")]
-    pub to: String,
-    /// Take the place of what is there, and remove what is no part of this: after `augment forget`, say.
-    #[arg(long)]
-    pub replace: bool,
-}
-
-/// `augment pairs`
-#[derive(Args)]
-pub struct PairsArgs {
-    #[command(flatten)]
-    pub input: InputArgs,
-    #[command(flatten)]
-    pub test: TestArgs,
-    /// With --pairs-from: pairs of one person, and as many of two, at most.
-    #[arg(long, value_name = "N", default_value_t = 3000)]
-    pub count: usize,
-    /// Side of the images, in pixels.
-    #[arg(long, value_name = "PX", default_value_t = 112)]
-    pub size: usize,
-    /// What is shown of pictures whose rows say where their faces are.
-    #[arg(long, env = "AUGMENT_ALIGNMENT", value_enum, default_value_t, value_name = "FRAME")]
-    pub alignment: Alignment,
-    /// File to write.
-    #[arg(long, value_name = "FILE.bin")]
-    pub out: PathBuf,
 }
 
 /// `augment manifest`

@@ -1,9 +1,10 @@
 //! `augment enrol`: what synthetic images are worth to a frozen face network.
 
-use super::args::{EnrolArgs, GlobalArgs};
+use super::args::GlobalArgs;
+use super::measures::EnrolArgs;
 use super::terminal::Terminal;
 use super::{Outcome, environment};
-use ::augment::error::{Error, Result};
+use ::augment::error::Result;
 use ::augment::jobs::enrol::{Request, Share, Template, run as run_job};
 use ::augment::jobs::folder_name;
 use serde_json::json;
@@ -11,10 +12,7 @@ use std::fmt::Write;
 
 /// `augment enrol`
 pub fn run(args: &EnrolArgs, global: &GlobalArgs, terminal: &mut Terminal) -> Result<Outcome> {
-    if global.dry_run {
-        return Err(Error::Usage("option `dry_run` does not apply here".into()));
-    }
-    let context = environment::context(global)?;
+    let context = environment::context_at_once(global)?;
     let request = Request {
         input: args.input.request(),
         synthetic: args.synthetic.clone(),

@@ -57,6 +57,14 @@ pub fn context(global: &GlobalArgs) -> Result<Context> {
     })
 }
 
+/// The same for a command that has no preview.
+pub fn context_at_once(global: &GlobalArgs) -> Result<Context> {
+    if global.dry_run {
+        return Err(Error::Usage("option `dry_run` does not apply here".into()));
+    }
+    context(global)
+}
+
 /// Today, UTC.
 fn today() -> NaiveDate {
     chrono::Utc::now().date_naive()

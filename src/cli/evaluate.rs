@@ -1,6 +1,7 @@
 //! `augment evaluate`
 
-use super::args::{EvaluateArgs, GlobalArgs};
+use super::args::GlobalArgs;
+use super::measures::EvaluateArgs;
 use super::terminal::Terminal;
 use super::{Outcome, environment};
 use ::augment::config::to_toml;

@@ -1,20 +1,18 @@
 //! `augment export`: a dataset in another format.
 
-use super::args::{ExportArgs, GlobalArgs};
+use super::args::GlobalArgs;
 use super::augment::written;
+use super::handoff::ExportArgs;
 use super::terminal::Terminal;
 use super::{Outcome, environment};
-use ::augment::error::{Error, Result};
+use ::augment::error::Result;
 use ::augment::jobs::export::{Request, run as run_job};
 use ::augment::jobs::wanted::Destination;
 use ::augment::jobs::{folder_name, format_named};
 
 /// `augment export`
 pub fn run(args: &ExportArgs, global: &GlobalArgs, terminal: &mut Terminal) -> Result<Outcome> {
-    if global.dry_run {
-        return Err(Error::Usage("option `dry_run` does not apply here".into()));
-    }
-    let context = environment::context(global)?;
+    let context = environment::context_at_once(global)?;
     let plain = Destination::new(
         args.out.clone().unwrap_or_else(|| folder_name(&args.dataset.display().to_string(), &args.to)),
     );

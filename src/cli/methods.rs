@@ -1,6 +1,7 @@
 //! `augment compare-methods`
 
-use super::args::{GlobalArgs, MethodsArgs};
+use super::args::GlobalArgs;
+use super::measures::MethodsArgs;
 use super::terminal::Terminal;
 use super::{Outcome, environment};
 use ::augment::config::to_toml;

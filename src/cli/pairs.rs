@@ -1,6 +1,7 @@
 //! `augment pairs`: a verification set.
 
-use super::args::{GlobalArgs, PairsArgs};
+use super::args::GlobalArgs;
+use super::handoff::PairsArgs;
 use super::terminal::Terminal;
 use super::{Outcome, environment};
 use ::augment::error::{Error, Result};
@@ -9,10 +10,7 @@ use serde_json::json;
 
 /// `augment pairs`
 pub fn run(args: &PairsArgs, global: &GlobalArgs, terminal: &mut Terminal) -> Result<Outcome> {
-    if global.dry_run {
-        return Err(Error::Usage("option `dry_run` does not apply here".into()));
-    }
-    let context = environment::context(global)?;
+    let context = environment::context_at_once(global)?;
     let test = args.test.request();
     let request = Request {
         input: args.input.request(),

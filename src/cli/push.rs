@@ -1,18 +1,16 @@
 //! `augment push`: a finished folder to an object store.
 
-use super::args::{GlobalArgs, PushArgs};
+use super::args::GlobalArgs;
+use super::handoff::PushArgs;
 use super::terminal::Terminal;
 use super::{Outcome, environment};
-use ::augment::error::{Error, Result};
+use ::augment::error::Result;
 use ::augment::jobs::push::{Request, run as run_job};
 use serde_json::json;
 
 /// `augment push DIR URL`
 pub fn run(args: &PushArgs, global: &GlobalArgs, terminal: &mut Terminal) -> Result<Outcome> {
-    if global.dry_run {
-        return Err(Error::Usage("option `dry_run` does not apply here".into()));
-    }
-    let context = environment::context(global)?;
+    let context = environment::context_at_once(global)?;
     let request = Request { folder: args.dir.clone(), to: args.to.clone(), replace: args.replace };
     let done = run_job(&request, &context, terminal)?;
     let removed = if done.removed > 0 { format!(", {} others removed", done.removed) } else { String::new() };

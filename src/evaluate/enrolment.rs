@@ -1,7 +1,7 @@
 //! What synthetic images are worth to a frozen face network: persons are enrolled from a few real images, with and without synthetic ones,
 //! and other real images are identified among them.
 
-use super::statistics::bootstrap_interval;
+use super::statistics::{bootstrap_interval, column_means, summary};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::recogniser::{Embeddings, dot};
@@ -61,7 +61,7 @@ pub struct Share {
 
 impl Share {
     fn of(persons: &[f64]) -> Self {
-        Self { value: persons.iter().sum::<f64>() / persons.len().max(1) as f64, ci95: bootstrap_interval(persons) }
+        Self { value: summary(persons).mean, ci95: bootstrap_interval(persons) }
     }
 }
 
@@ -86,7 +86,7 @@ pub struct Enrolment {
     pub tar_gain: Share,
 }
 
-/// What was measured on the probes of each person, over one draw.
+/// Shares of the probes of each person that has some.
 struct Outcome {
     rank1: Vec<f64>,
     tar: Vec<f64>,
@@ -108,24 +108,26 @@ pub fn measure(
     if probes.labels.is_empty() {
         return Err(Error::Usage("no image is left to identify".into()));
     }
+    let values = [&real.embeddings.values[..], &synthetic.embeddings.values].concat();
+    let all = Embeddings { size: real.embeddings.size, values };
     let (own, made) = (real.by_person(persons), synthetic.by_person(persons));
-    let templates = [Template::Mean, Template::Nearest];
+    // The images of each person, by draw `draw`: `n` real ones, and after them all synthetic ones.
+    let enrolled = |n: usize, draw: usize, with_made: bool| -> Vec<Vec<usize>> {
+        let of = |person: usize| {
+            let mut rows = drawn(&own[person], n, person, draw);
+            let more = if with_made { &made[person][..] } else { &[] };
+            rows.extend(more.iter().map(|i| real.labels.len() + i));
+            rows
+        };
+        (0..persons).map(of).collect()
+    };
     let (mut found, mut done) = (Vec::new(), 0);
-    progress.start("enrol", (shots.len() * draws) as u64, "draws");
-    for &n in shots {
-        let mut outcomes: [[Vec<Outcome>; 2]; 2] = Default::default();
+    progress.start("enrol", (2 * shots.len() * draws) as u64, "draws");
+    for (n, template) in shots.iter().flat_map(|n| [(*n, Template::Mean), (*n, Template::Nearest)]) {
+        let mut outcomes = [Vec::new(), Vec::new()];
         for draw in 0..draws {
-            let chosen: Vec<Vec<usize>> = own.iter().enumerate().map(|(i, images)| drawn(images, n, i, draw)).collect();
-            for (template, outcomes) in templates.iter().zip(&mut outcomes) {
-                for (with, outcomes) in [false, true].into_iter().zip(outcomes) {
-                    let enrolled = |person: usize| -> Vec<&[f32]> {
-                        let more = if with { &made[person][..] } else { &[] };
-                        let real = chosen[person].iter().map(|i| real.embeddings.row(*i));
-                        real.chain(more.iter().map(|i| synthetic.embeddings.row(*i))).collect()
-                    };
-                    let gallery: Vec<Vec<&[f32]>> = (0..persons).map(enrolled).collect();
-                    outcomes.push(identify(&gallery, *template, probes));
-                }
+            for (with_made, outcomes) in [false, true].into_iter().zip(&mut outcomes) {
+                outcomes.push(identify(&all, &enrolled(n, draw, with_made), template, probes));
             }
             done += 1;
             progress.at(done);
@@ -133,30 +135,15 @@ pub fn measure(
                 return Err(Error::Stopped);
             }
         }
-        for (template, [alone, both]) in templates.into_iter().zip(&outcomes) {
-            let mean = |outcomes: &[Outcome], f: fn(&Outcome) -> &[f64]| -> Vec<f64> {
-                let persons = f(&outcomes[0]).len();
-                let of = |p: usize| outcomes.iter().map(|o| f(o)[p]).sum::<f64>() / outcomes.len() as f64;
-                (0..persons).map(of).collect()
-            };
-            let figures = |f: fn(&Outcome) -> &[f64]| {
-                let (alone, both) = (mean(alone, f), mean(both, f));
-                let gain: Vec<f64> = both.iter().zip(&alone).map(|(b, a)| b - a).collect();
-                [Share::of(&alone), Share::of(&both), Share::of(&gain)]
-            };
-            let [rank1_real, rank1_both, rank1_gain] = figures(|o| &o.rank1);
-            let [tar_real, tar_both, tar_gain] = figures(|o| &o.tar);
-            found.push(Enrolment {
-                shots: n,
-                template,
-                rank1_real,
-                rank1_both,
-                rank1_gain,
-                tar_real,
-                tar_both,
-                tar_gain,
-            });
-        }
+        let figures = |f: fn(&Outcome) -> &Vec<f64>| {
+            let mean = |outcomes: &[Outcome]| column_means(&outcomes.iter().map(|o| f(o).clone()).collect::<Vec<_>>());
+            let [alone, both] = outcomes.each_ref().map(|outcomes| mean(outcomes));
+            let gain: Vec<f64> = both.iter().zip(&alone).map(|(b, a)| b - a).collect();
+            [&alone, &both, &gain].map(|shares| Share::of(shares))
+        };
+        let [rank1_real, rank1_both, rank1_gain] = figures(|o| &o.rank1);
+        let [tar_real, tar_both, tar_gain] = figures(|o| &o.tar);
+        found.push(Enrolment { shots: n, template, rank1_real, rank1_both, rank1_gain, tar_real, tar_both, tar_gain });
     }
     progress.finish();
     Ok(found)
@@ -173,52 +160,39 @@ fn drawn(images: &[usize], n: usize, person: usize, draw: usize) -> Vec<usize> {
 /// Similarities of some probes to their own person and to the nearest other one, and how many of all to others lie in each part of [-1, 1].
 type Compared = (Vec<(f32, f32)>, Vec<u64>);
 
-/// Compares every probe with every person.
-fn identify(gallery: &[Vec<&[f32]>], template: Template, probes: &Labelled) -> Outcome {
-    let means: Vec<Vec<f32>> = gallery
-        .iter()
-        .map(|images| {
-            let mut sum = vec![0f32; probes.embeddings.size];
-            images.iter().for_each(|row| sum.iter_mut().zip(*row).for_each(|(s, v)| *s += v));
-            let norm = dot(&sum, &sum).sqrt().max(1e-12);
-            sum.iter_mut().for_each(|v| *v /= norm);
-            sum
-        })
-        .collect();
+/// Compares every probe with every person, who is enrolled from the rows `gallery` of `all`.
+fn identify(all: &Embeddings, gallery: &[Vec<usize>], template: Template, probes: &Labelled) -> Outcome {
+    let persons = gallery.len();
+    let means: Vec<Vec<f32>> = gallery.iter().map(|rows| all.mean(rows.iter().copied())).collect();
     let score = |probe: &[f32], person: usize| match template {
         Template::Mean => dot(probe, &means[person]),
-        Template::Nearest => gallery[person].iter().map(|row| dot(probe, row)).fold(f32::MIN, f32::max),
+        Template::Nearest => gallery[person].iter().map(|i| dot(probe, all.row(*i))).fold(f32::MIN, f32::max),
     };
-    // The own similarity, and the largest of another person's; of all of these how many lie in each part of [-1, 1].
-    let parts: Vec<Compared> = (0..probes.labels.len())
-        .collect::<Vec<_>>()
-        .par_chunks(PART)
-        .map(|part| {
-            let (mut nearest, mut counts) = (Vec::new(), vec![0; PARTS]);
-            for &i in part {
-                let (row, label, mut largest) = (probes.embeddings.row(i), probes.labels[i] as usize, f32::MIN);
-                for person in (0..gallery.len()).filter(|p| *p != label && !gallery[*p].is_empty()) {
-                    let other = score(row, person);
-                    largest = largest.max(other);
-                    counts[part_of(other)] += 1;
-                }
-                nearest.push((score(row, label), largest));
+    let compare = |part: &[usize]| -> Compared {
+        let (mut nearest, mut counts) = (Vec::new(), vec![0; PARTS]);
+        for &i in part {
+            let (row, label, mut largest) = (probes.embeddings.row(i), probes.labels[i] as usize, f32::MIN);
+            for person in (0..persons).filter(|p| *p != label && !gallery[*p].is_empty()) {
+                let other = score(row, person);
+                largest = largest.max(other);
+                counts[part_of(other)] += 1;
             }
-            (nearest, counts)
-        })
-        .collect();
-    let all = |part: usize| parts.iter().map(|(_, counts)| counts[part]).sum::<u64>();
-    let accepted = (FAR * (0..PARTS).map(all).sum::<u64>() as f64) as u64;
+            nearest.push((score(row, label), largest));
+        }
+        (nearest, counts)
+    };
+    let indices: Vec<usize> = (0..probes.labels.len()).collect();
+    let parts: Vec<Compared> = indices.par_chunks(PART).map(compare).collect();
+    let in_part = |part: usize| parts.iter().map(|(_, counts)| counts[part]).sum::<u64>();
+    let accepted = (FAR * (0..PARTS).map(in_part).sum::<u64>() as f64) as u64;
     // The lowest part above which no more are accepted than may be.
     let (mut limit, mut above) = (PARTS - 1, 0);
-    while limit > 0 && above + all(limit) <= accepted {
-        above += all(limit);
+    while limit > 0 && above + in_part(limit) <= accepted {
+        above += in_part(limit);
         limit -= 1;
     }
-    let rows: Vec<(f32, f32)> = parts.into_iter().flat_map(|(nearest, _)| nearest).collect();
-    let persons = gallery.len();
     let (mut rank1, mut tar, mut count) = (vec![0.0; persons], vec![0.0; persons], vec![0usize; persons]);
-    for ((own, other), label) in rows.iter().zip(probes.labels) {
+    for ((own, other), label) in parts.iter().flat_map(|(nearest, _)| nearest).zip(probes.labels) {
         let label = *label as usize;
         count[label] += 1;
         rank1[label] += f64::from(u8::from(other < own));

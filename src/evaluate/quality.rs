@@ -193,7 +193,7 @@ impl<'a> Measures<'a> {
         let (mut embedded, mut level) = (None, None);
         if let Some((reference, other)) = halves {
             let embeddings = judge.recogniser().embed(&reference)?;
-            judge.threshold = equal_error(&embeddings, reference.labels(), &judge.means).1;
+            judge.known.threshold = equal_error(&embeddings, reference.labels(), &judge.known.means).1;
             let natural = nearest(&reference, training, "copies (reference)", progress)?;
             limit = copies::natural(natural.iter().map(|n| n.similarity));
             let natural = quantile(nearest_cosines(&embeddings, &embedded_training), NATURAL);
@@ -229,7 +229,7 @@ impl<'a> Measures<'a> {
         let embeddings = recogniser.embed(images)?;
         let label = |i: usize| images.labels()[i] as usize;
         let similarity: Vec<f32> = if known {
-            (0..images.len()).map(|i| dot(embeddings.row(i), self.judge.means.row(label(i)))).collect()
+            (0..images.len()).map(|i| dot(embeddings.row(i), self.judge.known.means.row(label(i)))).collect()
         } else {
             similarity_to_others(&embeddings, images)
         };
@@ -245,9 +245,9 @@ impl<'a> Measures<'a> {
             score: score(&cosines, self.scale),
             similarity: similarity.iter().map(|s| f64::from(*s)).sum::<f64>() / images.len() as f64,
             consistency: share(similarity.iter().filter(|s| self.consistent(**s)).count()),
-            uniqueness: uniqueness(&embeddings, images, self.judge.threshold),
+            uniqueness: uniqueness(&embeddings, images, self.judge.known.threshold),
             diversity: diversity(images),
-            eer: known.then(|| equal_error(&embeddings, images.labels(), &self.judge.means).0),
+            eer: known.then(|| equal_error(&embeddings, images.labels(), &self.judge.known.means).0),
             distances: self.distances(&embeddings),
             copies: NearFigures::new(near, self.copy_limit),
             embedded: NearFigures::new(nearest_cosines(&embeddings, &self.embedded_training), self.embedded_limit),
@@ -256,7 +256,7 @@ impl<'a> Measures<'a> {
     }
 
     fn consistent(&self, similarity: f32) -> bool {
-        f64::from(similarity) >= self.judge.threshold
+        f64::from(similarity) >= self.judge.known.threshold
     }
 
     /// Distances to the reference, of as many images as it has, if there are enough.
@@ -275,7 +275,7 @@ impl<'a> Measures<'a> {
             } else if taken_for != images.labels()[i] as usize {
                 Some(format!("taken for {}", images.identities()[taken_for]))
             } else if !self.consistent(similarity) {
-                Some(format!("similarity {similarity:.2} to its identity, below {:.2}", self.judge.threshold))
+                Some(format!("similarity {similarity:.2} to its identity, below {:.2}", self.judge.known.threshold))
             } else {
                 None
             }
@@ -361,7 +361,7 @@ pub fn measure(
         new,
         copy_limit: measures.copy_limit,
         embedded_limit: measures.embedded_limit,
-        identity_threshold: measures.judge.threshold,
+        identity_threshold: measures.judge.known.threshold,
         calibrated: measures.level.is_some(),
         membership,
         identities,

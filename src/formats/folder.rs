@@ -60,26 +60,19 @@ impl Format for Imagefolder {
     }
 
     fn erase_unit(&self, out: &Path, files: &mut Vec<String>, who: &Forgotten) -> Result<(Rows, Rows)> {
-        let (mut gone, mut stays) = (Rows::default(), Rows::default());
-        for file in files.iter().filter(|f| table::is_table(Path::new(f))) {
-            let path = out.join(file);
-            let (g, s) = who.split(&path)?;
-            let listed = |name: &String| files.contains(&format!("{FOLDER}/{name}"));
-            if let Some(name) = g.images.iter().chain(&s.images).find(|name| !listed(name)) {
-                let what =
-                    format!("{name} is not where it should be: made by another version of augment; delete the folder");
-                return Err(Error::Damaged { path, what });
-            }
-            // Images first, and for good: the rows name them.
-            let images: Vec<PathBuf> =
-                g.images.iter().map(|name| out.join(FOLDER).join(name)).filter(|p| p.exists()).collect();
-            images.iter().try_for_each(|image| store::remove(image))?;
-            let folders: BTreeSet<&Path> = images.iter().filter_map(|p| p.parent()).collect();
-            folders.into_iter().try_for_each(store::sync_folder)?;
-            who.erase(&path)?;
-            gone.add(g);
-            stays.add(s);
+        let (gone, stays) = who.split_all(out, files)?;
+        let listed = |name: &String| files.contains(&format!("{FOLDER}/{name}"));
+        if let Some(name) = gone.images.iter().chain(&stays.images).find(|name| !listed(name)) {
+            let what = "it is not where it should be: made by another version of augment; delete the folder".into();
+            return Err(Error::Damaged { path: out.join(FOLDER).join(name), what });
         }
+        // Images first, and for good: the rows name them.
+        let images: Vec<PathBuf> =
+            gone.images.iter().map(|name| out.join(FOLDER).join(name)).filter(|p| p.exists()).collect();
+        images.iter().try_for_each(|image| store::remove(image))?;
+        let folders: BTreeSet<&Path> = images.iter().filter_map(|p| p.parent()).collect();
+        folders.into_iter().try_for_each(store::sync_folder)?;
+        who.erase_all(out, files)?;
         let named =
             |path: &str| path.strip_prefix(FOLDER).is_some_and(|p| stays.images.contains(p.trim_start_matches('/')));
         files.retain(|f| table::is_table(Path::new(f)) || named(f));

@@ -1,12 +1,12 @@
 //! Erasure of a person from tables: rows go, class names are replaced, everything else stays.
 
-use super::table::{has_class, open, rename_class, writer};
+use super::table::{has_class, is_table, open, rename_class, writer};
 use crate::error::{Error, Result};
 use crate::store;
 use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// A person to erase, and what the person's classes are called from now on.
@@ -39,6 +39,11 @@ impl Rows {
     }
 }
 
+/// The tables among `files` of `out`.
+fn tables<'a>(out: &'a Path, files: &'a [String]) -> impl Iterator<Item = PathBuf> + 'a {
+    files.iter().map(|file| out.join(file)).filter(|path| is_table(path))
+}
+
 impl Forgotten<'_> {
     /// True if a row or the class list of a table names the person.
     ///
@@ -65,6 +70,22 @@ impl Forgotten<'_> {
             }
         }
         Ok((gone, stays))
+    }
+
+    /// The rows of the tables among `files` of `out` that show the identity, and the others.
+    pub(super) fn split_all(&self, out: &Path, files: &[String]) -> Result<(Rows, Rows)> {
+        let (mut gone, mut stays) = (Rows::default(), Rows::default());
+        for table in tables(out, files) {
+            let (g, s) = self.split(&table)?;
+            gone.add(g);
+            stays.add(s);
+        }
+        Ok((gone, stays))
+    }
+
+    /// Writes the tables among `files` of `out` again without the identity's rows and name.
+    pub(super) fn erase_all(&self, out: &Path, files: &[String]) -> Result<()> {
+        tables(out, files).try_for_each(|table| self.erase(&table))
     }
 
     /// Which rows of a batch show the identity.

@@ -60,15 +60,9 @@ impl Format for Parquet {
     }
 
     fn erase_unit(&self, out: &Path, files: &mut Vec<String>, who: &Forgotten) -> Result<(Rows, Rows)> {
-        let (mut gone, mut stays) = (Rows::default(), Rows::default());
-        for file in files {
-            let path = out.join(file);
-            let (g, s) = who.split(&path)?;
-            who.erase(&path)?;
-            gone.add(g);
-            stays.add(s);
-        }
-        Ok((gone, stays))
+        let split = who.split_all(out, files)?;
+        who.erase_all(out, files)?;
+        Ok(split)
     }
 
     fn erase_rest(&self, _: &Path, _: &Forgotten) -> Result<()> {

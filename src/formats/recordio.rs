@@ -106,14 +106,10 @@ impl Format for RecordIo {
         let parts: Vec<PathBuf> = (0..site.units).map(|n| site.out.join(format!("{PARTS}/{n:05}.rec"))).collect();
         let set = site.staged(&below(SET));
         join(&parts, &set)?;
-        let mut names = Vec::new();
-        metadata::names(&site.out, 0..site.units, &mut |_, name| {
-            names.push(name.to_owned());
-            Ok(())
-        })?;
-        describe(&set, &names, site.classes.len(), &|name| site.staged(&below(name)))?;
         let table = below(metadata::FILE);
         metadata::join(site, &table)?;
+        let names = names_in(&site.staged(&table))?;
+        describe(&set, &names, site.classes.len(), &|name| site.staged(&below(name)))?;
         Ok([SET, INDEX, LIST, PROPERTY, ARCFACE].map(below).into_iter().chain([table]).collect())
     }
 
@@ -143,12 +139,7 @@ impl Format for RecordIo {
     }
 
     fn erase_unit(&self, out: &Path, files: &mut Vec<String>, who: &Forgotten) -> Result<(Rows, Rows)> {
-        let (mut gone, mut stays) = (Rows::default(), Rows::default());
-        for file in files.iter().filter(|f| table::is_table(Path::new(f))) {
-            let (g, s) = who.split(&out.join(file))?;
-            gone.add(g);
-            stays.add(s);
-        }
+        let (gone, stays) = who.split_all(out, files)?;
         // Parts that were joined are gone, or go now: only what is joined counts.
         for part in files.iter().filter(|f| f.starts_with(PARTS)).map(|f| out.join(f)).filter(|f| f.is_file()) {
             if out.join(below(SET)).is_file() {
@@ -158,7 +149,7 @@ impl Format for RecordIo {
             }
         }
         files.retain(|f| out.join(f).is_file());
-        files.iter().filter(|f| table::is_table(Path::new(f))).try_for_each(|f| who.erase(&out.join(f)))?;
+        who.erase_all(out, files)?;
         Ok((gone, stays))
     }
 
@@ -171,16 +162,22 @@ impl Format for RecordIo {
         let classes = table::classes(&table)?;
         keep(&out.join(below(SET)), &stays, Some(classes.len()))?;
         who.erase(&table)?;
-        let mut names = Vec::new();
-        table::read_rows(&table, &mut |_, name| {
-            names.push(name);
-            Ok(())
-        })?;
+        let names = names_in(&table)?;
         let place = |name: &str| store::temporary(&out.join(below(name)));
         describe(&out.join(below(SET)), &names, classes.len(), &place)?;
         let files = [INDEX, LIST, PROPERTY, ARCFACE].map(|name| out.join(below(name)));
         files.iter().try_for_each(|path| store::publish(&store::temporary(path), path))
     }
+}
+
+/// What the images of a table are called.
+fn names_in(table: &Path) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    table::read_rows(table, &mut |_, name| {
+        names.push(name);
+        Ok(())
+    })?;
+    Ok(names)
 }
 
 /// Makes one file of `parts`; of one alone, another name of it.

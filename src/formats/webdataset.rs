@@ -75,17 +75,12 @@ impl Format for WebDataset {
     }
 
     fn erase_unit(&self, out: &Path, files: &mut Vec<String>, who: &Forgotten) -> Result<(Rows, Rows)> {
-        let (mut gone, mut stays) = (Rows::default(), Rows::default());
-        for file in files.iter().filter(|f| table::is_table(Path::new(f))) {
-            let (g, s) = who.split(&out.join(file))?;
-            gone.add(g);
-            stays.add(s);
-        }
+        let (gone, stays) = who.split_all(out, files)?;
         // Images first, and for good: the rows name them.
         for tar in files.iter().filter(|f| !table::is_table(Path::new(f))) {
             keep(&out.join(tar), &stays.images)?;
         }
-        files.iter().filter(|f| table::is_table(Path::new(f))).try_for_each(|f| who.erase(&out.join(f)))?;
+        who.erase_all(out, files)?;
         Ok((gone, stays))
     }
 
@@ -107,29 +102,6 @@ fn members(path: &Path, f: &mut dyn FnMut(&str, Vec<u8>) -> Result<()>) -> Resul
         f(&name, bytes)?;
     }
     Ok(())
-}
-
-/// What is wrong with the names in tars, in a folder or in one file.
-///
-/// # Errors
-/// A file cannot be read.
-pub fn problems(set: &Path) -> Result<Vec<String>> {
-    let tars = if set.is_dir() { super::files_of(set, "tar")? } else { vec![set.to_owned()] };
-    let (mut dotted, mut first) = (0, None);
-    for tar in &tars {
-        let failed = |e: std::io::Error| Error::Manifest(format!("{}: damaged tar: {e}", tar.display()));
-        let file = File::open(tar).map_err(|e| Error::io(tar, e))?;
-        for member in Archive::new(file).entries_with_seek().map_err(failed)? {
-            let name = String::from_utf8_lossy(&member.map_err(failed)?.path_bytes()).into_owned();
-            if name.rsplit('/').next().is_some_and(|file| file.matches('.').count() > 1) {
-                dotted += 1;
-                first.get_or_insert(name);
-            }
-        }
-    }
-    let told =
-        |first| format!("{dotted} names with dots in their keys, the first {first}: readers cut at the first dot");
-    Ok(first.map(told).into_iter().collect())
 }
 
 /// Adds a member: no time, no owner, so that equal content is equal bytes.

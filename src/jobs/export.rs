@@ -4,7 +4,7 @@
 use super::input::{Input, Source};
 use super::place;
 use super::real::RealImages;
-use super::verify::Kind;
+use super::verify::{Kind, whole};
 use super::wanted::Destination;
 use super::write::Written;
 use super::{Context, Rejected};
@@ -16,12 +16,11 @@ use crate::formats::{Reader, Sample};
 use crate::manifest::DEFAULT_SET;
 use crate::manifest::rejects::Reject;
 use crate::progress::Progress;
+use crate::sink::Sink;
 use crate::sink::commit::{Opened, Output};
 use crate::sink::erase::tombstones;
-use crate::sink::ledger::{CONFIG, Summary, content_hash, summary, tables};
+use crate::sink::ledger::{CONFIG, Summary, summary, tables};
 use crate::sink::order::{ORDER_VERSION, Order};
-use crate::sink::verify::verify;
-use crate::sink::{Sink, card};
 use crate::store;
 use crate::tombstones::Tombstones;
 use rayon::prelude::*;
@@ -66,16 +65,14 @@ struct Real {
 /// It is damaged or not complete; a person of the real images was forgotten in it; a file cannot be written.
 pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) -> Result<Exported> {
     let (from, d) = (&request.dataset, &request.destination.placed()?);
-    let real = |path: &Path| std::path::absolute(path).map_err(|e| Error::io(path, e));
-    let inside =
-        |from: PathBuf| d.out.ancestors().find_map(|p| p.canonicalize().ok()).is_some_and(|p| p.starts_with(from));
-    if inside(from.canonicalize().or_else(|_| real(from))?) {
+    let done = complete(request)?;
+    let real = |path: &Path| path.ancestors().find_map(|p| p.canonicalize().ok());
+    if real(&d.out).zip(real(from)).is_some_and(|(out, from)| out.starts_with(from)) {
         return Err(Error::Usage(format!(
             "option `out` {} lies in the dataset itself; write it elsewhere",
             d.out.display()
         )));
     }
-    let done = complete(request)?;
     let view = View::new(d.output_size.or(done.image_size).unwrap_or_default(), done.order.alignment);
     let real = request.real.as_ref().map(|input| look(request, input, &done, view, context, progress)).transpose()?;
     let mut names = names_of(request)?;
@@ -149,29 +146,18 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
         order,
         real: done.real + rows - done.rows,
         classes: numbers,
-        content_hash: content_hash(output.files()),
         image_size: d.output_size.or(done.image_size),
         files: Vec::new(),
         ..done
     };
-    store::write_atomic(&d.out.join(card::FILE), card::markdown(&done).as_bytes())?;
-    Ok(written(output.complete(done, &[card::FILE, CONFIG], rest)?, false))
+    Ok(written(output.complete(done, &[], rest)?, false))
 }
 
 /// The summary of the dataset, every file of which is as it was written.
 fn complete(request: &Request) -> Result<Summary> {
     let from = &request.dataset;
-    if !Kind::all(from).contains(&Kind::Dataset) {
-        return Err(Error::Usage(format!("{}: holds no dataset of augment", from.display())));
-    }
-    let done = summary(from)?.ok_or_else(|| {
-        Error::Usage(format!("{}: is not complete; run the command that writes it again first", from.display()))
-    })?;
-    if let Some(damage) = verify(from)?.damages.first() {
-        let what = format!("{} since it was written; run the command that wrote it with option `repair`", damage.what);
-        return Err(Error::Damaged { path: from.join(&damage.path), what });
-    }
-    Ok(done)
+    let summary = if whole(from)? == Kind::Dataset { summary(from)? } else { None };
+    summary.ok_or_else(|| Error::Usage(format!("{}: holds no dataset of augment", from.display())))
 }
 
 /// Its class names, in the order of their labels.

@@ -6,7 +6,6 @@ use crate::dataset::{IdentityDataset, View};
 use crate::error::{Error, Result};
 use crate::evaluate::judges::{Role, possible, train_judge};
 use crate::progress::Progress;
-use crate::recogniser::filter::Chooser;
 use crate::recogniser::judge::{JUDGE_FILE, Judge};
 use crate::store;
 use candle_core::Device;
@@ -29,7 +28,9 @@ pub(super) fn find(
     let judge = folder(path).join(JUDGE_FILE);
     if judge.exists() {
         match Judge::load(&judge, device) {
-            Ok(found) if identities.iter().all(|i| found.mean(i).is_some()) => return Ok(Some((judge, found.hash))),
+            Ok(found) if identities.iter().all(|i| found.known.mean(i).is_some()) => {
+                return Ok(Some((judge, found.hash)));
+            }
             Ok(_) | Err(Error::OtherVersion { .. }) => {}
             Err(e) => return Err(e),
         }

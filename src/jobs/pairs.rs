@@ -3,6 +3,7 @@
 use super::evaluate::Test;
 use super::input::{Input, Source};
 use super::material::{listed, of_split};
+use super::wanted::check_size;
 use super::{Context, place};
 use crate::config::Alignment;
 use crate::dataset::View;
@@ -51,9 +52,7 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
     if request.out.extension().is_none_or(|e| e != bin::EXTENSION) {
         return Err(Error::Usage(format!("option `out` {} must name a .bin file", request.out.display())));
     }
-    if !(16..=1024).contains(&request.size) {
-        return Err(Error::Usage(format!("option `size` {} must lie between 16 and 1024 px", request.size)));
-    }
+    check_size("size", request.size)?;
     if request.out.exists() && bin::read(&request.out).is_err() {
         return Err(Error::Usage(format!(
             "{} is there already, and no verification set; name another file with option `out`",

@@ -1,7 +1,7 @@
 //! A finished dataset or model on its way to a hub or an object store: complete and unchanged, or not at all.
 
 use super::Context;
-use super::verify::{self, Kind};
+use super::verify::{Kind, whole};
 use crate::error::{Error, Result};
 use crate::nn::sealed;
 use crate::progress::Progress;
@@ -35,20 +35,8 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
     }
     // Nobody else changes it meanwhile.
     let _lock = store::lock(folder)?;
-    let found = verify::run(folder)?;
-    if let Some(damage) = found.damages.first() {
-        return Err(Error::Damaged {
-            path: folder.join(&damage.path),
-            what: format!("{}; mend it first", damage.what),
-        });
-    }
-    if !found.complete {
-        return Err(Error::Usage(format!(
-            "{}: is not complete; run the command that makes it again",
-            folder.display()
-        )));
-    }
-    let files = match found.kind {
+    let kind = whole(folder)?;
+    let files = match kind {
         Kind::Dataset => of_dataset(folder)?,
         Kind::Model => {
             for file in [JUDGE_FILE, MODEL_FILE].map(|name| folder.join(name)).iter().filter(|file| file.exists()) {
@@ -68,8 +56,7 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
             )));
         }
     };
-    let texts =
-        if found.kind == Kind::Model { vec![("README.md".to_owned(), model_card(folder)?)] } else { Vec::new() };
+    let texts = if kind == Kind::Model { vec![("README.md".to_owned(), model_card(folder)?)] } else { Vec::new() };
     remote::push(folder, &files, &texts, (&request.to, request.replace), &context.access, progress)
 }
 

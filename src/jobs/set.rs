@@ -4,10 +4,9 @@ use super::sorting::bytes_of;
 use super::verify::Kind;
 use crate::dataset::decode::look;
 use crate::error::{Error, Result};
-use crate::formats::METADATA;
-use crate::formats::recordio::{SET, problems as problems_of_records};
-use crate::formats::webdataset::problems as problems_of_tars;
-use crate::formats::{FORMATS, bin};
+use crate::formats::pairs::FOLDS;
+use crate::formats::recordio::SET;
+use crate::formats::{FORMATS, METADATA, bin};
 use crate::manifest::Columns;
 use crate::progress::Progress;
 use crate::sources;
@@ -20,8 +19,6 @@ use std::path::{Path, PathBuf};
 const FIRST: usize = 5;
 /// Sizes that are listed.
 const SIZES: usize = 3;
-/// Folds of a verification set.
-const FOLDS: usize = 10;
 
 /// An image.
 #[derive(Clone, Debug, Serialize)]
@@ -145,12 +142,7 @@ pub fn run(set: &Path, progress: &mut dyn Progress) -> Result<Found> {
         if progress.stop_requested() { Err(Error::Stopped) } else { Ok(()) }
     })?;
     progress.finish();
-    let problems = match source.kind() {
-        "RecordIO" => problems_of_records(&set)?,
-        "tar" => problems_of_tars(&set)?,
-        "folder tree" => gaps(&counts.labels),
-        _ => Vec::new(),
-    };
+    let problems = source.problems(&counts.labels)?;
     Ok(counts.found(source.kind(), problems))
 }
 
@@ -159,27 +151,6 @@ fn within(set: &Path) -> PathBuf {
     let ours = Kind::all(set).contains(&Kind::Dataset);
     let folder = FORMATS.iter().map(|f| set.join(f.folder())).find(|folder| ours && folder.is_dir());
     folder.unwrap_or_else(|| set.to_owned())
-}
-
-/// What is wrong with labels that count.
-fn gaps(labels: &BTreeMap<String, usize>) -> Vec<String> {
-    let numbers: Option<Vec<usize>> = labels.keys().map(|label| label.parse().ok()).collect();
-    let Some(mut numbers) = numbers.filter(|numbers| !numbers.is_empty()) else { return Vec::new() };
-    let mut problems = Vec::new();
-    let sorted = |numbers: &[usize]| numbers.windows(2).all(|w| w[0] < w[1]);
-    if !sorted(&numbers) {
-        // Labels come sorted as strings.
-        problems.push("labels sort otherwise as strings than as numbers: loaders that number sorted folders give others; pad them with zeros".into());
-        numbers.sort_unstable();
-    }
-    let last = numbers.last().copied().unwrap_or(0);
-    if last + 1 > numbers.len() {
-        problems.push(format!(
-            "{} labels below {last} have no image: loaders that number the folders that are there give others",
-            last + 1 - numbers.len()
-        ));
-    }
-    problems
 }
 
 /// What a verification set holds.

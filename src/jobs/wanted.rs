@@ -128,6 +128,15 @@ impl Synthesis {
 /// Sides that images are written at, in pixels.
 const OUTPUT_SIZES: RangeInclusive<usize> = 16..=1024;
 
+/// Refuses a side of images that option `name` asks for, in pixels.
+pub(super) fn check_size(name: &str, size: usize) -> Result<()> {
+    let (least, most) = OUTPUT_SIZES.into_inner();
+    if OUTPUT_SIZES.contains(&size) {
+        return Ok(());
+    }
+    Err(Error::Usage(format!("option `{name}` {size} must lie between {least} and {most} px")))
+}
+
 /// Encoding of synthesized images.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
@@ -177,10 +186,7 @@ impl Destination {
 
     /// The same with an output folder that can be used, if the size of its images can be.
     pub(super) fn placed(&self) -> Result<Self> {
-        if let Some(size) = self.output_size.filter(|size| !OUTPUT_SIZES.contains(size)) {
-            let (least, most) = OUTPUT_SIZES.into_inner();
-            return Err(Error::Usage(format!("option `output_size` {size} must lie between {least} and {most} px")));
-        }
+        self.output_size.map_or(Ok(()), |size| check_size("output_size", size))?;
         Ok(Self { out: place::usable(&self.out)?, ..self.clone() })
     }
 

@@ -54,8 +54,8 @@ impl Watching {
             .collect();
         let images = render(model, &self.sampling, &items)?;
         let embeddings = self.judge.embed(&images, model.header.config.image_size)?;
-        let right =
-            (0..items.len()).filter(|i| self.judge.nearest(embeddings.row(*i)) == Some(items[*i].identity.as_str()));
+        let right = (0..items.len())
+            .filter(|i| self.judge.known.nearest(embeddings.row(*i)) == Some(items[*i].identity.as_str()));
         Ok(Figures { frechet: frechet(&self.real, &embeddings), top1: right.count() as f64 / items.len() as f64 })
     }
 }

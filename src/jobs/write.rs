@@ -12,13 +12,12 @@ use crate::formats::table::class_name;
 use crate::manifest::rejects::Reject;
 use crate::ops::{self, simd};
 use crate::progress::Progress;
-use crate::recogniser::filter::Chooser as _;
+use crate::sink::Sink;
 use crate::sink::commit::{Opened, Output, Stored, look};
 use crate::sink::erase::tombstones;
-use crate::sink::ledger::{CONFIG, SUMMARY_VERSION, Summary, committed_rows, content_hash};
+use crate::sink::ledger::{CONFIG, Summary, committed_rows};
 use crate::sink::order::{Order, OrderedJudge, OrderedModel};
 use crate::sink::verify::verify;
-use crate::sink::{Sink, card};
 use crate::store;
 use crate::synthesize::plan::{Amount, NewIdentities, Plan, Target};
 use crate::synthesize::{self, Provenance, Sampling, gate};
@@ -215,7 +214,7 @@ impl Assembly<'_> {
     fn refuse_strangers(&self, sets: &[BTreeMap<&str, usize>]) -> Result<()> {
         let Some(NamedJudge::Ours(judge)) = &self.judge else { return Ok(()) };
         let identities = || sets.iter().flat_map(BTreeMap::keys);
-        let strangers: Vec<&&str> = identities().filter(|i| judge.mean(i).is_none()).collect();
+        let strangers: Vec<&&str> = identities().filter(|i| judge.known.mean(i).is_none()).collect();
         match strangers.first() {
             Some(first) => Err(Error::Usage(format!(
                 "the judge does not know {} of {} identities, the first is `{first}`: evaluate on this manifest, and take that judge",
@@ -352,22 +351,12 @@ impl Assembly<'_> {
         let (output, rest) = sink.finish()?;
         let new = |t: &&Target| t.mix.len() > 1 && !t.indices.is_empty();
         let done = Summary {
-            version: SUMMARY_VERSION,
-            order,
-            synthetic,
-            real,
-            classes: numbers,
             new_identities: plans.iter().flat_map(|p| &p.targets).filter(new).count(),
             screenings,
-            content_hash: content_hash(output.files()),
             image_size: d.output_size.or(self.models.first().map(|m| m.image_size)),
-            rows: 0,
-            bytes: 0,
-            commits: Vec::new(),
-            files: Vec::new(),
+            ..Summary::new(order, synthetic, real, numbers)
         };
-        store::write_atomic(&out.join(card::FILE), card::markdown(&done).as_bytes())?;
-        let done = output.complete(done, &[card::FILE, CONFIG], rest)?;
+        let done = output.complete(done, &[], rest)?;
         Ok(self.written(done, false))
     }
 

@@ -18,36 +18,49 @@ pub struct Filter<'a> {
     pub size: usize,
 }
 
-/// Who knows persons by their mean embeddings, and embeds images to compare with them.
-pub trait Chooser: Sync {
-    /// Embeddings of square images of side `size`, of length 1.
-    ///
-    /// # Errors
-    /// Pixels of another number.
-    fn embed(&self, images: &[Vec<u8>], size: usize) -> Result<Embeddings>;
-    /// The persons, in order.
-    fn identities(&self) -> &[String];
-    /// The mean embedding of each one's real images.
-    fn means(&self) -> &Embeddings;
+/// Persons, by the mean embeddings of their real images.
+pub struct Known {
+    /// Their keys, in order.
+    pub identities: Vec<String>,
+    /// The mean of each one's embeddings, of length 1.
+    pub means: Embeddings,
     /// Cosine similarity from which an image counts as its person.
-    fn threshold(&self) -> f64;
+    pub threshold: f64,
+}
 
-    /// Mean embedding of a person's real images, if the judge knows it.
-    fn mean(&self, identity: &str) -> Option<&[f32]> {
-        Some(self.means().row(keys::find(self.identities(), identity)?))
+impl Known {
+    /// Mean embedding of a person, if that is known.
+    pub fn mean(&self, identity: &str) -> Option<&[f32]> {
+        Some(self.means.row(keys::find(&self.identities, identity)?))
     }
 
-    /// For each row, its cosine similarity to a person whose mean embedding is `mean`, and whether no person that the judge knows is
-    /// nearer.
-    fn similarities(&self, embeddings: &Embeddings, mean: &[f32]) -> Vec<(f64, bool)> {
-        let means = self.means();
+    /// The person whose mean embedding is nearest to an embedding, if anybody is known.
+    pub fn nearest(&self, embedding: &[f32]) -> Option<&str> {
+        let cosine = |c: &usize| dot(embedding, self.means.row(*c));
+        let nearest = (0..self.means.len()).max_by(|a, b| cosine(a).total_cmp(&cosine(b)))?;
+        Some(&self.identities[nearest])
+    }
+
+    /// For each row, its cosine similarity to a person whose mean embedding is `mean`, and whether no known person is nearer.
+    pub fn similarities(&self, embeddings: &Embeddings, mean: &[f32]) -> Vec<(f64, bool)> {
         let judged = |i: usize| {
             let own = dot(embeddings.row(i), mean);
-            let nearest = (0..means.len()).all(|c| dot(embeddings.row(i), means.row(c)) <= own);
+            let nearest = (0..self.means.len()).all(|c| dot(embeddings.row(i), self.means.row(c)) <= own);
             (f64::from(own), nearest)
         };
         (0..embeddings.len()).map(judged).collect()
     }
+}
+
+/// Who can tell whether an image shows a person.
+pub trait Chooser: Sync {
+    /// Embeddings of square images of side `size`, `[size, size, 3]` bytes each; of length 1.
+    ///
+    /// # Errors
+    /// Pixels of another number.
+    fn embed(&self, images: &[Vec<u8>], size: usize) -> Result<Embeddings>;
+    /// The persons to compare with.
+    fn known(&self) -> &Known;
 }
 
 /// A judge at work.
@@ -98,14 +111,14 @@ impl<'a> Judging<'a> {
         } else {
             let unknown =
                 || Error::Usage(format!("the judge does not know identity `{}` of the model", target.identity));
-            self.judge.mean(&target.identity).ok_or_else(unknown)?
+            self.judge.known().mean(&target.identity).ok_or_else(unknown)?
         };
         let verdict = |(similarity, nearest): (f64, bool)| {
             let accepted =
-                self.least.map_or(similarity >= self.judge.threshold() && nearest, |least| similarity >= least);
+                self.least.map_or(similarity >= self.judge.known().threshold && nearest, |least| similarity >= least);
             if accepted { Verdict::Accepted } else { Verdict::Unlike(similarity) }
         };
-        Ok(self.judge.similarities(&embeddings, mean).into_iter().map(verdict).collect())
+        Ok(self.judge.known().similarities(&embeddings, mean).into_iter().map(verdict).collect())
     }
 }
 

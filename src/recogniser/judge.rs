@@ -1,6 +1,6 @@
 //! A recogniser of real images kept on disk with what it takes to judge whether an image shows an identity.
 
-use super::filter::Chooser;
+use super::filter::{Chooser, Known};
 use super::{Embeddings, Recogniser, class_means, dot};
 use crate::config::EvaluationConfig;
 use crate::dataset::{IdentityDataset, View};
@@ -16,7 +16,7 @@ pub const JUDGE_FILE: &str = "judge.safetensors";
 /// Cosine similarity that counts as the same identity where no held-out images tell.
 pub const THRESHOLD: f64 = 0.5;
 /// Comparisons of an image with an identity that a threshold is taken from, at most.
-pub(super) const CALIBRATED: usize = 10_000_000;
+const CALIBRATED: usize = 10_000_000;
 const FORMAT: u32 = 2;
 
 #[derive(Serialize, Deserialize)]
@@ -37,12 +37,9 @@ pub struct Judge {
     pub config: EvaluationConfig,
     /// Hash of the images that it was trained on.
     pub images: String,
-    identities: Vec<String>,
-    /// Mean embedding of each identity's training images.
-    pub means: Embeddings,
-    /// Cosine similarity from which an image counts as its identity: that of equal error of held-out real images, or
-    /// [`THRESHOLD`] where there were none.
-    pub threshold: f64,
+    /// The identities of its training images, and the similarity of equal error of held-out real images, or [`THRESHOLD`] where there were
+    /// none.
+    pub known: Known,
     /// blake3 (hex) of the file; empty before it is saved.
     pub hash: String,
 }
@@ -56,8 +53,9 @@ impl Judge {
         embedded: &Embeddings,
     ) -> Self {
         let means = class_means(embedded, training);
-        let (identities, config, images) = (training.identities().to_vec(), config.clone(), training.hash().to_owned());
-        Self { recogniser, config, images, identities, means, threshold: THRESHOLD, hash: String::new() }
+        let known = Known { identities: training.identities().to_vec(), means, threshold: THRESHOLD };
+        let (config, images) = (config.clone(), training.hash().to_owned());
+        Self { recogniser, config, images, known, hash: String::new() }
     }
 
     /// Takes the similarity of equal error of `images`, which it was not trained on, for its threshold; of none, it stays.
@@ -68,11 +66,9 @@ impl Judge {
         if images.is_empty() {
             return Ok(());
         }
-        // Every image is compared with every identity.
-        let most = (CALIBRATED / self.means.len().max(1)).max(1);
-        let step = images.len().div_ceil(most);
+        let step = step(images.len(), self.known.means.len());
         let images = images.subset(&(0..images.len()).step_by(step).collect::<Vec<_>>())?;
-        self.threshold = equal_error(&self.recogniser.embed(&images)?, images.labels(), &self.means).1;
+        self.known.threshold = equal_error(&self.recogniser.embed(&images)?, images.labels(), &self.known.means).1;
         Ok(())
     }
 
@@ -87,10 +83,10 @@ impl Judge {
     /// The file cannot be written.
     pub fn save(&self, path: &Path) -> Result<()> {
         let mut tensors = self.recogniser.export();
-        let shape = (self.means.len(), self.means.size);
-        tensors.insert("means".into(), Tensor::from_slice(&self.means.values, shape, &Device::Cpu)?);
-        let (config, identities, images) = (self.config.clone(), self.identities.clone(), self.images.clone());
-        let header = JudgeHeader { format: FORMAT, config, identities, threshold: self.threshold, images };
+        let Known { identities, means, threshold } = &self.known;
+        tensors.insert("means".into(), Tensor::from_slice(&means.values, (means.len(), means.size), &Device::Cpu)?);
+        let (config, identities, images) = (self.config.clone(), identities.clone(), self.images.clone());
+        let header = JudgeHeader { format: FORMAT, config, identities, threshold: *threshold, images };
         sealed::write(path, &tensors, &header)
     }
 
@@ -121,9 +117,7 @@ impl Judge {
             recogniser,
             config: header.config,
             images: header.images,
-            identities: header.identities,
-            means,
-            threshold: header.threshold,
+            known: Known { identities: header.identities, means, threshold: header.threshold },
             hash,
         })
     }
@@ -131,13 +125,6 @@ impl Judge {
     /// Side of the images that it judges, in pixels.
     pub fn image_size(&self) -> usize {
         self.config.image_size
-    }
-
-    /// The identity whose mean embedding is nearest to an embedding, if the judge knows anybody.
-    pub fn nearest(&self, embedding: &[f32]) -> Option<&str> {
-        let cosine = |c: &usize| dot(embedding, self.means.row(*c));
-        let nearest = (0..self.means.len()).max_by(|a, b| cosine(a).total_cmp(&cosine(b)))?;
-        Some(&self.identities[nearest])
     }
 }
 
@@ -149,17 +136,14 @@ impl Chooser for Judge {
         self.recogniser.embed(&IdentityDataset::new(own, pixels, vec![0; n], vec![String::new()])?)
     }
 
-    fn identities(&self) -> &[String] {
-        &self.identities
+    fn known(&self) -> &Known {
+        &self.known
     }
+}
 
-    fn means(&self) -> &Embeddings {
-        &self.means
-    }
-
-    fn threshold(&self) -> f64 {
-        self.threshold
-    }
+/// Every how many of `images` images are compared with each of `persons` persons to take a threshold from.
+pub(super) fn step(images: usize, persons: usize) -> usize {
+    images.div_ceil((CALIBRATED / persons.max(1)).max(1)).max(1)
 }
 
 /// Equal error rate of images against the centres of all identities, and its threshold.

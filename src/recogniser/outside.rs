@@ -1,7 +1,7 @@
 //! A face network of somebody else's, in ONNX.
 
-use super::filter::Chooser;
-use super::judge::{CALIBRATED, THRESHOLD, equal_error_of};
+use super::filter::{Chooser, Known};
+use super::judge::{THRESHOLD, equal_error_of, step};
 use super::{Embeddings, class_means, dot};
 use crate::dataset::{IdentityDataset, View};
 use crate::error::{Error, Result};
@@ -212,9 +212,7 @@ impl Outside {
 /// A network from outside and the persons whom it was shown: it can choose.
 pub struct Acquainted<'a> {
     outside: &'a Outside,
-    identities: Vec<String>,
-    means: Embeddings,
-    threshold: f64,
+    known: Known,
 }
 
 impl<'a> Acquainted<'a> {
@@ -227,9 +225,7 @@ impl<'a> Acquainted<'a> {
         let embedded = outside.embed("judge (training)", training, progress)?;
         let means = class_means(&embedded, training);
         let mut scored = Vec::new();
-        // Every image is compared with every person.
-        let step = training.len().div_ceil((CALIBRATED / means.len().max(1)).max(1)).max(1);
-        for (i, label) in training.labels().iter().enumerate().step_by(step) {
+        for (i, label) in training.labels().iter().enumerate().step_by(step(training.len(), means.len())) {
             let own = training.images_of(*label);
             if own.len() < 2 {
                 continue;
@@ -239,7 +235,7 @@ impl<'a> Acquainted<'a> {
             scored.extend((0..means.len()).map(|c| (dot(embedded.row(i), of(c)), c == *label as usize)));
         }
         let threshold = if scored.is_empty() { THRESHOLD } else { equal_error_of(scored).1 };
-        Ok(Self { outside, identities: training.identities().to_vec(), means, threshold })
+        Ok(Self { outside, known: Known { identities: training.identities().to_vec(), means, threshold } })
     }
 }
 
@@ -247,18 +243,10 @@ impl Chooser for Acquainted<'_> {
     fn embed(&self, images: &[Vec<u8>], size: usize) -> Result<Embeddings> {
         let rows = images.par_iter().map(|image| self.outside.embed_one(image, size));
         let rows = rows.collect::<std::result::Result<Vec<_>, String>>().map_err(Error::Model)?;
-        Ok(Embeddings { size: self.means.size, values: rows.concat() })
+        Ok(Embeddings { size: self.known.means.size, values: rows.concat() })
     }
 
-    fn identities(&self) -> &[String] {
-        &self.identities
-    }
-
-    fn means(&self) -> &Embeddings {
-        &self.means
-    }
-
-    fn threshold(&self) -> f64 {
-        self.threshold
+    fn known(&self) -> &Known {
+        &self.known
     }
 }

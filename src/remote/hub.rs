@@ -15,6 +15,12 @@ pub(super) enum Kind {
     Model,
 }
 
+/// True for a name that an address may hold.
+pub(super) fn safe(name: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    !name.is_empty() && name != "." && name != ".." && name.bytes().all(plain)
+}
+
 /// A file of a hub repository at a commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct HubFile {
@@ -50,12 +56,6 @@ impl HubFile {
         if commit.len() != 40 || !commit.bytes().all(|b| b.is_ascii_hexdigit()) {
             return Err(error("the commit must be 40 hexadecimal digits, so that the same files are read every time"));
         }
-        let safe = |s: &str| {
-            !s.is_empty()
-                && s != "."
-                && s != ".."
-                && s.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
-        };
         if !safe(owner) || !safe(name) || !path.split('/').all(safe) {
             return Err(error("names may hold letters, digits, `-`, `_` and `.` only"));
         }
@@ -137,8 +137,6 @@ impl HubFile {
     fn download(&self, cache: &Path, access: &Access) -> Result<()> {
         use hf_hub::HFError;
         let endpoint = &access.endpoint;
-        // A header that cannot be sent keeps the client from looking for a token elsewhere.
-        let token = access.token.clone().unwrap_or_else(|| "\n".to_owned());
         let failed = |e: HFError| match e {
             HFError::EntryNotFound { .. } | HFError::RepoNotFound { .. } => {
                 Error::HubRefused(format!("{self}: no such file at {endpoint}"))
@@ -153,7 +151,7 @@ impl HubFile {
             .endpoint(endpoint)
             .cache_dir(cache)
             .retry_max_attempts(2)
-            .token(token)
+            .token(access.hub_token())
             .build_sync()
             .map_err(failed)?;
         match self.kind {

@@ -29,6 +29,14 @@ pub struct Access {
     pub options: Vec<(String, String)>,
 }
 
+impl Access {
+    /// The token for a hub's client; without one a header that cannot be sent, which keeps the client from looking for one elsewhere.
+    #[cfg(feature = "hub")]
+    fn hub_token(&self) -> String {
+        self.token.clone().unwrap_or_else(|| "\n".to_owned())
+    }
+}
+
 /// A file that is to be pushed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outgoing {

@@ -1,5 +1,6 @@
 //! A finished folder to a repository of the Hugging Face hub, in one commit: all of it is there, or nothing.
 
+use super::hub::safe;
 use super::{Access, Outgoing, Pushed};
 use crate::error::{Error, Result};
 use hf_hub::HFRepositorySync;
@@ -14,15 +15,14 @@ const OF_THE_HUB: [&str; 2] = [".gitattributes", "README.md"];
 fn address(url: &str) -> Result<(bool, &str, &str)> {
     let rest = url.strip_prefix("hf://").unwrap_or(url).trim_end_matches('/');
     let (dataset, rest) = rest.strip_prefix("datasets/").map_or((false, rest), |rest| (true, rest));
-    let plain = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
     match rest.split_once('/') {
-        Some((owner, name)) if plain(owner) && plain(name) => Ok((dataset, owner, name)),
+        Some((owner, name)) if safe(owner) && safe(name) => Ok((dataset, owner, name)),
         _ => Err(Error::Usage(format!("{url}: expected hf://datasets/owner/name, or hf://owner/name for a model"))),
     }
 }
 
-/// Commits `files` of `root`, and `texts` by their paths, to the repository `url`, which is made, for its owner alone, if it is not there. What is there already is
-/// replaced if `replace`, else refused.
+/// Commits `files` of `root`, and `texts` by their paths, to the repository `url`, which is made, for its owner alone, if it is not there.
+/// What is there already is replaced if `replace`, else refused.
 ///
 /// # Errors
 /// `Usage`: something is there; `Hub`, `HubRefused`.
@@ -38,8 +38,7 @@ pub(super) fn push(
     let client = HFClient::builder()
         .endpoint(&access.endpoint)
         .retry_max_attempts(4)
-        // A header that cannot be sent keeps the client from looking for a token elsewhere.
-        .token(access.token.clone().unwrap_or_else(|| "\n".to_owned()))
+        .token(access.hub_token())
         .build_sync()
         .map_err(|e| failed(url, &e))?;
     let id = format!("{owner}/{name}");
@@ -57,6 +56,7 @@ pub(super) fn push(
     }
 }
 
+/// Commits to a repository that is there.
 fn commit<T: RepoType>(
     repository: &HFRepositorySync<T>,
     (root, files, texts): (&Path, &[Outgoing], &[(String, String)]),

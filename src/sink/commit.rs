@@ -11,9 +11,10 @@
 //!     _SUCCESS.json          counts, hashes of all records and other files
 //! ```
 
+use super::card;
 use super::ledger::{
-    Entry, PLAN_FILE, SUCCESS, Summary, Unit, content, files_below, is_begun, read_order, record, records, share,
-    summary,
+    CONFIG, Entry, PLAN_FILE, SUCCESS, Summary, Unit, content, content_hash, files_below, is_begun, read_order, record,
+    records, share, summary,
 };
 use super::order::Order;
 use super::verify::{check_unit, verify};
@@ -265,7 +266,8 @@ impl Output {
         self.units.values().flat_map(|u| &u.files)
     }
 
-    /// Writes the summary `done`, to which the hashes of all records, `rest` and `others` are added.
+    /// Writes the card and the summary `done`, to which the hashes of what is there are added: of all units and records, of `rest`, the card
+    /// and the configuration, and of `others` beside them.
     ///
     /// # Errors
     /// A file cannot be read or written.
@@ -275,7 +277,10 @@ impl Output {
         done.rows = self.units.values().map(|u| u.rows).sum();
         done.bytes = self.files().map(|f| f.bytes).sum();
         done.commits = records.collect::<Result<_>>()?;
-        done.files = others.iter().map(|o| Entry::of(&self.out, o)).collect::<Result<_>>()?;
+        done.content_hash = content_hash(self.files());
+        store::write_atomic(&self.out.join(card::FILE), card::markdown(&done).as_bytes())?;
+        let others = [card::FILE, CONFIG].iter().chain(others);
+        done.files = others.map(|o| Entry::of(&self.out, o)).collect::<Result<_>>()?;
         done.files.extend(rest);
         store::write_sealed(&self.out.join(SUCCESS), &json!(done))?;
         settle(&self.out, done.order.share)?;

@@ -23,7 +23,7 @@ pub const SUCCESS: &str = "_SUCCESS.json";
 /// The resolved configuration.
 pub const CONFIG: &str = "config.toml";
 /// Version of a [`Summary`].
-pub const SUMMARY_VERSION: u32 = 2;
+const SUMMARY_VERSION: u32 = 2;
 
 /// What a filter rejected, and whom it could not satisfy.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -90,6 +90,27 @@ pub struct Summary {
     /// Files beside those of the units.
     #[serde(default)]
     pub files: Vec<Entry>,
+}
+
+impl Summary {
+    /// That of a dataset of `order`, of so many synthetic images, real ones and classes; completing it adds the rest.
+    pub fn new(order: Order, synthetic: usize, real: usize, classes: usize) -> Self {
+        Self {
+            version: SUMMARY_VERSION,
+            order,
+            synthetic,
+            real,
+            classes,
+            new_identities: 0,
+            screenings: Vec::new(),
+            content_hash: String::new(),
+            image_size: None,
+            rows: 0,
+            bytes: 0,
+            commits: Vec::new(),
+            files: Vec::new(),
+        }
+    }
 }
 
 /// A file of the output.

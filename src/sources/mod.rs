@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::manifest::{Columns, Face, LocalImage, is_input};
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -91,6 +92,14 @@ pub trait Source: Send {
     /// # Errors
     /// The source is damaged; and those of `f`.
     fn read(&self, pictures: bool, f: &mut dyn FnMut(Chunk) -> Result<()>) -> Result<()>;
+
+    /// What a training will stumble over that is not seen in an image, in sentences; `labels` are those that were read.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    fn problems(&self, _labels: &BTreeMap<String, usize>) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
 
     /// What was passed over, once everything was read, in words.
     fn passed_over(&self) -> Option<String> {

@@ -2,7 +2,9 @@
 
 use super::{Chunk, Gathering, Item, Picture, Source};
 use crate::error::{Error, Result};
+use crate::formats::recordio::problems;
 use crate::formats::recordio::records::{HEADER, Header, MAGIC, Reader};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
@@ -62,6 +64,10 @@ impl Source for Records {
 
     fn naming(&self) -> &'static str {
         "the label of a record names its person"
+    }
+
+    fn problems(&self, _: &BTreeMap<String, usize>) -> Result<Vec<String>> {
+        Ok(self.paths.iter().map(|path| problems(path)).collect::<Result<Vec<_>>>()?.concat())
     }
 
     fn read(&self, pictures: bool, f: &mut dyn FnMut(Chunk) -> Result<()>) -> Result<()> {

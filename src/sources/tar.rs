@@ -2,6 +2,7 @@
 //! the person, below what all of them lie in and below folders of splits.
 
 mod folders;
+mod names;
 mod sample;
 
 use super::{Chunk, Gathering, OTHER_PICTURES, PICTURES, Source};
@@ -9,6 +10,7 @@ use crate::error::{Error, Result};
 use folders::Folders;
 use sample::{Member, Sample, label};
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -98,6 +100,10 @@ impl Source for Tars {
 
     fn naming(&self) -> &'static str {
         "persons are named by the member .cls or .json of a picture's own name, or by its folder"
+    }
+
+    fn problems(&self, _: &BTreeMap<String, usize>) -> Result<Vec<String>> {
+        names::problems(&self.paths)
     }
 
     fn read(&self, pictures: bool, f: &mut dyn FnMut(Chunk) -> Result<()>) -> Result<()> {

@@ -4,6 +4,7 @@ use super::{Chunk, Gathering, Item, Picture, Source, picture_of, picture_within,
 use crate::error::{Error, Result};
 use crate::manifest::schema::named_split;
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// A folder of persons.
@@ -104,6 +105,27 @@ impl Tree {
     }
 }
 
+/// What is wrong with labels that count.
+fn gaps(labels: &BTreeMap<String, usize>) -> Vec<String> {
+    let numbers: Option<Vec<usize>> = labels.keys().map(|label| label.parse().ok()).collect();
+    let Some(mut numbers) = numbers.filter(|numbers| !numbers.is_empty()) else { return Vec::new() };
+    let mut problems = Vec::new();
+    let sorted = |numbers: &[usize]| numbers.windows(2).all(|w| w[0] < w[1]);
+    if !sorted(&numbers) {
+        // Labels come sorted as strings.
+        problems.push("labels sort otherwise as strings than as numbers: loaders that number sorted folders give others; pad them with zeros".into());
+        numbers.sort_unstable();
+    }
+    let last = numbers.last().copied().unwrap_or(0);
+    if last + 1 > numbers.len() {
+        problems.push(format!(
+            "{} labels below {last} have no image: loaders that number the folders that are there give others",
+            last + 1 - numbers.len()
+        ));
+    }
+    problems
+}
+
 fn name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
@@ -128,6 +150,10 @@ impl Source for Tree {
             self.persons(&self.root, None, &mut gathering)?;
         }
         gathering.finish()
+    }
+
+    fn problems(&self, labels: &BTreeMap<String, usize>) -> Result<Vec<String>> {
+        Ok(gaps(labels))
     }
 
     fn passed_over(&self) -> Option<String> {

@@ -24,7 +24,6 @@ wanted = collections.Counter((row["label"], row["image"]["bytes"]) for row in ro
 
 def recordio(folder):
     """As arcface_torch's MXFaceDataset and insightface's FaceImageIter go about it."""
-
     from mxnet import recordio
 
     classes, height, width = (int(n) for n in (folder / "property").read_text().split(","))

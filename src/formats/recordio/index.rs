@@ -2,7 +2,7 @@
 //! sets of others.
 
 use super::records::{HEADER, Header, Reader};
-use super::{ARCFACE, FOLDER, INDEX, LIST, PROPERTY, SET};
+use super::{ARCFACE, FOLDER, INDEX, LIST, PROPERTY};
 use crate::dataset::decode::look;
 use crate::error::{Error, Result};
 use crate::store;
@@ -61,17 +61,13 @@ pub(super) fn describe(set: &Path, names: &[String], classes: usize, place: &dyn
     store::write(&place(ARCFACE), arcface(classes, images.len()).as_bytes())
 }
 
-/// What is wrong with a set of records, in a folder or by its file, beside its images.
+/// What is wrong with the file `set` of records, and what stands beside it.
 ///
 /// # Errors
 /// A file cannot be read.
 pub fn problems(set: &Path) -> Result<Vec<String>> {
-    let set = if set.is_dir() { set.join(SET) } else { set.with_extension("rec") };
-    if !set.is_file() {
-        return Ok(Vec::new());
-    }
     let (mut problems, mut places, mut first, mut classes) = (Vec::new(), BTreeSet::new(), None, BTreeSet::new());
-    let mut reader = Reader::open(&set)?;
+    let mut reader = Reader::open(set)?;
     loop {
         let at = reader.offset;
         let Some((data, _)) = reader.next(HEADER + 8)? else { break };

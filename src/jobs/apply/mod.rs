@@ -18,11 +18,11 @@ use crate::error::{Error, Result};
 use crate::manifest::{DEFAULT_SET, keys, rejects};
 use crate::ops::simd;
 use crate::progress::Progress;
+use crate::sink::Sink;
 use crate::sink::commit::{Opened, Output};
 use crate::sink::erase::tombstones;
-use crate::sink::ledger::{CONFIG, SUMMARY_VERSION, Summary, content_hash};
+use crate::sink::ledger::{CONFIG, Summary};
 use crate::sink::order::{Order, OrderedModel};
-use crate::sink::{Sink, card};
 use crate::train::{TrainedModel, trained::MODEL_FILE};
 use crate::{remote, store};
 pub use attribute::Attribute;
@@ -221,27 +221,13 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
     treating.write(&given, &order, &mut sink, progress)?;
     progress.finish();
     let (output, rest) = sink.finish()?;
-    let mut others = vec![card::FILE, CONFIG];
+    let mut others = Vec::new();
     if matches!(request.task, Task::Morph(..) | Task::Change(..)) {
         pictures::write(&d.out, treating.output_side(), results)?;
         others.extend([pictures::STRIP, pictures::ANIMATION]);
     }
-    let done = Summary {
-        version: SUMMARY_VERSION,
-        order,
-        synthetic: rows,
-        real: 0,
-        classes: model.header.identities.len(),
-        new_identities: 0,
-        screenings: Vec::new(),
-        content_hash: content_hash(output.files()),
-        image_size: Some(treating.output_side()),
-        rows: 0,
-        bytes: 0,
-        commits: Vec::new(),
-        files: Vec::new(),
-    };
-    store::write_atomic(&d.out.join(card::FILE), card::markdown(&done).as_bytes())?;
+    let classes = model.header.identities.len();
+    let done = Summary { image_size: Some(treating.output_side()), ..Summary::new(order, rows, 0, classes) };
     Ok(applied(output.complete(done, &others, rest)?, false))
 }
 
