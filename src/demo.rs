@@ -9,7 +9,7 @@ mod face;
 use crate::dataset::encode::{Origin, encode};
 use crate::error::{Error, Result};
 use crate::formats::table;
-use crate::manifest::schema::SPLIT;
+use crate::manifest::schema::{IDENTITY_SET, SPLIT};
 use crate::manifest::{Columns, Manifest};
 use crate::seeds::Seeds;
 use crate::store;
@@ -34,7 +34,8 @@ pub fn is_drawn(path: &Path) -> bool {
     let first =
         Manifest::open(&path.to_string_lossy(), &Columns::default()).and_then(|m| Ok((m.first(1)?, m.columns())));
     first.is_ok_and(|(rows, columns)| {
-        columns == ["identity", "image", SPLIT] && rows.iter().any(|r| r.identity.as_deref() == Some(&name(0)))
+        columns.starts_with(&["identity", "image", SPLIT].map(Into::into))
+            && rows.iter().any(|r| r.identity.as_deref() == Some(&name(0)))
     })
 }
 
@@ -44,15 +45,19 @@ fn name(number: usize) -> String {
 }
 
 /// Draws `identities` x `per_id` images of side `size` and writes them as a manifest with the splits train
-/// and test, and other persons in the split dev.
+/// and test, and other persons in the split dev; the persons are divided among `sets` identity sets.
 ///
 /// # Errors
 /// Numbers that make no set, or a path that cannot be written.
-pub fn write(path: &Path, identities: usize, per_id: usize, size: usize, seed: u64) -> Result<()> {
+pub fn write(path: &Path, (identities, sets): (usize, usize), per_id: usize, size: usize, seed: u64) -> Result<()> {
     if identities == 0 || per_id == 0 || !(8..=512).contains(&size) {
         return Err(Error::Usage("the demonstration set needs identities, images and a side of 8..=512 px".into()));
     }
+    if !(1..=identities).contains(&sets) {
+        return Err(Error::Usage(format!("option `sets` {sets} must lie between 1 and the {identities} identities")));
+    }
     let seeds = Seeds::new(seed);
+    let mut of_sets = Vec::new();
     let (mut names, mut images, mut paths, mut splits) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for number in 0..identities + self::size(identities, per_id).0 {
         let other = number >= identities;
@@ -69,17 +74,21 @@ pub fn write(path: &Path, identities: usize, per_id: usize, size: usize, seed: u
                 "train"
             });
             names.push(name);
+            of_sets.push(format!("set-{:03}", (number % identities) * sets / identities));
         }
     }
     let names: ArrayRef = Arc::new(StringArray::from(names));
     let splits: ArrayRef = Arc::new(StringArray::from(splits));
     let failed = |e: &dyn std::fmt::Display| Error::Manifest(format!("{}: {e}", path.display()));
-    let batch = RecordBatch::try_from_iter([
+    let mut columns = vec![
         ("identity", names),
         ("image", table::image_column(&images, &paths).map_err(|e| failed(&e))?),
         (SPLIT, splits),
-    ])
-    .map_err(|e| failed(&e))?;
+    ];
+    if sets > 1 {
+        columns.push((IDENTITY_SET, Arc::new(StringArray::from(of_sets))));
+    }
+    let batch = RecordBatch::try_from_iter(columns).map_err(|e| failed(&e))?;
     let mut bytes = Vec::new();
     let properties = table::writer_properties(&batch.schema());
     let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), Some(properties)).map_err(|e| failed(&e))?;

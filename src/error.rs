@@ -81,6 +81,9 @@ pub enum Error {
     /// Another process works in the folder.
     #[error("{0}: another augment works in this folder; wait for it to end, or choose another folder")]
     Busy(PathBuf),
+    /// Something else must be done first.
+    #[error("{0}")]
+    NotYet(String),
     /// A file that was written and has changed since.
     #[error("{path}: damaged: {what}")]
     Damaged {
@@ -130,12 +133,12 @@ impl Error {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Io { source, .. } => Self::may_pass(source),
-            Self::Hub(_) | Self::Busy(_) => true,
+            Self::Hub(_) | Self::Busy(_) | Self::NotYet(_) => true,
             _ => false,
         }
     }
 
-    /// 2 for usage, configuration and data (never retry), 8 for a contaminated test, 75 for transient I/O, 130 when stopped (143 by a termination signal), 70 for defects and
+    /// 2 for usage, configuration and data (never retry), 8 for a contaminated test (the command line has 9 for an evaluation that falls short of its gates), 75 for transient I/O, 130 when stopped (143 by a termination signal), 70 for defects and
     /// diverged training.
     pub fn exit_code(&self) -> u8 {
         match self {

@@ -6,6 +6,7 @@ mod common;
 
 use augment::formats::{FORMATS, Sample};
 use common::program::{DEMO, augment, base, fails, model_dir, ok, records, run, shared, synthesize, tree};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 #[test]
@@ -79,6 +80,10 @@ fn a_forgotten_person_is_gone_and_does_not_come_back() {
         let (out, model, cache) = (out.to_str().unwrap(), model.to_str().unwrap(), cache.to_str().unwrap());
         let former = std::fs::read_to_string(Path::new(out).join("README.md")).unwrap();
         let forget = |name: &str| run(&["forget", "--identity", name, out, model, "--cache", cache]);
+        // What a training puts beside the images is its own.
+        let content = augment::formats::named(format).unwrap().folder();
+        let others = Path::new(out).join(content).join("dev.bin");
+        std::fs::write(&others, "pairs").unwrap();
         for _ in 0..2 {
             assert_eq!(forget("nobody").status.code(), Some(2));
         }
@@ -88,6 +93,17 @@ fn a_forgotten_person_is_gone_and_does_not_come_back() {
             assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
             assert_eq!(records(Path::new(out)), kept);
             ok(&["verify", out]);
+        }
+        // No file tells the name, nor the keys of persons who were mixed from it, and readers find no empty folder or tar.
+        let gone: BTreeSet<&str> = before.iter().filter(|r| knows(r)).map(|r| r.identity.as_str()).collect();
+        for (path, bytes) in tree(Path::new(out)).iter().filter(|(path, _)| !path.starts_with("_LOCK")) {
+            let tells = |name: &&&str| bytes.windows(name.len()).any(|w| w == name.as_bytes());
+            assert_eq!(gone.iter().find(tells), None, "{format} {}", path.display());
+        }
+        assert_eq!(std::fs::read(&others).unwrap(), b"pairs");
+        for entry in std::fs::read_dir(Path::new(out).join(content)).unwrap() {
+            let path = entry.unwrap().path();
+            assert!(!path.is_dir() || std::fs::read_dir(&path).unwrap().count() > 0, "{}", path.display());
         }
         let done: serde_json::Value =
             serde_json::from_slice(&std::fs::read(Path::new(out).join("_SUCCESS.json")).unwrap()).unwrap();
@@ -176,6 +192,9 @@ fn an_export_has_the_same_images_and_more_if_asked_for() {
     assert!(fails(2, &again).contains("`person-05` was forgotten"));
     export(&dir.path().join("later"), &["--to", "recordio"]);
     assert!(records(&dir.path().join("later")).iter().all(|r| !r.label_mix.contains("person-05")));
+    let later = dir.path().join("later").display().to_string();
+    let again = ["export", &later, "--to", "parquet", "--include-real", DEMO, "--out", "x"];
+    assert!(fails(2, &again).contains("`person-05` was forgotten"));
     // Not even where it was forgotten only in what was exported, and a repair goes back to the dataset.
     let (_other, full, _) = synthesize(&["--per-id", "2"]);
     let handed = dir.path().join("handed");
@@ -203,8 +222,8 @@ fn others_may_read_what_is_shared_and_nothing_else() {
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     for (who, file, folder) in [("nobody", 0o600, 0o700), ("group", 0o640, 0o750), ("all", 0o644, 0o755)] {
         let (_dir, out, _) = synthesize(&["--per-id", "1", "--share", who, "--format", "imagefolder"]);
-        let shared: Vec<PathBuf> = tree(&out).into_keys().collect();
-        assert!(shared.iter().all(|path| mode(&out.join(path)) == file), "{who}");
+        let readable: Vec<PathBuf> = tree(&out).into_keys().collect();
+        assert!(readable.iter().all(|path| mode(&out.join(path)) == file), "{who}");
         assert!([&out, &out.join("imgs"), &out.join("imgs/0003")].iter().all(|path| mode(path) == folder), "{who}");
         // Who may read it is no part of what was made: the same command without it finds all done.
         let again = base(shared(), &out, &["--per-id", "1", "--format", "imagefolder"]);

@@ -302,7 +302,7 @@ fn datasets_and_models_are_pushed_in_one_commit() {
     // One failure is passed over. A repository is its owner's alone; the names of persons are in no card.
     let (endpoint, log) = taking("[]", 1, "503 Service Unavailable");
     let (code, text) = run(&endpoint, &["push", out, place]);
-    assert!(code == Some(0) && text.contains("6 files sent"), "{code:?} {text}");
+    assert!(code == Some(0) && text.contains("7 files sent"), "{code:?} {text}");
     let lines = log.lock().unwrap().clone();
     assert!(lines[0].contains("\"private\":true") && lines[0].contains("\"type\":\"dataset\""), "{}", lines[0]);
     let lines: Vec<serde_json::Value> = lines[1..].iter().map(|l| serde_json::from_str(l).unwrap()).collect();
@@ -314,6 +314,21 @@ fn datasets_and_models_are_pushed_in_one_commit() {
         use base64::Engine;
         let bytes = base64::engine::general_purpose::STANDARD.decode(sent[name]).unwrap();
         assert!(bytes == std::fs::read(Path::new(out).join(name)).unwrap(), "{name}");
+    }
+    // Croissant, as its own reader takes it.
+    let croissant = {
+        use base64::Engine;
+        base64::engine::general_purpose::STANDARD.decode(sent["croissant.json"]).unwrap()
+    };
+    let document: serde_json::Value = serde_json::from_slice(&croissant).unwrap();
+    assert_eq!(document["recordSet"][0]["field"].as_array().unwrap().len(), 14);
+    assert_eq!(document["url"], format!("{endpoint}/datasets/o/n"));
+    if let Ok(python) = std::env::var("AUGMENT_PYTHON") {
+        let path = dir.path().join("croissant.json");
+        std::fs::write(&path, &croissant).unwrap();
+        let read = "import sys, mlcroissant; d = mlcroissant.Dataset(jsonld=sys.argv[1]); print(d.metadata.record_sets[0].fields[0].id)";
+        let read = Command::new(python).args(["-c", read, path.to_str().unwrap()]).output().unwrap();
+        assert!(text(&read).contains("images/image") && !text(&read).contains("WARNING"), "{}", text(&read));
     }
     // What is there is replaced only if asked to, and what is no part of it goes.
     let tree = r#"[{"type":"file","oid":"0","size":1,"path":"data/old.parquet"},{"type":"file","oid":"0","size":1,"path":".gitattributes"}]"#;

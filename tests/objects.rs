@@ -169,3 +169,41 @@ fn a_manifest_is_fetched_once_and_never_half() {
     let args = [&args[..at], &args[at + 2..]].concat();
     assert!(server.ok(&shared().join("cache"), &args).contains("48 images"));
 }
+
+#[test]
+fn machines_that_share_no_folder_share_a_job_in_a_store() {
+    let Some(server) = Server::start() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name).display().to_string();
+    let (manifest, one, many) = (at("sets.parquet"), at("one"), at("many"));
+    ok(&["demo", "--out", &manifest, "--identities", "6", "--sets", "2", "--per-id", "6"]);
+    let options = ["--manifest", &manifest, "--per-id", "4", "--duration-kimg", "0.07", "--no-judge", "-q"];
+    ok(&[&options[..], &["--out", &one, "--cache", &at("cache")]].concat());
+    let job = "s3://faces/jobs/nightly";
+    let machine = |n: usize| {
+        let cache = dir.path().join(format!("machine-{n}"));
+        std::fs::create_dir_all(&cache).unwrap();
+        cache
+    };
+    assert!(server.fails(2, &machine(0), &["run", job, "--shard", "0"]).contains("holds no job"));
+    // Twelve images a set: a training, and two parts.
+    let plan = ["plan", "--job", job, "--shard-images", "8", "--out", &many];
+    assert!(server.ok(&machine(0), &[&plan[..], &options[..7]].concat()).contains("6 shards"));
+    server.ok(&machine(0), &[&plan[..], &options[..7]].concat());
+    let other = [&plan[..], &options[..7], &["--sampling-seed", "5"]].concat();
+    assert!(server.fails(2, &machine(1), &other).contains("holds another dataset or model"));
+    assert!(server.fails(75, &machine(1), &["run", job, "--shard", "1"]).contains("comes after shard 0"));
+    // Each shard on a machine of its own.
+    for shard in [3, 0, 1, 5, 4, 2] {
+        let number = shard.to_string();
+        assert!(server.ok(&machine(shard), &["run", job, "--shard", &number]).contains(": done"));
+        assert!(server.ok(&machine(9), &["run", job, "--shard", &number]).contains("already done"));
+        if shard == 0 {
+            let status = server.ok(&machine(9), &["status", job, "--json"]);
+            assert!(status.contains("\"done\":2") && status.contains("\"waiting\":4"), "{status}");
+            assert!(server.fails(75, &machine(9), &["commit", job]).contains("4 of 6 shards are not done"));
+        }
+    }
+    server.ok(&machine(7), &["commit", job]);
+    assert!(tree(Path::new(&one)) == tree(Path::new(&many)));
+}

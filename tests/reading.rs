@@ -4,11 +4,14 @@
 
 use arrow::array::{ArrayRef, BinaryArray, RecordBatch, StringArray};
 use augment::dataset::View;
+use augment::jobs::cluster::{plan, shard};
 use augment::jobs::input::Source;
+use augment::jobs::wanted::{Chooser, Synthesis};
 use augment::jobs::{Context, Input};
 use augment::progress::Silent;
 use parquet::arrow::ArrowWriter;
 use parquet::file::properties::WriterProperties;
+use parquet::file::reader::{FileReader, SerializedFileReader};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -96,4 +99,21 @@ fn many_sets_cost_as_much_as_one() {
     };
     source.manifest.read_places(true, Some(&places), count).unwrap();
     assert!(seen == 64 && (read_so_far() - before) * 16 < one, "{seen}");
+    // A shard of a job reads the rows of its set, and little else.
+    let request = augment::jobs::augment::Request {
+        synthesis: Synthesis { chooser: Chooser::Nobody, ..Synthesis::default() },
+        ..augment::jobs::augment::Request::new(at("sorted.parquet").display().to_string(), at("out"))
+    };
+    let job = at("job");
+    let context = Context::new(at("cache"));
+    let planned = plan::run(&request, (&job, plan::SHARD_IMAGES), true, &context, &mut Silent).unwrap();
+    assert_eq!(planned.shards.len(), 64);
+    let metadata = SerializedFileReader::new(std::fs::File::open(at("sorted.parquet")).unwrap()).unwrap();
+    for number in [0, 31, 63] {
+        let own = metadata.metadata().row_group(number).compressed_size() as u64;
+        let before = read_so_far();
+        let images = shard::images(&job, number, &context, &mut Silent).unwrap();
+        let read = read_so_far() - before;
+        assert!(images.len() == 64 && read * 2 <= own * 3, "shard {number}: {read} bytes read for {own} of its own");
+    }
 }

@@ -1,8 +1,10 @@
 //! Subcommands and their arguments, as typed.
 
+use super::cluster::{CommitArgs, PlanArgs, ShardArgs};
 use super::groups::{ColumnArgs, ConfigArgs, InputArgs, OutputArgs, RowArgs, SynthesisArgs, similarity};
 use super::handoff::{ExportArgs, PairsArgs, PushArgs};
 use super::measures::{EnrolArgs, EvaluateArgs, MethodsArgs};
+use super::terminal::LogFormat;
 use super::treatment::{InpaintArgs, MorphArgs, UpscaleArgs};
 use ::augment::config::Alignment;
 use ::augment::jobs::manifest::{MIN_SCORE, Shares};
@@ -16,7 +18,7 @@ use std::path::PathBuf;
 /// synthesizes, writes a Parquet dataset and prints a summary.
 ///
 /// Exit codes: 0 done; 1 done, some rows were rejected and are listed; 2 usage, configuration or manifest (do not
-/// retry); 8 the evaluation's test is contaminated; 70 training diverged or internal error; 75 transient input/output
+/// retry); 8 the evaluation's test is contaminated; 9 it falls short of a gate; 70 training diverged or internal error; 75 transient input/output
 /// (retry); 130 stopped, run again to resume.
 #[derive(Parser)]
 #[command(name = "augment", version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
@@ -31,6 +33,12 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 pub enum Command {
+    /// Cut the main job into shards for many machines, each of which `augment run` does; options are those of the main job.
+    Plan(Box<PlanArgs>),
+    /// Do one shard of a job that was planned; may be run in any order, any number at once, and again.
+    Run(ShardArgs),
+    /// Join the shards of a job into the dataset that the main job would write.
+    Commit(CommitArgs),
     /// Train the model of each identity set, without synthesizing.
     Train(TrainArgs),
     /// Synthesize from a trained model, or make stored images again from their rows.
@@ -83,7 +91,10 @@ impl Command {
     /// True for commands that change nothing.
     pub fn only_looks(&self) -> bool {
         match self {
-            Self::Train(_)
+            Self::Plan(_)
+            | Self::Run(_)
+            | Self::Commit(_)
+            | Self::Train(_)
             | Self::Synthesize(_)
             | Self::Evaluate(_)
             | Self::CompareMethods(_)
@@ -148,6 +159,20 @@ pub struct GlobalArgs {
     /// No progress on stderr.
     #[arg(short, long, global = true, help_heading = "Running")]
     pub quiet: bool,
+    /// Lines on stderr for people, or an object each.
+    #[arg(
+        long,
+        env = "AUGMENT_LOG_FORMAT",
+        value_enum,
+        default_value_t,
+        value_name = "FORMAT",
+        global = true,
+        help_heading = "Running"
+    )]
+    pub log_format: LogFormat,
+    /// File of rates, losses and memory in OpenMetrics text, written every few seconds.
+    #[arg(long, env = "AUGMENT_METRICS_FILE", value_name = "FILE", global = true, help_heading = "Running")]
+    pub metrics_file: Option<PathBuf>,
 }
 
 /// Threads that are worth starting: more than a few for each core only wait.
@@ -231,7 +256,7 @@ pub struct TrialArgs {
 /// `augment verify`, `augment status`
 #[derive(Args)]
 pub struct FolderArgs {
-    /// Folder of a dataset, a model or an evaluation.
+    /// Folder of a dataset, a model or an evaluation; for `status` also of a job.
     #[arg(value_name = "DIR")]
     pub dir: PathBuf,
 }
@@ -295,6 +320,9 @@ pub struct DemoArgs {
     /// Number of identities.
     #[arg(long, value_name = "N", default_value_t = 48)]
     pub identities: usize,
+    /// Identity sets that they are divided among.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub sets: usize,
     /// Images of each identity.
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub per_id: usize,

@@ -5,7 +5,7 @@ use super::terminal::Terminal;
 use super::{Outcome, environment};
 use ::augment::config::to_toml;
 use ::augment::error::Result;
-use ::augment::jobs::augment::{Request, preview, run as run_job};
+use ::augment::jobs::augment::{Augmented, Request, preview, run as run_job};
 use ::augment::jobs::folder_name;
 use ::augment::jobs::length::in_words;
 use ::augment::jobs::preview::{OutputPreview, Preview, SetPreview};
@@ -15,20 +15,28 @@ use std::fmt::Write;
 
 /// `augment --manifest ..`
 pub fn run(args: &RunArgs, global: &GlobalArgs, terminal: &mut Terminal) -> Result<Outcome> {
-    let context = environment::context(global)?;
-    let request = Request {
+    let (context, request) = (environment::context(global)?, request(args));
+    if global.dry_run {
+        return would(&preview(&request, &context, terminal)?);
+    }
+    Ok(done(&run_job(&request, &context, terminal)?))
+}
+
+/// A dataset of the main job.
+pub fn done(done: &Augmented) -> Outcome {
+    written(&done.written).with_rejects(done.rejected.count, &done.rejected.list)
+}
+
+/// What the arguments ask for.
+pub fn request(args: &RunArgs) -> Request {
+    Request {
         input: args.input.request(),
         settings: args.config.request(),
         model: args.model.clone(),
         init: args.init.clone(),
         synthesis: args.synthesis.request(),
         destination: args.output.request(folder_name(args.input.spec(), "augmented")),
-    };
-    if global.dry_run {
-        return would(&preview(&request, &context, terminal)?);
     }
-    let done = run_job(&request, &context, terminal)?;
-    Ok(written(&done.written).with_rejects(done.rejected.count, &done.rejected.list))
 }
 
 /// A written dataset.

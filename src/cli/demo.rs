@@ -8,8 +8,8 @@ use serde_json::json;
 
 /// Draws the manifest that the arguments describe.
 pub fn run(args: &DemoArgs, global: &GlobalArgs) -> Result<Outcome> {
-    let DemoArgs { out, identities, per_id, image_size, seed } = args.clone();
-    let request = Request { out, identities, per_id, image_size, seed };
+    let DemoArgs { out, identities, sets, per_id, image_size, seed } = args.clone();
+    let request = Request { out, identities, sets, per_id, image_size, seed };
     let (others, images) = request.size();
     if global.dry_run {
         request.check()?;

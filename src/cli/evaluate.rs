@@ -8,8 +8,12 @@ use ::augment::config::to_toml;
 use ::augment::error::Result;
 use ::augment::jobs::evaluate::{Evaluated, Request, preview, run as run_job};
 use ::augment::jobs::folder_name;
+use ::augment::jobs::gates::Gates;
 use serde_json::json;
 use std::fmt::Write;
+
+/// Exit code where the figures fall short of what was demanded.
+const FALLEN: u8 = 9;
 
 /// Compares recognisers on one identity set.
 pub fn run(args: &EvaluateArgs, global: &GlobalArgs, terminal: &mut Terminal) -> Result<Outcome> {
@@ -26,6 +30,8 @@ pub fn run(args: &EvaluateArgs, global: &GlobalArgs, terminal: &mut Terminal) ->
         seeds: args.seeds,
         max_copy_similarity: args.max_copy_similarity,
         outside_judge: args.outside_judge.clone().map(|path| (path, args.outside_placement)),
+        gates: Gates { gain: args.fail_below, copies: args.fail_above_copies, membership: args.fail_above_membership },
+        summary: args.summary.clone(),
         out,
     };
     if global.dry_run {
@@ -33,8 +39,12 @@ pub fn run(args: &EvaluateArgs, global: &GlobalArgs, terminal: &mut Terminal) ->
         return Ok(Outcome::new(to_toml(&config)?, json!({ "version": 1, "dry_run": true, "config": config })));
     }
     let done = run_job(&request, &context, terminal)?;
-    let text = format!("{}\n{}\nreport: {}\n", table(&done), done.verdict, done.page.display());
-    Ok(Outcome::new(text, done.json).with_rejects(done.rejected.count, &done.rejected.list))
+    let mut text = format!("{}\n{}\nreport: {}\n", table(&done), done.verdict, done.page.display());
+    for line in &done.fallen {
+        let _ = writeln!(text, "failed: {line}");
+    }
+    let outcome = Outcome::new(text, done.json).with_rejects(done.rejected.count, &done.rejected.list);
+    Ok(if done.fallen.is_empty() { outcome } else { Outcome { code: FALLEN, ..outcome } })
 }
 
 /// The arms, one a line.

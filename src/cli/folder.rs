@@ -1,8 +1,10 @@
 //! `augment verify` and `augment status`.
 
-use super::Outcome;
-use super::args::FolderArgs;
+use super::args::{FolderArgs, GlobalArgs};
+use super::terminal::Terminal;
+use super::{Outcome, cluster};
 use ::augment::error::Result;
+use ::augment::jobs::cluster::is_job;
 use ::augment::jobs::verify;
 use serde_json::json;
 use std::fmt::Write;
@@ -26,7 +28,10 @@ pub fn verify(args: &FolderArgs) -> Result<Outcome> {
 }
 
 /// `augment status DIR`: how far a run is, and whether it still runs.
-pub fn status(args: &FolderArgs) -> Result<Outcome> {
+pub fn status(args: &FolderArgs, global: &GlobalArgs, terminal: &mut Terminal) -> Result<Outcome> {
+    if is_job(&args.dir) {
+        return cluster::status(&args.dir, global, terminal);
+    }
     let found = verify::status(&args.dir)?;
     let working = if found.running { ", a process works here" } else { "" };
     let mut text = format!("{}: {}{working}\n", args.dir.display(), found.kind.name());

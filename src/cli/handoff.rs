@@ -17,7 +17,7 @@ pub struct ExportArgs {
     #[arg(long, value_name = "FORMAT", value_parser = formats())]
     pub to: String,
     /// Side of all images, in pixels, such as the 112 of a recogniser [default: images stay as they are, byte for byte].
-    #[arg(long, value_name = "PX")]
+    #[arg(long, visible_alias = "output-size", value_name = "PX")]
     pub size: Option<usize>,
     /// Also write the real images of this manifest, encoded again without metadata: those of a person of the dataset get its label.
     #[arg(long, value_name = "MANIFEST")]

@@ -46,8 +46,25 @@ pub struct EvaluateArgs {
     /// Folder of outcomes and report [default: the manifest's name with `-evaluation`].
     #[arg(long, env = "AUGMENT_OUT", value_name = "DIR", help_heading = "Output")]
     pub out: Option<PathBuf>,
+    /// File of a short report in Markdown, for the page of a scheduled job.
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub summary: Option<PathBuf>,
+    /// Exit code 9 if the best arm with synthetic images gains fewer points of accuracy than this.
+    #[arg(long, value_name = "POINTS", allow_negative_numbers = true, value_parser = points, help_heading = "Gates")]
+    pub fail_below: Option<f64>,
+    /// Exit code 9 if a larger share of the synthetic images, in [0, 1], are copies of training images.
+    #[arg(long, value_name = "SHARE", value_parser = similarity, help_heading = "Gates")]
+    pub fail_above_copies: Option<f64>,
+    /// Exit code 9 if membership inference from the synthetic images has a larger AUC, in [0, 1]; 0.5 is chance.
+    #[arg(long, value_name = "AUC", value_parser = similarity, help_heading = "Gates")]
+    pub fail_above_membership: Option<f64>,
     #[command(flatten)]
     pub config: EvaluationConfigArgs,
+}
+
+/// A number of points.
+fn points(text: &str) -> Result<f64, String> {
+    text.parse().ok().filter(|p: &f64| p.is_finite()).ok_or_else(|| "expected a number of points, as in 0.5".to_owned())
 }
 
 /// `augment compare-methods`

@@ -5,6 +5,7 @@ mod apply;
 mod args;
 mod augment;
 mod boundary;
+mod cluster;
 mod config;
 mod demo;
 mod enrol;
@@ -20,22 +21,28 @@ mod manifest;
 mod measures;
 mod memory;
 mod methods;
+mod metrics;
 mod pairs;
 mod push;
+mod resources;
 mod synthesize;
 mod terminal;
 mod train;
 mod treatment;
 
 use ::augment::error::{Error, Result};
-use args::{Cli, Command};
+use args::{Cli, Command, GlobalArgs};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches};
+use metrics::Metrics;
+use resources::Resources;
+use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Mutex;
+use std::time::Instant;
 use terminal::Terminal;
 
 /// Exit code after rejects were listed.
@@ -55,6 +62,16 @@ impl Outcome {
     /// All went well.
     fn new(text: String, json: serde_json::Value) -> Self {
         Self { text, json, code: 0 }
+    }
+
+    /// Adds what it took.
+    fn add_resources(&mut self, used: Resources, seconds: f64) {
+        if let (Some(memory), Some(cpu)) = (used.peak_memory, used.cpu_seconds) {
+            let megabytes = memory.div_ceil(1_000_000);
+            let _ =
+                writeln!(self.text, "  {megabytes} MB of memory at most, {cpu:.1} s of processors in {seconds:.1} s");
+        }
+        self.json["resources"] = used.json(seconds);
     }
 
     /// Adds how many rows were rejected and where they are listed.
@@ -104,7 +121,11 @@ pub fn main() -> ExitCode {
         }
     }));
     let json = cli.global.json;
-    let mut terminal = Terminal::new(cli.global.quiet);
+    let began = Instant::now();
+    let GlobalArgs { quiet, log_format, .. } = cli.global;
+    let metrics = cli.global.metrics_file.as_deref().map(Metrics::new);
+    let works = !cli.command.as_ref().is_some_and(Command::only_looks) && !cli.global.dry_run;
+    let mut terminal = Terminal::new(quiet, log_format, metrics);
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| dispatch(cli, &mut terminal)));
     let outcome = outcome.unwrap_or_else(|cause| {
         let cause = cause.downcast_ref::<String>().map(String::as_str).or(cause.downcast_ref::<&str>().copied());
@@ -114,16 +135,30 @@ pub fn main() -> ExitCode {
             cause.unwrap_or("unknown")
         )))
     });
-    match outcome.and_then(|outcome| print(&outcome, json).map(|()| outcome.code)) {
-        Ok(code) => ExitCode::from(code),
+    let outcome = outcome.and_then(|mut outcome| {
+        if works {
+            outcome.add_resources(Resources::used(), began.elapsed().as_secs_f64());
+        }
+        print(&outcome, json).map(|()| outcome.code)
+    });
+    let code = match outcome {
+        Ok(code) => code,
         Err(e) => {
-            let _ = writeln!(std::io::stderr(), "error: {}", printable(&flags(&e.to_string())));
-            ExitCode::from(match e {
+            let code = match e {
                 Error::Interrupted { .. } | Error::Stopped => terminal.stop_code(),
-                e => e.exit_code(),
-            })
+                _ => e.exit_code(),
+            };
+            terminal.line("error", &printable(&flags(&e.to_string())), json!({ "code": code }));
+            code
+        }
+    };
+    if let Some(metrics) = &mut terminal.metrics {
+        metrics.set("augment_exit_code", &[], f64::from(code));
+        if let Err(e) = metrics.write() {
+            terminal.line("warning", &e.to_string(), Value::Null);
         }
     }
+    ExitCode::from(code)
 }
 
 /// Writes a result to stdout.
@@ -163,6 +198,9 @@ fn dispatch(cli: Cli, terminal: &mut Terminal) -> Result<Outcome> {
     }
     match cli.command {
         None => augment::run(&cli.run, &global, terminal),
+        Some(Command::Plan(args)) => cluster::plan(&args, &global, terminal),
+        Some(Command::Run(args)) => cluster::run(&args, &global, terminal),
+        Some(Command::Commit(args)) => cluster::commit(&args, &global, terminal),
         Some(Command::Train(args)) => train::run(&args, &global, terminal),
         Some(Command::Synthesize(args)) => synthesize::run(&args, &global, terminal),
         Some(Command::Evaluate(args)) => evaluate::run(&args, &global, terminal),
@@ -177,7 +215,7 @@ fn dispatch(cli: Cli, terminal: &mut Terminal) -> Result<Outcome> {
         Some(Command::Manifest(args)) => manifest::run(&args, &global, terminal),
         Some(Command::Inspect(args)) => inspect::run(&args, &global, terminal),
         Some(Command::Verify(args)) => folder::verify(&args),
-        Some(Command::Status(args)) => folder::status(&args),
+        Some(Command::Status(args)) => folder::status(&args, &global, terminal),
         Some(Command::Forget(args)) => forget::run(&args, &global),
         Some(Command::TryManifest(args)) => boundary::run(&args),
         Some(Command::Demo(args)) => demo::run(&args, &global),

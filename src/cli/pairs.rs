@@ -4,17 +4,16 @@ use super::args::GlobalArgs;
 use super::handoff::PairsArgs;
 use super::terminal::Terminal;
 use super::{Outcome, environment};
-use ::augment::error::{Error, Result};
+use ::augment::error::Result;
 use ::augment::jobs::pairs::{Request, run as run_job};
 use serde_json::json;
 
 /// `augment pairs`
 pub fn run(args: &PairsArgs, global: &GlobalArgs, terminal: &mut Terminal) -> Result<Outcome> {
     let context = environment::context_at_once(global)?;
-    let test = args.test.request();
     let request = Request {
         input: args.input.request(),
-        test: test.ok_or_else(|| Error::Usage("option `pairs` or option `pairs_from` must name pairs".into()))?,
+        test: args.test.request(),
         count: args.count,
         size: args.size,
         alignment: args.alignment,

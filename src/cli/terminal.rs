@@ -1,8 +1,10 @@
-//! Progress for people: bars on a terminal, otherwise a line every 10 s or 5 %.
+//! Progress for people: bars on a terminal, otherwise a line every 10 s or 5 %. For machines each line is an object.
 
+use super::metrics::Metrics;
 use ::augment::error::Error;
 use ::augment::progress::Progress;
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
+use serde_json::{Value, json};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 use std::io::{IsTerminal, Write};
@@ -38,9 +40,22 @@ struct Stage {
     detail: String,
 }
 
+/// How lines are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One object a line.
+    Json,
+}
+
 /// Prints to stderr what the library reports.
 pub struct Terminal {
     quiet: bool,
+    format: LogFormat,
+    /// Where else it is told.
+    pub metrics: Option<Metrics>,
     stop: Arc<AtomicBool>,
     signal: Arc<AtomicUsize>,
     stage: Option<Stage>,
@@ -49,7 +64,7 @@ pub struct Terminal {
 
 impl Terminal {
     /// Also listens for interruption and termination: the first asks for an orderly stop, the second ends the process.
-    pub fn new(quiet: bool) -> Self {
+    pub fn new(quiet: bool, format: LogFormat, metrics: Option<Metrics>) -> Self {
         let (stop, signal) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let insisted = Arc::new(AtomicBool::new(false));
         // A terminal that closes sends SIGHUP; `nohup` has it ignored, and it stays so.
@@ -69,7 +84,7 @@ impl Terminal {
             std::thread::sleep(TWICE);
             armed.store(true, Ordering::Relaxed);
         });
-        Self { quiet, stop, signal, stage: None, began: Instant::now() }
+        Self { quiet, format, metrics, stop, signal, stage: None, began: Instant::now() }
     }
 
     /// 128 and the number of the signal that asked to stop: what a shell reports of a process that a signal ended.
@@ -80,15 +95,22 @@ impl Terminal {
         }
     }
 
-    fn line(&self, text: &str) {
-        if !self.quiet {
-            self.print(text);
+    /// One line: of a level, with what a machine should know beside its text.
+    pub fn line(&self, level: &str, text: &str, more: Value) {
+        if self.quiet && !["warning", "error"].contains(&level) {
+            return;
         }
-    }
-
-    fn print(&self, text: &str) {
+        if self.format == LogFormat::Json {
+            let now = chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
+            let mut line = json!({ "time": now, "level": level, "message": text });
+            let more = if let Value::Object(more) = more { more } else { serde_json::Map::default() };
+            line.as_object_mut().into_iter().for_each(|line| line.extend(more.clone()));
+            let _ = writeln!(std::io::stderr(), "{line}");
+            return;
+        }
+        let text = if level == "info" { text.to_owned() } else { format!("{level}: {text}") };
         match self.stage.as_ref().and_then(|s| s.bar.as_ref()) {
-            Some(bar) => bar.println(text),
+            Some(bar) => bar.println(&text),
             None => {
                 let _ = writeln!(std::io::stderr(), "{text}");
             }
@@ -98,7 +120,7 @@ impl Terminal {
 
 impl Progress for Terminal {
     fn start(&mut self, name: &str, total: u64, unit: &str) {
-        let bar = (!self.quiet && std::io::stderr().is_terminal()).then(|| {
+        let bar = (!self.quiet && self.format == LogFormat::Text && std::io::stderr().is_terminal()).then(|| {
             let template =
                 format!("{{prefix:>10}} {{bar:30}} {{pos}}/{{len}} {unit} {{rate}} eta {{eta}} {{wide_msg}}");
             let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
@@ -108,6 +130,13 @@ impl Progress for Terminal {
             ProgressBar::new(total).with_style(style).with_prefix(name.to_owned())
         });
         let now = Instant::now();
+        if let Some(metrics) = &mut self.metrics {
+            ["augment_stage_items", "augment_stage_items_total", "augment_items_per_second"]
+                .iter()
+                .for_each(|family| metrics.clear(family));
+            metrics.set("augment_stage_items_total", &[("stage", name), ("unit", unit)], total as f64);
+            metrics.tell();
+        }
         self.stage = Some(Stage {
             name: name.into(),
             unit: unit.into(),
@@ -123,6 +152,13 @@ impl Progress for Terminal {
     fn at(&mut self, done: u64) {
         let Some(stage) = &mut self.stage else { return };
         let first = *stage.first.get_or_insert(if done < stage.total { done } else { 0 });
+        let rate = (done - first.min(done)) as f64 / stage.began.elapsed().as_secs_f64().max(1e-3);
+        if let Some(metrics) = &mut self.metrics {
+            let labels = [("stage", stage.name.as_str()), ("unit", stage.unit.as_str())];
+            metrics.set("augment_stage_items", &labels, done as f64);
+            metrics.set("augment_items_per_second", &labels, (rate * 100.0).round() / 100.0);
+            metrics.tell();
+        }
         if let Some(bar) = &stage.bar {
             bar.set_position(done);
             if done == first && done > 0 {
@@ -140,13 +176,15 @@ impl Progress for Terminal {
             return;
         }
         stage.reported = (done, Instant::now());
-        let rate = (done - first) as f64 / stage.began.elapsed().as_secs_f64().max(1e-3);
         let eta = stage.total.saturating_sub(done) as f64 / rate.max(1e-9);
         let text = format!(
             "{}: {done}/{} {} {rate:.1}/s eta {eta:.0} s {}",
             stage.name, stage.total, stage.unit, stage.detail
         );
-        self.line(text.trim_end());
+        let more = json!({
+            "stage": stage.name, "done": done, "total": stage.total, "unit": stage.unit, "per_second": rate, "seconds_left": eta,
+        });
+        self.line("info", text.trim_end(), more);
     }
 
     fn finish(&mut self) {
@@ -156,16 +194,19 @@ impl Progress for Terminal {
     }
 
     fn warn(&mut self, message: &str) {
-        self.print(&format!("warning: {}", super::printable(message)));
+        self.line("warning", &super::printable(message), Value::Null);
     }
 
     fn note(&mut self, message: &str) {
-        self.line(&super::printable(message));
+        self.line("info", &super::printable(message), Value::Null);
     }
 
     fn train_step(&mut self, _: u64, losses: &[(&'static str, f32)]) {
         if let Some(stage) = &mut self.stage {
             stage.detail = detail(losses);
+        }
+        if let Some(metrics) = &mut self.metrics {
+            losses.iter().for_each(|(name, value)| metrics.set("augment_loss", &[("name", name)], f64::from(*value)));
         }
     }
 

@@ -113,6 +113,59 @@ pub fn load_sets(
     Ok((datasets.collect::<Result<_>>()?, rejects))
 }
 
+/// blake3 (hex) of images whose `pixels` have been hashed, and of the identities that they show.
+fn content_hash<'a>(mut pixels: blake3::Hasher, identities: impl Iterator<Item = &'a str>) -> String {
+    for identity in identities {
+        pixels.update(identity.as_bytes());
+        pixels.update(&[0]);
+    }
+    pixels.finalize().to_hex().to_string()
+}
+
+/// What a dataset holds, seen image by image without keeping them.
+#[derive(Default)]
+pub struct Contents {
+    pixels: blake3::Hasher,
+    /// Number of each identity by the first sight of it, and its images.
+    identities: BTreeMap<String, (u32, usize)>,
+    shown: Vec<u32>,
+}
+
+impl Contents {
+    /// Adds an image of `identity`.
+    pub fn add(&mut self, identity: &str, pixels: &[u8]) {
+        self.pixels.update(pixels);
+        let next = self.identities.len() as u32;
+        let (number, images) = match self.identities.get_mut(identity) {
+            Some(known) => known,
+            None => self.identities.entry(identity.to_owned()).or_insert((next, 0)),
+        };
+        *images += 1;
+        self.shown.push(*number);
+    }
+
+    /// Number of images.
+    pub fn len(&self) -> usize {
+        self.shown.len()
+    }
+
+    /// True without images.
+    pub fn is_empty(&self) -> bool {
+        self.shown.is_empty()
+    }
+
+    /// The hash of the dataset, and its identities in the order of their labels with the number of their images.
+    pub fn finish(self) -> (String, Vec<(String, usize)>) {
+        let mut names = vec![""; self.identities.len()];
+        self.identities.iter().for_each(|(name, (number, _))| names[*number as usize] = name);
+        let hash = content_hash(self.pixels, self.shown.iter().map(|number| names[*number as usize]));
+        let mut identities: Vec<(String, usize)> =
+            self.identities.into_iter().map(|(name, (_, n))| (name, n)).collect();
+        identities.sort_by(|(a, _), (b, _)| keys::compare(a, b));
+        (hash, identities)
+    }
+}
+
 /// Labelled square images of one identity set.
 pub struct IdentityDataset {
     image_size: usize,
@@ -142,11 +195,7 @@ impl IdentityDataset {
         }
         let mut hasher = blake3::Hasher::new();
         hasher.update(&pixels);
-        for l in &labels {
-            hasher.update(identities[*l as usize].as_bytes());
-            hasher.update(&[0]);
-        }
-        let hash = hasher.finalize().to_hex().to_string();
+        let hash = content_hash(hasher, labels.iter().map(|l| identities[*l as usize].as_str()));
         Ok(Self { image_size, pixels, labels, identities, by_label, groups: BTreeMap::new(), hash })
     }
 
@@ -276,6 +325,17 @@ mod tests {
     fn bytes_survive_the_signed_range() {
         assert!((0..=255).all(|b| to_byte(to_signed(b)) == b));
         assert_eq!((to_signed(0), to_signed(255)), (-1.0, 1.0));
+    }
+
+    #[test]
+    fn contents_are_known_without_keeping_the_images() {
+        let shown = [("10", 3u8), ("9", 1), ("10", 2)];
+        let mut contents = Contents::default();
+        shown.iter().for_each(|(name, v)| contents.add(name, &[*v; 12]));
+        let pixels = shown.iter().flat_map(|(_, v)| [*v; 12]).collect();
+        let dataset = IdentityDataset::new(2, pixels, vec![1, 0, 1], vec!["9".into(), "10".into()]).unwrap();
+        assert_eq!(contents.len(), 3);
+        assert_eq!(contents.finish(), (dataset.hash().to_owned(), vec![("9".into(), 1), ("10".into(), 2)]));
     }
 
     #[test]

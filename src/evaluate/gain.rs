@@ -40,7 +40,22 @@ pub struct Gain {
     pub ci95: Option<(f64, f64)>,
 }
 
+/// The arms with synthetic images whose gain was measured.
+pub fn gained(arms: &[ArmResult]) -> impl Iterator<Item = (&ArmResult, &Gain)> {
+    arms.iter().filter(|a| a.arm.is_synthetic()).filter_map(|a| Some((a, a.gain.as_ref()?)))
+}
+
+/// The one of them that stands best: they compare by the lower ends of their intervals.
+pub fn best(arms: &[ArmResult]) -> Option<(&ArmResult, &Gain)> {
+    gained(arms).max_by(|a, b| a.1.interval().0.total_cmp(&b.1.interval().0))
+}
+
 impl Gain {
+    /// Its 95 % interval; everything, where too few pairs say nothing.
+    pub fn interval(&self) -> (f64, f64) {
+        self.ci95.unwrap_or((f64::NEG_INFINITY, f64::INFINITY))
+    }
+
     /// From the difference of each seed, and that of each seed on each pair of images.
     pub fn new(by_seed: Vec<f64>, differences: &[Vec<f64>]) -> Self {
         let gain = statistics::summary(&by_seed).mean;

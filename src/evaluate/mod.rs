@@ -20,6 +20,7 @@ use crate::dataset::{IdentityDataset, View};
 use crate::error::{Error, Result};
 use crate::formats::Reader;
 use crate::manifest::keys;
+use crate::sink::ledger;
 use rayon::prelude::*;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -36,13 +37,18 @@ pub struct Synthetic {
 }
 
 impl Synthetic {
-    /// Reads the images of `dataset` that belong to identities of `real`, or to mixes of them, at its image size.
+    /// Reads the images of `dataset` that belong to identities of `real`, which are of identity set `set`, or to mixes of them, at its image size.
     ///
     /// # Errors
     /// The dataset is damaged, or has no such image.
-    pub fn read(dataset: &Path, real: &IdentityDataset) -> Result<Self> {
+    pub fn read(dataset: &Path, real: &IdentityDataset, set: &str) -> Result<Self> {
+        let sets = ledger::order(dataset)?.and_then(|order| order.models).map_or(1, |models| models.len());
         let (mut existing, mut new, mut foreign) = (Vec::new(), Vec::new(), BTreeSet::new());
         Reader::open(dataset)?.read_all(|r| {
+            // Keys are unique within a set alone.
+            if sets > 1 && r.identity_set != set {
+                return Ok(());
+            }
             let sources: Vec<(String, f32)> = serde_json::from_str(&r.label_mix).unwrap_or_default();
             let unknown = |name: &String| keys::find(real.identities(), name).is_none();
             foreign.extend(sources.iter().map(|(name, _)| name).filter(|n| unknown(n)).cloned());

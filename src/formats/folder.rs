@@ -37,11 +37,11 @@ impl Format for Imagefolder {
     fn rest(&self, site: &Site) -> Result<Vec<String>> {
         let mut folders = BTreeMap::new();
         metadata::names(&site.out, 0..site.units, &mut |label, name| {
-            folders.insert(name.split('/').next().unwrap_or_default().to_owned(), label);
+            folders.insert(class_folder(name), label);
             Ok(())
         })?;
         let (classes, table) = (format!("{FOLDER}/{CLASSES}"), format!("{FOLDER}/{}", metadata::FILE));
-        store::write(&site.staged(&classes), format!("{:#}\n", json!(folders)).as_bytes())?;
+        store::write(&site.staged(&classes), text(&folders).as_bytes())?;
         metadata::join(site, &table)?;
         Ok(vec![classes, table])
     }
@@ -71,7 +71,11 @@ impl Format for Imagefolder {
             gone.images.iter().map(|name| out.join(FOLDER).join(name)).filter(|p| p.exists()).collect();
         images.iter().try_for_each(|image| store::remove(image))?;
         let folders: BTreeSet<&Path> = images.iter().filter_map(|p| p.parent()).collect();
-        folders.into_iter().try_for_each(store::sync_folder)?;
+        for folder in folders {
+            store::sync_folder(folder)?;
+            // Readers take every folder for a class, and refuse one without images.
+            let _ = std::fs::remove_dir(folder);
+        }
         who.erase_all(out, files)?;
         let named =
             |path: &str| path.strip_prefix(FOLDER).is_some_and(|p| stays.images.contains(p.trim_start_matches('/')));
@@ -81,8 +85,27 @@ impl Format for Imagefolder {
 
     fn erase_rest(&self, out: &Path, who: &Forgotten) -> Result<()> {
         let metadata = out.join(FOLDER).join(metadata::FILE);
-        if metadata.exists() { who.erase(&metadata) } else { Ok(()) }
+        if !metadata.exists() {
+            return Ok(());
+        }
+        who.erase(&metadata)?;
+        let mut folders = BTreeMap::new();
+        table::read_rows(&metadata, &mut |sample, name| {
+            folders.insert(class_folder(&name), sample.label);
+            Ok(())
+        })?;
+        store::write_atomic(&out.join(FOLDER).join(CLASSES), text(&folders).as_bytes())
     }
+}
+
+/// The folder of an image below the image folder.
+fn class_folder(name: &str) -> String {
+    name.split('/').next().unwrap_or_default().to_owned()
+}
+
+/// What `class_to_idx.json` says.
+fn text(folders: &BTreeMap<String, i64>) -> String {
+    format!("{:#}\n", json!(folders))
 }
 
 /// A unit that is being written: its images, and the rows that name them.

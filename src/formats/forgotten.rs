@@ -1,11 +1,11 @@
 //! Erasure of a person from tables: rows go, class names are replaced, everything else stays.
 
-use super::table::{has_class, is_table, open, rename_class, writer};
+use super::table::{class_name, has_class, is_table, open, rename_class, writer};
 use crate::error::{Error, Result};
 use crate::store;
-use arrow::array::{AsArray, BooleanArray, RecordBatch};
+use arrow::array::{AsArray, BooleanArray, RecordBatch, StringArray};
 use arrow::compute::filter_record_batch;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,10 +13,8 @@ use std::sync::Arc;
 pub struct Forgotten<'a> {
     /// The key.
     pub identity: &'a str,
-    /// Its class, in every identity set.
-    pub classes: BTreeSet<String>,
-    /// What takes the place of their names.
-    pub placeholder: String,
+    /// Its classes, in every identity set, those of new identities that it is mixed into among them, and what takes the place of their names.
+    pub classes: BTreeMap<String, String>,
 }
 
 /// Some rows of a file.
@@ -39,6 +37,12 @@ impl Rows {
     }
 }
 
+/// Column `name` of a table of ours.
+fn text<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a StringArray> {
+    let column = batch.column_by_name(name).and_then(|c| c.as_string_opt::<i32>());
+    column.ok_or_else(|| Error::Manifest(format!("column `{name}` is missing: not written by augment")))
+}
+
 /// The tables among `files` of `out`.
 fn tables<'a>(out: &'a Path, files: &'a [String]) -> impl Iterator<Item = PathBuf> + 'a {
     files.iter().map(|file| out.join(file)).filter(|path| is_table(path))
@@ -51,6 +55,22 @@ impl Forgotten<'_> {
     /// The table cannot be read.
     pub fn is_known(&self, path: &Path) -> Result<bool> {
         Ok(has_class(open(path)?.schema(), &self.classes) || self.split(path)?.0.count > 0)
+    }
+
+    /// Classes of the new identities in a file that the person is mixed into, in a dataset of `sets` identity sets.
+    ///
+    /// # Errors
+    /// The table cannot be read.
+    pub fn mixes(&self, path: &Path, sets: usize) -> Result<BTreeSet<String>> {
+        let mut mixes = BTreeSet::new();
+        for batch in open(path)?.build().map_err(|e| store::failed(path, &e))? {
+            let batch = batch.map_err(|e| store::failed(path, &e))?;
+            let (names, of) = (text(&batch, "identity")?, text(&batch, "identity_set")?);
+            let shown = self.shown(&batch)?.into_iter().enumerate();
+            let new = shown.filter(|(row, shown)| *shown && names.value(*row) != self.identity);
+            mixes.extend(new.map(|(row, _)| class_name(sets, of.value(row), names.value(row))));
+        }
+        Ok(mixes)
     }
 
     /// The rows of a file that show the identity, and the others.
@@ -90,11 +110,7 @@ impl Forgotten<'_> {
 
     /// Which rows of a batch show the identity.
     fn shown(&self, batch: &RecordBatch) -> Result<Vec<bool>> {
-        let text = |name: &str| {
-            let column = batch.column_by_name(name).and_then(|c| c.as_string_opt::<i32>());
-            column.ok_or_else(|| Error::Manifest(format!("column `{name}` is missing: not written by augment")))
-        };
-        let (identity, mix) = (text("identity")?, text("label_mix")?);
+        let (identity, mix) = (text(batch, "identity")?, text(batch, "label_mix")?);
         let shows = |row: usize| {
             let sources: Vec<(String, f32)> = serde_json::from_str(mix.value(row)).unwrap_or_default();
             identity.value(row) == self.identity || sources.iter().any(|(name, _)| name == self.identity)
@@ -105,7 +121,7 @@ impl Forgotten<'_> {
     /// Writes a Parquet file again without the identity's rows and name.
     pub(super) fn erase(&self, path: &Path) -> Result<()> {
         let builder = open(path)?;
-        let schema = Arc::new(rename_class(builder.schema(), &self.classes, &self.placeholder));
+        let schema = Arc::new(rename_class(builder.schema(), &self.classes));
         let staged = store::temporary(path);
         let mut writer = writer(&staged, &schema)?;
         for batch in builder.build().map_err(|e| store::failed(path, &e))? {

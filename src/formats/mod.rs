@@ -1,6 +1,7 @@
 //! Layouts of a written dataset, one file each, which owns writing, reading and erasing it; and lists of verification pairs.
 
 pub mod bin;
+pub mod croissant;
 pub mod folder;
 pub mod forgotten;
 mod metadata;
@@ -23,6 +24,15 @@ pub const COMMITS: &str = "_commits";
 
 /// Folder of what units have made of files that are joined once all units are there. It is gone then.
 pub const PARTS: &str = "_parts";
+
+/// How the names of files end that readers of the formats look for: a file of any other kind in their folders is its owner's business.
+const ENDINGS: [&str; 10] = ["parquet", "jpg", "png", "rec", "idx", "lst", "tar", "json", "py", "property"];
+
+/// True for a file that no reader of a format takes for a part of a dataset.
+pub fn is_foreign(path: &Path) -> bool {
+    let end = path.extension().or(path.file_name()).unwrap_or_default();
+    !ENDINGS.iter().chain([&crate::store::PARTIAL]).any(|known| end == *known)
+}
 
 /// Every format; what the more special ones hold, the first may take for its own.
 pub static FORMATS: [&dyn Format; 4] =

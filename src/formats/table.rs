@@ -17,7 +17,7 @@ use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 use serde_json::json;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ pub const ROW_GROUP: usize = 1000;
 pub const ROW_GROUP_BYTES: usize = 10 << 20;
 
 /// Names and value types of all columns after `image`, in order; `label` is a class label.
-const VALUES: [(&str, DataType, &str); 13] = [
+pub(super) const VALUES: [(&str, DataType, &str); 13] = [
     ("label", DataType::Int64, "class"),
     ("identity", DataType::Utf8, "string"),
     ("identity_set", DataType::Utf8, "string"),
@@ -128,19 +128,19 @@ pub fn classes(path: &Path) -> Result<Vec<String>> {
 }
 
 /// True if the class list of a written file has one of `classes`.
-pub fn has_class(schema: &Schema, classes: &BTreeSet<String>) -> bool {
+pub fn has_class(schema: &Schema, classes: &BTreeMap<String, String>) -> bool {
     let Some((_, document, place)) = listed(schema) else { return false };
     let names = document.pointer(place).and_then(|names| names.as_array());
-    names.into_iter().flatten().any(|class| class.as_str().is_some_and(|c| classes.contains(c)))
+    names.into_iter().flatten().any(|class| class.as_str().is_some_and(|c| classes.contains_key(c)))
 }
 
-/// `schema` of a written file with another name for `classes`; numbers of classes stay.
-pub fn rename_class(schema: &Schema, classes: &BTreeSet<String>, to: &str) -> Schema {
+/// `schema` of a written file with other names for `classes`; numbers of classes stay.
+pub fn rename_class(schema: &Schema, classes: &BTreeMap<String, String>) -> Schema {
     let mut metadata = schema.metadata().clone();
     if let Some((key, mut document, place)) = listed(schema) {
         let names = document.pointer_mut(place).and_then(|names| names.as_array_mut());
         for class in names.into_iter().flatten() {
-            if class.as_str().is_some_and(|c| classes.contains(c)) {
+            if let Some(to) = class.as_str().and_then(|c| classes.get(c)) {
                 *class = json!(to);
             }
         }

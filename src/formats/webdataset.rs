@@ -77,9 +77,15 @@ impl Format for WebDataset {
     fn erase_unit(&self, out: &Path, files: &mut Vec<String>, who: &Forgotten) -> Result<(Rows, Rows)> {
         let (gone, stays) = who.split_all(out, files)?;
         // Images first, and for good: the rows name them.
-        for tar in files.iter().filter(|f| !table::is_table(Path::new(f))) {
-            keep(&out.join(tar), &stays.images)?;
+        for tar in files.iter().filter(|f| !table::is_table(Path::new(f))).map(|f| out.join(f)).filter(|f| f.exists()) {
+            // Readers look at the first members of the first tar, so that none may be empty, unless nobody is left.
+            if stays.images.is_empty() && super::files_of(&out.join(FOLDER), "tar")?.len() > 1 {
+                store::remove(&tar)?;
+            } else {
+                keep(&tar, &stays.images)?;
+            }
         }
+        files.retain(|f| out.join(f).exists());
         who.erase_all(out, files)?;
         Ok((gone, stays))
     }

@@ -3,9 +3,9 @@
 use super::input::{Input, Source};
 use super::preview::{OutputPreview, Preview};
 use super::wanted::{Chooser, Destination, Synthesis};
-use super::write::{Assembly, SetModel, Written};
+use super::write::{Assembly, Models, SetModel, Written};
 use super::{Context, Rejected, judges, length, models, place};
-use crate::config::Settings;
+use crate::config::{RunConfig, Settings};
 use crate::dataset::{IdentityDataset, View};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
@@ -50,7 +50,7 @@ impl Request {
     }
 
     /// The same with an output folder that can be used.
-    fn placed(&self) -> Result<Self> {
+    pub(super) fn placed(&self) -> Result<Self> {
         Ok(Self { destination: self.destination.placed()?, ..self.clone() })
     }
 }
@@ -65,13 +65,51 @@ pub struct Augmented {
 }
 
 /// What is checked before anything is trained.
-struct Prepared<'a> {
-    assembly: Assembly<'a>,
-    given: Option<(PathBuf, TrainedModel)>,
-    base: Option<Base>,
+pub(super) struct Prepared<'a> {
+    pub assembly: Assembly<'a>,
+    pub trainer: Trainer,
     /// The dataset, if it is complete already, by what is known before a training.
-    complete: Option<Written>,
-    output: OutputPreview,
+    pub complete: Option<Written>,
+    pub output: OutputPreview,
+}
+
+/// Where models come from.
+pub(super) struct Trainer {
+    /// The one that is given instead.
+    pub given: Option<(PathBuf, TrainedModel)>,
+    /// What a training begins with.
+    pub base: Option<Base>,
+    /// Whether a judge of its own stands beside each.
+    pub judged: bool,
+    /// Whether rows must permit their use.
+    pub policy: bool,
+}
+
+impl Trainer {
+    /// The model of `set`, the `number`th of a job, for its images `dataset`, and its judge.
+    pub fn obtain(
+        &mut self,
+        number: usize,
+        set: &str,
+        dataset: &IdentityDataset,
+        config: &RunConfig,
+        context: &Context,
+        progress: &mut dyn Progress,
+    ) -> Result<SetModel> {
+        if let Some((path, model)) = self.given.take() {
+            let mut m = adopt(set, path, model, dataset, self.policy)?;
+            if self.judged {
+                m.judge = judges::find(&m.path, &m.identities, &context.device, progress)?;
+            }
+            return Ok(m);
+        }
+        let (path, model) = models::find_or_train(dataset, config, self.judged, self.base.as_ref(), context, progress)?;
+        let mut m = SetModel::new(number, set, path, model);
+        if self.judged {
+            m.judge = judges::find_or_train(&m.path, dataset, config, context, progress)?;
+        }
+        Ok(m)
+    }
 }
 
 /// Does the job.
@@ -81,10 +119,10 @@ struct Prepared<'a> {
 pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) -> Result<Augmented> {
     let request = &request.placed()?;
     let source = open(request, context)?;
-    let Prepared { mut assembly, given, base, complete, .. } = prepare(request, &source, true, context, progress)?;
+    let Prepared { mut assembly, mut trainer, complete, .. } = prepare(request, &source, true, context, progress)?;
     let list = place::rejects_path(&request.destination.out)?;
     // What is there already needs no training; unless another model is given, or images may have changed beside the manifest.
-    if let Some(written) = complete.filter(|_| given.is_none())
+    if let Some(written) = complete.filter(|_| trainer.given.is_none())
         && source.manifest.embeds_images()?
     {
         commit::settle(&written.out, request.destination.share)?;
@@ -92,24 +130,9 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
     }
     let (mut found, config) = (Vec::new(), assembly.config.clone());
     let view = View::new(config.image_size, config.alignment);
-    let (mut given, mut held) = (given, 0);
-    let judged = request.synthesis.chooser == Chooser::Own;
+    let mut held = 0;
     let rejected = source.for_each_set(view, &list, progress, |set, dataset, progress| {
-        let trained = given.is_none();
-        let mut m = match given.take() {
-            Some((path, model)) => adopt(set, path, model, &dataset, source.policy.is_some())?,
-            None => {
-                let (path, model) = models::find_or_train(&dataset, &config, judged, base.as_ref(), context, progress)?;
-                SetModel::new(found.len(), set, path, model)
-            }
-        };
-        if judged {
-            m.judge = if trained {
-                judges::find_or_train(&m.path, &dataset, &config, context, progress)?
-            } else {
-                judges::find(&m.path, &m.identities, &context.device, progress)?
-            };
-        }
+        let mut m = trainer.obtain(found.len(), set, &dataset, &config, context, progress)?;
         let size = dataset.len() * view.size() * view.size() * 3;
         if held + size <= KEPT_PIXELS {
             held += size;
@@ -120,7 +143,7 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
     })?;
     (assembly.models, assembly.rejected) = (found, rejected);
     let count = assembly.rejected.len();
-    let written = assembly.write(progress)?;
+    let written = assembly.write(&mut Models::default(), progress)?;
     Ok(Augmented { written, rejected: Rejected { count, list } })
 }
 
@@ -132,18 +155,20 @@ pub fn preview(request: &Request, context: &Context, progress: &mut dyn Progress
     let request = &request.placed()?;
     let source = open(request, context)?;
     let prepared = prepare(request, &source, false, context, progress)?;
-    let (config, trained) = (&prepared.assembly.config, prepared.given.is_none() && prepared.complete.is_none());
+    let (config, trained) =
+        (&prepared.assembly.config, prepared.trainer.given.is_none() && prepared.complete.is_none());
     Preview::new(&source, config, trained, Some(prepared.output), context, progress)
 }
 
 /// Opens the manifest, for work that was begun earlier under that day's permissions.
-fn open(request: &Request, context: &Context) -> Result<Source> {
+pub(super) fn open(request: &Request, context: &Context) -> Result<Source> {
     let out = &request.destination.out;
     let begun = ledger::is_begun(out).then(|| ledger::order(out).ok().flatten()).flatten().and_then(|o| o.policy);
     Source::open_begun(&request.input, context, begun)
 }
 
-fn prepare<'a>(
+/// Checks what can be known before a training.
+pub(super) fn prepare<'a>(
     request: &'a Request,
     source: &'a Source,
     keep: bool,
@@ -183,6 +208,7 @@ fn prepare<'a>(
         destination: &request.destination,
         device: context.device.clone(),
         judge: synthesis.load_judge(&context.device)?,
+        part: None,
     };
     let mut persons: Vec<BTreeMap<&str, usize>> = sets.iter().map(|s| source.persons(s)).collect();
     if let (Some((_, model)), [of_manifest]) = (&given, &mut persons[..]) {
@@ -193,7 +219,8 @@ fn prepare<'a>(
     if given.is_none() && complete.is_none() {
         context.check_cache()?;
     }
-    Ok(Prepared { assembly, given, base, complete, output })
+    let (judged, policy) = (synthesis.chooser == Chooser::Own, source.policy.is_some());
+    Ok(Prepared { assembly, trainer: Trainer { given, base, judged, policy }, complete, output })
 }
 
 /// Takes a given model for `dataset`.

@@ -12,6 +12,8 @@ pub struct Request {
     pub out: PathBuf,
     /// Number of identities.
     pub identities: usize,
+    /// Identity sets that they are divided among.
+    pub sets: usize,
     /// Images of each.
     pub per_id: usize,
     /// Side of the images, in pixels.
@@ -41,5 +43,5 @@ impl Request {
 /// Numbers that make no set; a path that cannot be written.
 pub fn run(request: &Request) -> Result<()> {
     request.check()?;
-    demo::write(&request.out, request.identities, request.per_id, request.image_size, request.seed)
+    demo::write(&request.out, (request.identities, request.sets), request.per_id, request.image_size, request.seed)
 }

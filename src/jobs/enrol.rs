@@ -3,6 +3,7 @@
 use super::input::{Input, Source};
 use super::material::held_out;
 use super::splits::Splits;
+use super::verify::whole_dataset;
 use super::{Context, Rejected, place};
 use crate::dataset::View;
 use crate::error::{Error, Result};
@@ -67,6 +68,7 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
             request.out.display()
         )));
     }
+    whole_dataset(&request.synthetic)?;
     let outside = Outside::load(&request.judge, None)?;
     let source = Source::open(&request.input, context)?;
     let sets = source.sets();
@@ -79,12 +81,17 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
             source.spec
         ))
     })?;
+    if source.split.as_deref().is_none_or(|trained| trained == split) {
+        return Err(Error::Usage(format!(
+            "option `held_out` {split}: persons are enrolled from these rows too; choose others with option `split`"
+        )));
+    }
     let list = place::rejects_path(&request.out)?;
     let alignment = ledger::order(&request.synthetic)?.map(|order| order.alignment).unwrap_or_default();
     let view = View::new(outside.placement().side, alignment);
     let (real, rejected) = source.only_set(view, &list, progress)?;
     let probes = held_out(&source, set, &split, view, &real, progress)?;
-    let made = Synthetic::read(&request.synthetic, &real)?;
+    let made = Synthetic::read(&request.synthetic, &real, set)?;
     let made = made.existing.ok_or_else(|| {
         Error::Usage(format!("{}: holds no image of an existing person", request.synthetic.display()))
     })?;

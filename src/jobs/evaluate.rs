@@ -1,9 +1,11 @@
 //! What synthesized images gain, measured by training recognisers with and without them.
 
+use super::gates::Gates;
 use super::input::{Input, Source};
 use super::material::{Reading, listed, material};
 use super::seen::{SEEN, Seen};
 use super::splits::Splits;
+use super::verify::whole_dataset;
 use super::{Context, Rejected, place};
 use crate::config::{EvaluationConfig, EvaluationSettings};
 use crate::dataset::View;
@@ -71,6 +73,10 @@ pub struct Request {
     pub max_copy_similarity: Option<f64>,
     /// A face network in ONNX that had no part in the images, to measure them with, and where an image lies in its input.
     pub outside_judge: Option<(PathBuf, Option<Placement>)>,
+    /// What it must show.
+    pub gates: Gates,
+    /// File of a short report in Markdown.
+    pub summary: Option<PathBuf>,
     /// Folder of outcomes and report.
     pub out: PathBuf,
 }
@@ -89,6 +95,8 @@ impl Request {
             seeds: 5,
             max_copy_similarity: None,
             outside_judge: None,
+            gates: Gates::default(),
+            summary: None,
             out: out.into(),
         }
     }
@@ -108,6 +116,8 @@ pub struct Evaluated {
     pub json: serde_json::Value,
     /// The page.
     pub page: PathBuf,
+    /// What falls short of what was demanded, in sentences.
+    pub fallen: Vec<String>,
     /// Rows that were left out.
     pub rejected: Rejected,
 }
@@ -197,13 +207,18 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
     };
     let page = out.join(REPORT_HTML);
     store::write_atomic(&page, report.html()?.as_bytes())?;
+    let fallen = request.gates.fallen(&results, &quality);
+    if let Some(path) = &request.summary {
+        store::write_atomic(path, report.markdown(&fallen).as_bytes())?;
+    }
     let mut json = report.json();
+    json["fallen"] = json!(fallen);
     json[PAGE] = json!(Entry::of(out, REPORT_HTML)?);
     store::write_sealed(&out.join(REPORT_JSON), &json)?;
     let verdict = report::verdict(&results, material.test.pairs.len());
     let (test, pairs) = (material.test.name.clone(), material.test.pairs.len());
     let rejected = Rejected { count: rejected.len(), list };
-    Ok(Evaluated { arms: results, verdict, test, pairs, json, page, rejected })
+    Ok(Evaluated { arms: results, verdict, test, pairs, json, page, fallen, rejected })
 }
 
 /// Checks what [`run`] checks before it reads training images, and returns the configuration that it would use.
@@ -252,6 +267,7 @@ fn prepare(request: &Request, context: &Context) -> Result<Prepared> {
         ))
     })?;
     check(request, &source, &set, held_out.as_ref(), &test)?;
+    request.gates.check(request.synthetic.is_some(), held_out.is_some())?;
     let model = match &request.model {
         Some(spec) => {
             let path = remote::localize_model(spec, MODEL_FILE, &context.cache, &context.access)?;
@@ -264,7 +280,9 @@ fn prepare(request: &Request, context: &Context) -> Result<Prepared> {
 
 /// Refuses a folder with files of somebody else alone.
 fn check_folder(out: &Path) -> Result<()> {
-    place::refuse_foreign(out, "evaluation", |path| is_own(path) || path.ends_with(RUNS) || path.ends_with(SEEN))
+    place::refuse_foreign(out, ("evaluation", "out"), |path| {
+        is_own(path) || path.ends_with(RUNS) || path.ends_with(SEEN)
+    })
 }
 
 /// The network from outside, if one is named.
@@ -304,6 +322,7 @@ fn check(request: &Request, source: &Source, set: &str, held_out: Option<&String
     }
     if let Some(dataset) = &request.synthetic {
         Reader::open(dataset)?;
+        whole_dataset(dataset)?;
     }
     Ok(())
 }

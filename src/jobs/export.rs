@@ -18,7 +18,7 @@ use crate::manifest::rejects::Reject;
 use crate::progress::Progress;
 use crate::sink::Sink;
 use crate::sink::commit::{Opened, Output};
-use crate::sink::erase::tombstones;
+use crate::sink::erase::{inherit, tombstones};
 use crate::sink::ledger::{CONFIG, Summary, summary, tables};
 use crate::sink::order::{ORDER_VERSION, Order};
 use crate::store;
@@ -119,6 +119,7 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
     if let Some(note) = output.note() {
         progress.note(&note);
     }
+    inherit(&d.out, from)?;
     let forgotten = tombstones(&d.out)?;
     let persons = labels.keys().map(|(_, identity)| *identity);
     refuse_forgotten(forgotten.as_ref(), persons, &d.out)?;

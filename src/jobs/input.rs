@@ -5,23 +5,24 @@ use super::splits::choose_split;
 use super::{Context, boundary};
 use crate::config::Alignment;
 use crate::dataset::decode::read_source;
-use crate::dataset::{self, IdentityDataset, Selection, View};
+use crate::dataset::{self, Contents, IdentityDataset, Selection, View};
 use crate::error::{Error, Result};
 use crate::manifest::rejects::{self, Reject};
 use crate::manifest::{Census, Columns, Manifest, Policy};
 use crate::progress::Progress;
 use crate::{remote, store};
 use chrono::NaiveDate;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Bytes of pixels that are held at a time, about: identity sets that fill more are read in several passes.
-const HELD: usize = 2 << 30;
+pub(super) const HELD: usize = 2 << 30;
 /// First pictures of a manifest that tell how large its pictures are.
 const FIRST_PICTURES: usize = 64;
 
 /// Which images to read.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Input {
     /// Parquet file, folder or glob; `hf://datasets/owner/name@COMMIT/path.parquet` for the hub.
     pub manifest: String,
@@ -159,9 +160,10 @@ impl Source {
     }
 
     /// Refuses rows whose permission has ended since the work was begun.
-    fn refuse_lapsed(&self) -> Result<()> {
+    pub(super) fn refuse_lapsed(&self) -> Result<()> {
         let (mut count, mut first) = (0usize, None);
-        self.manifest.read(false, |rows| {
+        let places = self.census.places(&self.sets(), false);
+        self.manifest.read_places(false, Some(&places), |rows| {
             for row in rows.into_iter().filter(|r| r.lapsed && self.uses(r.split.as_deref().unwrap_or_default())) {
                 count += 1;
                 first.get_or_insert((row.file, row.row));
@@ -226,22 +228,37 @@ impl Source {
     /// # Errors
     /// They are more than `max_bad` of all rows, or a set has no usable image.
     pub fn try_all(&self, view: View, rejects_to: Option<&Path>, progress: &mut dyn Progress) -> Result<Vec<Reject>> {
+        self.survey(view, rejects_to, progress).map(|(rejected, _)| rejected)
+    }
+
+    /// [`Source::try_all`], and what the usable rows of each set hold.
+    ///
+    /// # Errors
+    /// Those of [`Source::try_all`].
+    pub(super) fn survey(
+        &self,
+        view: View,
+        rejects_to: Option<&Path>,
+        progress: &mut dyn Progress,
+    ) -> Result<(Vec<Reject>, Vec<Contents>)> {
         let sets = self.sets();
         progress.note(&self.in_words());
-        let (mut sizes, mut seen) = (vec![0; sets.len()], Seen::default());
+        let mut contents: Vec<Contents> = sets.iter().map(|_| Contents::default()).collect();
+        let mut seen = Seen::default();
         progress.start("try", self.to_read(&sets), "images");
         let selection = self.selection(&sets, true);
         let rejected = dataset::for_each_image(&self.manifest, &selection, view, at(progress), |row, pixels| {
             if let Ok(n) = sets.binary_search_by(|s| s.as_str().cmp(row.set())) {
-                sizes[n] += 1;
                 let identity = row.identity.as_deref().unwrap_or_default();
+                contents[n].add(identity, pixels);
                 seen.add(identity, Some(row.set()), None, &Looked::at(pixels, None, 1));
             }
         })?;
         progress.finish();
+        let sizes: Vec<usize> = contents.iter().map(Contents::len).collect();
         self.judge(&rejected, &sets, &sizes, rejects_to, progress)?;
         seen.findings().warnings().iter().for_each(|line| progress.warn(line));
-        Ok(rejected)
+        Ok((rejected, contents))
     }
 
     /// Decodes the images of the sets and hands each set to `f` in turn. Before that all are tried, as in [`Source::try_all`], whose

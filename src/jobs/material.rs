@@ -59,7 +59,7 @@ pub(super) fn material(
         );
     }
     let synthetic = match &request.synthetic {
-        Some(dataset) => Synthetic::read(dataset, &real)?,
+        Some(dataset) => Synthetic::read(dataset, &real, set)?,
         None => Synthetic::default(),
     };
     if !synthetic.foreign.is_empty() {

@@ -172,7 +172,7 @@ struct Prepared {
 
 fn prepare(request: &Request, context: &Context, progress: &mut dyn Progress) -> Result<Prepared> {
     let is_own = |path: &Path| [PAGE, JSON, MODELS].iter().any(|name| path.ends_with(name));
-    place::refuse_foreign(&request.out, "comparison of methods", is_own)?;
+    place::refuse_foreign(&request.out, ("comparison of methods", "out"), is_own)?;
     let source = Source::open(&request.input, context)?;
     let sets = source.sets();
     let [set] = sets.as_slice() else {

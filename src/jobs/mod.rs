@@ -7,6 +7,7 @@
 pub mod apply;
 pub mod augment;
 pub mod boundary;
+pub mod cluster;
 pub mod demo;
 pub mod enrol;
 pub mod evaluate;
@@ -14,6 +15,7 @@ pub mod export;
 mod filtering;
 mod findings;
 pub mod forget;
+pub mod gates;
 pub mod input;
 pub mod inspect;
 mod judges;

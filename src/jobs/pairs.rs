@@ -3,6 +3,7 @@
 use super::evaluate::Test;
 use super::input::{Input, Source};
 use super::material::{listed, of_split};
+use super::splits::Splits;
 use super::wanted::check_size;
 use super::{Context, place};
 use crate::config::Alignment;
@@ -21,8 +22,8 @@ use std::path::{Path, PathBuf};
 pub struct Request {
     /// The manifest of the images, or of persons whose columns are those of the images.
     pub input: Input,
-    /// Which pairs.
-    pub test: Test,
+    /// Which pairs; without one those of the manifest's split of other persons.
+    pub test: Option<Test>,
     /// Pairs of each kind that are drawn from a split, at most.
     pub count: usize,
     /// Side of the images, in pixels.
@@ -63,7 +64,23 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
     store::create_dir(&place::usable(folder.unwrap_or(Path::new(".")))?)?;
     let source = Source::open(&request.input, context)?;
     let view = View::new(request.size, request.alignment);
-    let set = match &request.test {
+    let test = match (&request.test, &source.sets()[..]) {
+        (Some(test), _) => Some(test.clone()),
+        (None, [set]) => Splits::of(&source, set).of_others.map(Test::Split),
+        (None, _) => None,
+    };
+    let test = test.ok_or_else(|| {
+        Error::Usage(format!(
+            "{}: no split shows other persons than the training rows alone; name one with option `pairs_from`, or a list with option `pairs`",
+            source.spec
+        ))
+    })?;
+    if let Test::Split(name) = &test
+        && source.split.as_ref() == Some(name)
+    {
+        progress.warn(&format!("trainings learn from split `{name}`: pairs of its images tell nothing of strangers"));
+    }
+    let set = match &test {
         Test::List { pairs, images } => listed(pairs, images.as_deref(), &source, view, context)?,
         Test::Split(name) => {
             let sets = source.census.sets(Some(name));

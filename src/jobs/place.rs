@@ -45,18 +45,18 @@ pub(super) fn usable_as(name: &str, out: &Path) -> Result<PathBuf> {
     Ok(if named { out.to_owned() } else { full })
 }
 
-/// Refuses a folder whose entries are all somebody else's: none of them `is_own`, of a `what`.
+/// Refuses a folder, named by option `name`, whose entries are all somebody else's: none of them `is_own`, of a `what`.
 ///
 /// # Errors
 /// `Usage`: it is such a folder.
-pub(super) fn refuse_foreign(folder: &Path, what: &str, is_own: impl Fn(&Path) -> bool) -> Result<()> {
+pub(super) fn refuse_foreign(folder: &Path, (what, name): (&str, &str), is_own: impl Fn(&Path) -> bool) -> Result<()> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let entries: Vec<PathBuf> = entries.filter(|e| !store::is_lock_file(&e.file_name())).map(|e| e.path()).collect();
     if entries.is_empty() || entries.iter().any(|path| is_own(path)) {
         return Ok(());
     }
     Err(Error::Usage(format!(
-        "{} is not empty and holds no {what}; choose another folder with option `out`",
+        "{} is not empty and holds no {what}; choose another folder with option `{name}`",
         folder.display()
     )))
 }

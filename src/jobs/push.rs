@@ -3,12 +3,14 @@
 use super::Context;
 use super::verify::{Kind, whole};
 use crate::error::{Error, Result};
+use crate::formats::parquet::Parquet;
+use crate::formats::{Format, croissant};
 use crate::nn::sealed;
 use crate::progress::Progress;
 use crate::recogniser::judge::JUDGE_FILE;
 use crate::remote::{self, Outgoing, Pushed};
 use crate::sink::erase::tombstones;
-use crate::sink::ledger::{CONFIG, Entry, PLAN_FILE, SUCCESS, all_files};
+use crate::sink::ledger::{self, CONFIG, Entry, PLAN_FILE, SUCCESS, all_files};
 use crate::store;
 use crate::train::trained::MODEL_FILE;
 use std::path::{Path, PathBuf};
@@ -56,7 +58,10 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
             )));
         }
     };
-    let texts = if kind == Kind::Model { vec![("README.md".to_owned(), model_card(folder)?)] } else { Vec::new() };
+    let texts = match kind {
+        Kind::Model => vec![("README.md".to_owned(), model_card(folder)?)],
+        _ => description(folder, &request.to, context)?.into_iter().collect(),
+    };
     remote::push(folder, &files, &texts, (&request.to, request.replace), &context.access, progress)
 }
 
@@ -72,6 +77,19 @@ fn of_dataset(folder: &Path) -> Result<Vec<Outgoing>> {
     files.extend(all_files(folder)?.into_iter().map(outgoing));
     files.extend(of_names(folder, &[SUCCESS])?);
     Ok(files)
+}
+
+/// What a dataset in Parquet is, for a hub. It names nobody.
+fn description(folder: &Path, to: &str, context: &Context) -> Result<Option<(String, String)>> {
+    let done = ledger::summary(folder)?.filter(|done| done.order.format == Parquet.name());
+    let Some((done, (name, page))) = done.zip(remote::dataset_page(to, &context.access)) else { return Ok(None) };
+    let what = format!(
+        "{} synthetic and {} real face images of {} classes, made by augment {} with a CVAE-GAN.",
+        done.synthetic, done.real, done.classes, done.order.program
+    );
+    let document =
+        croissant::document(&name.replace('/', "-"), &page, &what, &format!("{}/*.parquet", Parquet.folder()));
+    Ok(Some((croissant::FILE.to_owned(), format!("{document:#}\n"))))
 }
 
 /// The card of a model on a hub. It names nobody.

@@ -3,7 +3,7 @@
 use super::filtering::NEEDS_PHOTOGRAPHS;
 use super::preview::OutputPreview;
 use super::wanted::{Chooser, Destination, NamedJudge, Synthesis};
-use super::write::{Assembly, SetModel, Written};
+use super::write::{Assembly, Models, SetModel, Written};
 use super::{Context, judges};
 use crate::config::RunConfig;
 use crate::error::{Error, Result};
@@ -36,7 +36,7 @@ impl Request {
 /// See [`Error`].
 pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) -> Result<Written> {
     let request = &request.placed()?;
-    prepare(request, context, progress)?.0.write(progress)
+    prepare(request, context, progress)?.0.write(&mut Models::default(), progress)
 }
 
 /// Checks what [`run`] checks before it begins, and returns the configuration that it would use and what it would write.
@@ -89,6 +89,7 @@ fn prepare<'a>(
         destination: &request.destination,
         device: context.device.clone(),
         judge,
+        part: None,
     };
     let model = &assembly.models[0];
     let persons = model.identities.iter().map(String::as_str).zip(model.images.iter().copied()).collect();

@@ -1,12 +1,14 @@
 //! Training alone: the model of each identity set.
 
 use super::input::{Input, Source};
+use super::judges::TRAINING_FILE;
 use super::preview::Preview;
 use super::{Context, Rejected, folder_name, judges, length, models, place};
 use crate::config::{RunConfig, Settings};
 use crate::dataset::View;
 use crate::error::Result;
 use crate::progress::Progress;
+use crate::recogniser::judge::JUDGE_FILE;
 use crate::train::checkpoint::CHECKPOINT_FILE;
 use crate::train::metrics::METRICS_FILE;
 use crate::train::trained::MODEL_FILE;
@@ -126,7 +128,7 @@ fn prepare(
     let sets = source.sets();
     sets.iter()
         .filter_map(|set| folder(request, &sets, set))
-        .try_for_each(|dir| place::refuse_foreign(&dir, "model", is_own))?;
+        .try_for_each(|dir| place::refuse_foreign(&dir, ("model", "out"), is_own))?;
     Ok((source, config))
 }
 
@@ -138,7 +140,7 @@ fn folder(request: &Request, sets: &[String], set: &str) -> Option<PathBuf> {
 
 /// True for the files that a training leaves.
 fn is_own(path: &Path) -> bool {
-    [MODEL_FILE, CHECKPOINT_FILE, METRICS_FILE].iter().any(|name| path.ends_with(name))
+    [MODEL_FILE, CHECKPOINT_FILE, METRICS_FILE, JUDGE_FILE, TRAINING_FILE].iter().any(|name| path.ends_with(name))
 }
 
 /// A folder name for an identity set, whatever characters it has.

@@ -123,6 +123,14 @@ pub(super) fn whole(dir: &Path) -> Result<Kind> {
     Ok(found.kind)
 }
 
+/// Refuses a dataset in `dir` that is not complete, or has changed since it was written. Files alone, and what others wrote, are taken as they are.
+///
+/// # Errors
+/// Those of [`whole`].
+pub(super) fn whole_dataset(dir: &Path) -> Result<()> {
+    if Kind::all(dir).first() == Some(&Kind::Dataset) { whole(dir).map(|_| ()) } else { Ok(()) }
+}
+
 /// How far a run is.
 #[derive(Clone, Debug, Serialize)]
 #[serde(untagged)]

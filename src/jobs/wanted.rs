@@ -8,6 +8,7 @@ use crate::recogniser::judge::Judge;
 use crate::recogniser::outside::Outside;
 pub use crate::store::Share;
 use candle_core::Device;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -16,7 +17,7 @@ use std::path::PathBuf;
 pub const MIX_SUM: f64 = 1.6;
 
 /// Who decides which candidates are kept.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Chooser {
     /// A judge of the identity set's own, which stands beside its model and is trained on half of its images if it is not there yet. Where
     /// it accepts too few, those most like the identity fill up, unless a similarity is demanded.
@@ -48,7 +49,7 @@ impl NamedJudge {
 }
 
 /// What to synthesize.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Synthesis {
     /// Images of each identity.
     pub per_id: usize,
@@ -138,7 +139,7 @@ pub(super) fn check_size(name: &str, size: usize) -> Result<()> {
 }
 
 /// Encoding of synthesized images.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum Encoding {
     /// JPEG of quality 95.
@@ -149,11 +150,12 @@ pub enum Encoding {
 }
 
 /// Where and how to write.
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Destination {
     /// Output folder.
     pub out: PathBuf,
     /// Layout of the dataset.
+    #[serde(serialize_with = "format_name", deserialize_with = "named_format")]
     pub format: &'static dyn Format,
     /// Encoding of synthesized images.
     pub encoding: Encoding,
@@ -167,6 +169,16 @@ pub struct Destination {
     pub share: Share,
     /// Rows that are committed together.
     pub shard_rows: NonZeroUsize,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+fn format_name<S: Serializer>(format: &&'static dyn Format, to: S) -> std::result::Result<S::Ok, S::Error> {
+    to.serialize_str(format.name())
+}
+
+fn named_format<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<&'static dyn Format, D::Error> {
+    let name = String::deserialize(from)?;
+    formats::named(&name).ok_or_else(|| serde::de::Error::custom(format!("no format {name}")))
 }
 
 impl Destination {

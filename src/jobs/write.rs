@@ -15,15 +15,17 @@ use crate::progress::Progress;
 use crate::sink::Sink;
 use crate::sink::commit::{Opened, Output, Stored, look};
 use crate::sink::erase::tombstones;
-use crate::sink::ledger::{CONFIG, Summary, committed_rows};
+use crate::sink::ledger::{CONFIG, Screening, Summary, committed_rows};
 use crate::sink::order::{Order, OrderedJudge, OrderedModel};
 use crate::sink::verify::verify;
 use crate::store;
 use crate::synthesize::plan::{Amount, NewIdentities, Plan, Target};
-use crate::synthesize::{self, Provenance, Sampling, gate};
+use crate::synthesize::{self, Made, Provenance, Sampling, gate};
 use crate::train::{self, TrainedModel};
 use candle_core::Device;
+use serde_json::Value;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::PathBuf;
 
 /// Models that stay in memory from their training to the last image; of more, each is loaded again when it is needed.
@@ -79,6 +81,22 @@ impl SetModel {
         }
     }
 
+    /// Describes a model of which only the record is left, and what is known of its identities and their images.
+    pub fn recorded(model: &OrderedModel, identities: &[(String, usize)], image_size: usize) -> Self {
+        Self {
+            set: model.identity_set.clone(),
+            path: PathBuf::new(),
+            hash: model.hash.clone(),
+            dataset_hash: model.images.clone(),
+            identities: identities.iter().map(|(identity, _)| identity.clone()).collect(),
+            images: identities.iter().map(|(_, images)| *images).collect(),
+            image_size,
+            training: None,
+            judge: model.judge.clone().map(|hash| (PathBuf::new(), hash)),
+            model: None,
+        }
+    }
+
     /// Calls `f` with the model, loaded if need be.
     ///
     /// # Errors
@@ -98,6 +116,84 @@ fn nothing_to_make() -> Error {
     Error::Usage("nothing to make: every identity has as many labelled images as were asked for, or more".into())
 }
 
+/// Who makes the synthetic images of a dataset.
+pub(super) trait Maker {
+    /// Refuses what makes nothing of use, before a folder is taken for it.
+    fn check(&self, assembly: &Assembly, progress: &mut dyn Progress) -> Result<()>;
+
+    /// Decides which of the planned images there will be.
+    fn choose(&mut self, assembly: &Assembly, plans: Vec<Plan>, progress: &mut dyn Progress) -> Result<Chosen>;
+
+    /// Writes the images of an identity set: `at` is its number, and the row that they begin with.
+    fn write(
+        &self,
+        assembly: &Assembly,
+        at: (usize, usize),
+        config_hash: &str,
+        sink: &mut Sink,
+        progress: &mut dyn Progress,
+    ) -> Result<()>;
+}
+
+/// Which images there will be.
+pub(super) struct Chosen {
+    /// Number of images of each set.
+    pub images: Vec<usize>,
+    /// New identities that have images.
+    pub new_identities: usize,
+    /// What was rejected, by model; nothing where nobody looked at anything.
+    pub screenings: Vec<Screening>,
+}
+
+/// The models make them.
+#[derive(Default)]
+pub(super) struct Models {
+    plans: Vec<Plan>,
+    made: Made,
+}
+
+impl Maker for Models {
+    fn check(&self, assembly: &Assembly, _: &mut dyn Progress) -> Result<()> {
+        assembly
+            .models
+            .iter()
+            .try_for_each(|m| m.with(&assembly.device, |model| gate::check(model, assembly.config.seed)))
+    }
+
+    fn choose(&mut self, assembly: &Assembly, plans: Vec<Plan>, progress: &mut dyn Progress) -> Result<Chosen> {
+        let Screened { plans, screenings, made } = filtering::screen(assembly, plans, progress)?;
+        let new = |t: &&Target| t.mix.len() > 1 && !t.indices.is_empty();
+        let chosen = Chosen {
+            images: plans.iter().map(Plan::images).collect(),
+            new_identities: plans.iter().flat_map(|p| &p.targets).filter(new).count(),
+            screenings,
+        };
+        *self = Self { plans, made };
+        Ok(chosen)
+    }
+
+    fn write(
+        &self,
+        assembly: &Assembly,
+        (set, first_row): (usize, usize),
+        config_hash: &str,
+        sink: &mut Sink,
+        progress: &mut dyn Progress,
+    ) -> Result<()> {
+        let (m, d) = (&assembly.models[set], assembly.destination);
+        let provenance = Provenance {
+            identity_set: m.set.clone(),
+            config_hash: config_hash.to_owned(),
+            manifest_hash: assembly.manifest_hash.clone(),
+            extension: d.extension(),
+            size: d.output_size.unwrap_or(m.image_size),
+        };
+        m.with(&assembly.device, |model| {
+            synthesize::run(model, &self.plans[set], first_row, &provenance, &self.made, sink, progress)
+        })
+    }
+}
+
 /// Everything that decides the bytes of a dataset.
 pub(super) struct Assembly<'a> {
     pub models: Vec<SetModel>,
@@ -112,6 +208,8 @@ pub(super) struct Assembly<'a> {
     pub device: Device,
     /// Decides which candidates are kept, where one is named.
     pub judge: Option<NamedJudge>,
+    /// Only these of the identities of its set, new ones last, and what the order says of that: a part of a dataset, which may stay empty.
+    pub part: Option<(Range<usize>, Value)>,
 }
 
 impl Assembly<'_> {
@@ -143,6 +241,9 @@ impl Assembly<'_> {
         for (m, plan) in self.models.iter().zip(&mut plans) {
             plan.add_new(&m.identities, new, names.len() as i64)?;
             names.extend(plan.targets[m.identities.len()..].iter().map(|t| named(&m.set, &t.identity)));
+        }
+        if let Some((part, _)) = &self.part {
+            plans.iter_mut().for_each(|plan| plan.keep(part));
         }
         Ok((plans, names))
     }
@@ -277,26 +378,24 @@ impl Assembly<'_> {
             output_size: d.output_size,
             shard_rows: d.shard_rows.get(),
             share: d.share,
+            task: self.part.as_ref().map(|(_, task)| task.clone()),
             rows,
             ..Order::new(&self.manifest_hash, &self.config.hash()?)
         })
     }
 
-    /// Writes the dataset, or finds it complete.
-    pub fn write(&self, progress: &mut dyn Progress) -> Result<Written> {
+    /// Writes the dataset of what `maker` makes, or finds it complete.
+    pub fn write(&self, maker: &mut dyn Maker, progress: &mut dyn Progress) -> Result<Written> {
         let (plans, classes) = self.plans()?;
         let (d, out) = (self.destination, &self.destination.out);
         let asked: usize = plans.iter().map(Plan::images).sum();
         let real = if d.include_real { self.models.iter().flat_map(|m| &m.images).sum() } else { 0 };
-        if asked + real == 0 {
+        if asked + real == 0 && self.part.is_none() {
             return Err(nothing_to_make());
         }
         let order = self.order(Some(asked + real))?;
-        // A folder is not taken for a model that is refused.
         if !matches!(look(out, &order, d.repair)?, Stored::Complete(_)) {
-            for m in &self.models {
-                m.with(&self.device, |model| gate::check(model, self.config.seed))?;
-            }
+            maker.check(self, progress)?;
         }
         let mut output = match Output::open(out, &order, d.repair)? {
             Opened::Complete(done) => return Ok(self.written(*done, true)),
@@ -307,8 +406,18 @@ impl Assembly<'_> {
         }
         // Again, now that nobody else works here: models may know more identities than the manifest.
         self.refuse_forgotten(self.models.iter().flat_map(|m| &m.identities).map(String::as_str))?;
-        let Screened { plans, screenings, made } = filtering::screen(self, plans, progress)?;
-        let synthetic: usize = plans.iter().map(Plan::images).sum();
+        let Chosen { images, new_identities, screenings } = maker.choose(self, plans, progress)?;
+        let synthetic: usize = images.iter().sum();
+        let numbers = classes.len();
+        let done = Summary {
+            new_identities,
+            screenings,
+            image_size: d.output_size.or(self.models.first().map(|m| m.image_size)),
+            ..Summary::new(order, synthetic, real, numbers)
+        };
+        if synthetic + real == 0 && self.part.is_some() {
+            return Ok(self.written(done, false));
+        }
         if synthetic + real == 0 {
             return Err(Error::Usage(
                 "no image is left; lower option `min_similarity`, raise option `max_copy_similarity`, or train the model longer"
@@ -317,9 +426,8 @@ impl Assembly<'_> {
         }
         store::write_atomic(&out.join(CONFIG), crate::config::to_toml(&self.config)?.as_bytes())?;
         output.arrange(synthetic + real, d.shard_rows.get())?;
-        let numbers = classes.len();
         let mut sink = Sink::new(output, d.format, classes);
-        let config_hash = &order.config_hash;
+        let config_hash = &done.order.config_hash;
         if let (true, Some(source)) = (d.include_real, self.source) {
             let known = self.models.iter().flat_map(|m| m.identities.iter().map(|i| (m.set.as_str(), i.as_str())));
             let real = RealImages {
@@ -335,27 +443,11 @@ impl Assembly<'_> {
             real.write(&mut sink, progress)?;
         }
         let mut first_row = real;
-        for (m, plan) in self.models.iter().zip(&plans) {
-            let provenance = Provenance {
-                identity_set: m.set.clone(),
-                config_hash: config_hash.clone(),
-                manifest_hash: self.manifest_hash.clone(),
-                extension: d.extension(),
-                size: d.output_size.unwrap_or(m.image_size),
-            };
-            m.with(&self.device, |model| {
-                synthesize::run(model, plan, first_row, &provenance, &made, &mut sink, progress)
-            })?;
-            first_row += plan.images();
+        for (set, images) in images.into_iter().enumerate() {
+            maker.write(self, (set, first_row), config_hash, &mut sink, progress)?;
+            first_row += images;
         }
         let (output, rest) = sink.finish()?;
-        let new = |t: &&Target| t.mix.len() > 1 && !t.indices.is_empty();
-        let done = Summary {
-            new_identities: plans.iter().flat_map(|p| &p.targets).filter(new).count(),
-            screenings,
-            image_size: d.output_size.or(self.models.first().map(|m| m.image_size)),
-            ..Summary::new(order, synthetic, real, numbers)
-        };
         let done = output.complete(done, &[], rest)?;
         Ok(self.written(done, false))
     }

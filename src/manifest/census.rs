@@ -42,6 +42,15 @@ impl Census {
         Ok(census)
     }
 
+    /// That of images whose rows are known: their numbers by (set, split, identity), and the row groups of each set.
+    pub fn known(
+        images: BTreeMap<(String, String, String), usize>,
+        places: impl IntoIterator<Item = (String, BTreeSet<Place>)>,
+    ) -> Self {
+        let places = places.into_iter().map(|(set, places)| (Some(set), places)).collect();
+        Self { images, unlabelled: BTreeMap::new(), places }
+    }
+
     /// The row groups with rows of `sets`, and with those that have no identity if `unlabelled`.
     pub fn places(&self, sets: &[String], unlabelled: bool) -> BTreeSet<Place> {
         let none = unlabelled.then(|| self.places.get(&None)).flatten();

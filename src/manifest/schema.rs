@@ -5,11 +5,12 @@ use super::pictures::Pictures;
 use super::values::{self, Purpose};
 use crate::error::{Error, Result};
 use arrow::datatypes::Schema;
+use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::sync::Arc;
 
 /// Names of the manifest's columns; the defaults can be mapped to others.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Columns {
     /// Key of a person (or of any category).
     pub identity: String,

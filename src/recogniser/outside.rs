@@ -120,7 +120,11 @@ impl Outside {
         let network = sides.and_then(|sides| model.at(sides)).map_err(failed)?;
         let (height, width) = network.sides();
         // What it cannot do is found before hours of training.
-        network.run(&vec![0.0; 3 * height * width]).map_err(failed)?;
+        let outputs = network.run(&vec![0.0; 3 * height * width]).map_err(failed)?;
+        let shapes: Vec<&[usize]> = outputs.iter().map(|o| &o.shape[..]).collect();
+        if !matches!(shapes[..], [shape] if shape.iter().filter(|n| **n != 1).count() == 1) {
+            return Err(failed(format!("is no face network: it gives {shapes:?} for an image, expected one vector")));
+        }
         let side = height.min(width);
         let middle = Placement { x: (width - side) / 2, y: (height - side) / 2, side };
         let placement = placement.or(feeding.placement).unwrap_or(middle);

@@ -11,6 +11,7 @@ mod publish;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 use hub::{HubFile, Kind};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// How other machines are spoken to.
@@ -83,14 +84,64 @@ fn fetch(spec: &str, cache: &Path, access: &Access) -> Result<PathBuf> {
     object::fetch(spec, &there(cache)?.join("objects"), access)
 }
 
+/// Extension of the files of the cache that say what was fetched.
+pub const FETCHED: &str = "fetched";
+
+/// The local copy of the folder at `url` of an object store; none if nothing is there.
+///
+/// # Errors
+/// As [`localize_file`].
+pub fn fetch_folder(url: &str, cache: &Path, access: &Access) -> Result<Option<PathBuf>> {
+    if list(url, access)?.is_empty() { Ok(None) } else { fetch(url, cache, access).map(Some) }
+}
+
+/// True if an object lies at `url`.
+///
+/// # Errors
+/// `Usage`, `Hub`, `HubRefused`.
+#[cfg(feature = "cloud")]
+pub fn is_there(url: &str, access: &Access) -> Result<bool> {
+    object::is_there(url, access)
+}
+
+/// What lies below `url`, by its path from there.
+///
+/// # Errors
+/// `Usage`, `Hub`, `HubRefused`.
+#[cfg(feature = "cloud")]
+pub fn list(url: &str, access: &Access) -> Result<BTreeSet<String>> {
+    object::list(url, access)
+}
+
+#[cfg(not(feature = "cloud"))]
+pub fn is_there(url: &str, _: &Access) -> Result<bool> {
+    Err(no_stores(url))
+}
+
+#[cfg(not(feature = "cloud"))]
+pub fn list(url: &str, _: &Access) -> Result<BTreeSet<String>> {
+    Err(no_stores(url))
+}
+
+#[cfg(not(feature = "cloud"))]
+fn no_stores(spec: &str) -> Error {
+    Error::Usage(format!("{spec}: this build has no object stores; build it with the feature cloud"))
+}
+
 #[cfg(not(feature = "cloud"))]
 fn fetch(spec: &str, _: &Path, _: &Access) -> Result<PathBuf> {
-    Err(Error::Usage(format!("{spec}: this build has no object stores; build it with the feature cloud")))
+    Err(no_stores(spec))
 }
 
 /// True for a place that can be pushed to.
 pub fn takes(url: &str) -> bool {
     url.starts_with("hf://") || is_object(url)
+}
+
+/// Name and page of the dataset that `url` names on a hub.
+pub fn dataset_page(url: &str, access: &Access) -> Option<(String, String)> {
+    let name = url.strip_prefix("hf://datasets/")?.trim_end_matches('/');
+    Some((name.to_owned(), format!("{}/datasets/{name}", access.endpoint.trim_end_matches('/'))))
 }
 
 /// Pushes `files` of the folder `root` to `url`, the last one last, which tells that all are there. A repository of a hub gets `texts`, by their paths, too.

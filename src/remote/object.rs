@@ -3,7 +3,7 @@
 
 mod push;
 
-use super::Access;
+use super::{Access, FETCHED};
 use crate::error::{Error, Result};
 use crate::store;
 use futures_util::{StreamExt, TryStreamExt};
@@ -41,6 +41,10 @@ impl Place {
             return Err(wrong("expected SCHEME://BUCKET/PATH of a file or folder, without pattern or query"));
         }
         let key = Key::parse(key.trim_end_matches('/')).map_err(|e| wrong(&e.to_string()))?;
+        let bare = |(name, value): &&(String, String)| name.contains("ENDPOINT") && !value.contains("://");
+        if let Some((name, value)) = access.options.iter().find(bare) {
+            return Err(wrong(&format!("{name}={value}: expected an address with its scheme, as in http://{value}")));
+        }
         let base = format!("{scheme}://{root}");
         let retry = RetryConfig { max_retries: TRIES, retry_timeout: TRIED, ..RetryConfig::default() };
         let options = || access.options.iter().map(|(name, value)| (name.to_lowercase(), value.clone()));
@@ -100,6 +104,13 @@ fn wrong(url: &str, e: &StoreError) -> Error {
         {
             denied()
         }
+        // Without keys the client asks the machine that it would run on in the store's own cloud.
+        StoreError::Generic { .. } if ["169.254.", "metadata.google"].iter().any(|s| e.to_string().contains(s)) => {
+            denied()
+        }
+        StoreError::Generic { .. } if e.to_string().contains("redirect without LOCATION") => {
+            Error::HubRefused(format!("{url}: lies in another region; name it with the variable AWS_REGION"))
+        }
         StoreError::Generic { .. } => Error::Hub(format!("{url}: {e}")),
         e => Error::HubRefused(format!("{url}: {e}")),
     }
@@ -152,6 +163,35 @@ pub(super) fn fetch(url: &str, folder: &Path, access: &Access) -> Result<PathBuf
     })
 }
 
+/// True if an object lies at `url`.
+///
+/// # Errors
+/// `Usage`, `Hub`, `HubRefused`.
+pub(super) fn is_there(url: &str, access: &Access) -> Result<bool> {
+    let place = Place::open(url, access)?;
+    block_on(async {
+        match place.store.head(&place.key).await {
+            Ok(_) => Ok(true),
+            Err(StoreError::NotFound { .. }) => Ok(false),
+            Err(e) => Err(place.failed(e)),
+        }
+    })
+}
+
+/// What lies below `url`, by its path from there.
+///
+/// # Errors
+/// `Usage`, `Hub`, `HubRefused`.
+pub(super) fn list(url: &str, access: &Access) -> Result<BTreeSet<String>> {
+    let place = Place::open(url, access)?;
+    let listed = block_on(place.list())?;
+    let below = |meta: &ObjectMeta| {
+        let parts = meta.location.prefix_match(&place.key)?;
+        Some(parts.map(|part| part.as_ref().to_owned()).collect::<Vec<_>>().join("/"))
+    };
+    Ok(listed.iter().filter_map(below).collect())
+}
+
 /// Removes copies of what is not there any more.
 fn forget_others(folder: &Path, wanted: &BTreeSet<PathBuf>) -> Result<()> {
     for entry in std::fs::read_dir(folder).map_err(|e| Error::io(folder, e))? {
@@ -167,9 +207,7 @@ fn forget_others(folder: &Path, wanted: &BTreeSet<PathBuf>) -> Result<()> {
 
 /// Brings an object into `file`, unless it is there. What it was, its neighbour says.
 async fn bring(place: &Place, meta: &ObjectMeta, file: &Path) -> Result<()> {
-    let mut mark = file.as_os_str().to_owned();
-    mark.push(".fetched");
-    let mark = PathBuf::from(mark);
+    let mark = file.with_added_extension(FETCHED);
     let state = format!("{} {} {}\n", meta.size, meta.last_modified.timestamp(), meta.e_tag.as_deref().unwrap_or("-"));
     let whole = std::fs::metadata(file).is_ok_and(|m| m.len() == meta.size);
     if whole && std::fs::read_to_string(&mark).is_ok_and(|text| text == state) {

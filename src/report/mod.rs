@@ -2,6 +2,7 @@
 
 pub mod methods;
 mod plots;
+mod summary;
 mod tables;
 pub mod training;
 mod verdict;

@@ -1,27 +1,23 @@
 //! The report's answer in one sentence.
 
 use crate::evaluate::comparison::Arm;
-use crate::evaluate::gain::{ArmResult, Gain};
+use crate::evaluate::gain::{ArmResult, Gain, best, gained};
 
-/// One sentence: the gain of the arm with synthetic images that stands best, and whether its interval allows to believe in it.
-/// Arms compare by the lower ends of their intervals.
+/// One sentence: the gain of the best arm with synthetic images, and whether its interval allows to believe in it.
 pub fn verdict(arms: &[ArmResult], pairs: usize) -> String {
-    let gained: Vec<(&ArmResult, &Gain)> =
-        arms.iter().filter(|a| a.arm.is_synthetic()).filter_map(|a| Some((a, a.gain.as_ref()?))).collect();
-    let interval = |g: &Gain| g.ci95.unwrap_or((f64::NEG_INFINITY, f64::INFINITY));
-    let best = gained.iter().max_by(|a, b| interval(a.1).0.total_cmp(&interval(b.1).0));
-    let Some((best, gain)) = best else {
+    let gained = gained(arms).count();
+    let Some((best, gain)) = best(arms) else {
         return "No arm with synthetic images was trained, so no gain was measured.".into();
     };
-    let (low, high) = interval(gain);
+    let (low, high) = gain.interval();
     let known = |_| format!("95 % interval {:+.2} to {:+.2}", 100.0 * low, 100.0 * high);
     let seeds = gain.by_seed.len();
     let basis = format!(
         "{}, {seeds} paired seed{}, {pairs} pairs, best of {} arm{}",
         gain.ci95.map_or("too few pairs for an interval".into(), known),
         if seeds == 1 { "" } else { "s" },
-        gained.len(),
-        if gained.len() == 1 { "" } else { "s" }
+        gained,
+        if gained == 1 { "" } else { "s" }
     );
     let points = 100.0 * gain.accuracy_gain;
     let what = best.description.trim_start_matches("baseline + ");
@@ -42,7 +38,7 @@ pub fn verdict(arms: &[ArmResult], pairs: usize) -> String {
 
 /// A sentence on the strongest control, where that is better than the baseline.
 fn beside(control: Arm, gain: &Gain) -> String {
-    let (low, high) = gain.ci95.unwrap_or((f64::NEG_INFINITY, f64::INFINITY));
+    let (low, high) = gain.interval();
     let numbers = format!("{:+.2} points ({:+.2} to {:+.2})", 100.0 * gain.accuracy_gain, 100.0 * low, 100.0 * high);
     let name = control.description().trim_start_matches("baseline + ").trim_end_matches(" (control)");
     let shown =

@@ -308,7 +308,7 @@ pub(super) fn clean(out: &Path, units: &BTreeMap<usize, Unit>) -> Result<()> {
     let listed: BTreeSet<PathBuf> = units.iter().flat_map(files).collect();
     for name in content().chain([STAGING]) {
         for path in files_below(out, Path::new(name))? {
-            if !listed.contains(&path) {
+            if !listed.contains(&path) && !formats::is_foreign(&path) {
                 remove(&out.join(path))?;
             }
         }

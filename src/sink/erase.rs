@@ -15,8 +15,8 @@ use crate::formats::{self, Format};
 use crate::store;
 use crate::tombstones::Tombstones;
 use serde_json::json;
-use std::collections::BTreeSet;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 /// Names that must not be written into a folder again.
 const TOMBSTONES: &str = "_TOMBSTONES.json";
@@ -50,9 +50,9 @@ pub enum Erased {
 pub fn forget(out: &Path, identity: &str) -> Result<Erased> {
     let _lock = store::lock(out)?;
     let mut done = summary(out)?;
-    let (format, mut tombstones, forgotten) = prepare(out, identity)?;
+    let (format, mut tombstones, mut forgotten) = prepare(out, identity)?;
     match tombstones.pending(identity) {
-        Some(true) => {}
+        Some(true) => add_classes(&mut forgotten, tombstones.pending_classes(), &tombstones),
         Some(false) => {
             return Err(interrupted(out));
         }
@@ -65,7 +65,9 @@ pub fn forget(out: &Path, identity: &str) -> Result<Erased> {
             if !is_known(out, &forgotten)? {
                 return Ok(if tombstones.contains(identity) { Erased::Before } else { Erased::Unknown });
             }
-            tombstones.begin(identity);
+            let mixes = mixes(out, &forgotten)?;
+            add_classes(&mut forgotten, &mixes, &tombstones);
+            tombstones.begin(identity, mixes);
             store::write_sealed(&out.join(TOMBSTONES), &json!(tombstones))?;
         }
     }
@@ -110,10 +112,8 @@ pub fn would_forget(out: &Path, identity: &str) -> Result<Erased> {
     if !is_known(out, &forgotten)? {
         return Ok(if tombstones.contains(identity) { Erased::Before } else { Erased::Unknown });
     }
-    let units = units(out)?;
-    let tables = units.values().flat_map(|u| &u.files).filter(|f| is_table(Path::new(&f.path)));
-    let counts = tables.map(|f| Ok(forgotten.split(&out.join(&f.path))?.0.count)).collect::<Result<Vec<_>>>()?;
-    Ok(Erased::Rows(counts.into_iter().sum()))
+    let counts = tables(out)?.into_iter().map(|table| Ok(forgotten.split(&table)?.0.count));
+    Ok(Erased::Rows(counts.collect::<Result<Vec<_>>>()?.into_iter().sum()))
 }
 
 /// From what is damaged nothing can be erased for sure.
@@ -153,14 +153,47 @@ fn prepare<'a>(out: &Path, identity: &'a str) -> Result<(&'static dyn Format, To
         let of_any_set = |class: &String| class.split_once('/').is_some_and(|(_, name)| name == identity);
         classes.extend(table::classes(table)?.into_iter().filter(of_any_set));
     }
-    let placeholder = tombstones.placeholder(identity);
-    Ok((format, tombstones, Forgotten { identity, classes, placeholder }))
+    let mut forgotten = Forgotten { identity, classes: BTreeMap::new() };
+    add_classes(&mut forgotten, &classes, &tombstones);
+    Ok((format, tombstones, forgotten))
+}
+
+/// Adds `classes` to those that are erased with a person.
+fn add_classes(who: &mut Forgotten, classes: &BTreeSet<String>, tombstones: &Tombstones) {
+    who.classes.extend(classes.iter().map(|class| (class.clone(), tombstones.placeholder(class))));
+}
+
+/// Tables of all units of `out`.
+fn tables(out: &Path) -> Result<Vec<PathBuf>> {
+    let paths = units(out)?.into_values().flat_map(|u| u.files).map(|f| out.join(f.path));
+    Ok(paths.filter(|path| is_table(path)).collect())
+}
+
+/// Classes of new identities in `out` that the person is mixed into.
+fn mixes(out: &Path, who: &Forgotten) -> Result<BTreeSet<String>> {
+    let sets = ledger::order(out)?.and_then(|order| order.models).map_or(1, |models| models.len());
+    let mut all = BTreeSet::new();
+    for table in tables(out)? {
+        all.extend(who.mixes(&table, sets)?);
+    }
+    Ok(all)
+}
+
+/// Keeps in `out` from being written whoever was forgotten in `from`, of which it is made.
+///
+/// # Errors
+/// A list is damaged, or cannot be written.
+pub fn inherit(out: &Path, from: &Path) -> Result<()> {
+    let Some(theirs) = tombstones(from)? else { return Ok(()) };
+    let mut own = tombstones(out)?.map_or_else(Tombstones::new, Ok)?;
+    own.inherit(&theirs);
+    store::write_sealed(&out.join(TOMBSTONES), &json!(own))
 }
 
 /// True if a row or a class list of `out` names the person.
 fn is_known(out: &Path, who: &Forgotten) -> Result<bool> {
-    for file in units(out)?.values().flat_map(|u| &u.files).filter(|f| is_table(Path::new(&f.path))) {
-        if who.is_known(&out.join(&file.path))? {
+    for table in tables(out)? {
+        if who.is_known(&table)? {
             return Ok(true);
         }
     }

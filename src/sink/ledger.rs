@@ -302,7 +302,10 @@ pub fn committed_rows(out: &Path) -> Result<usize> {
 }
 
 /// Paths of all files below `out/folder`, relative to `out`, sorted.
-pub(super) fn files_below(out: &Path, folder: &Path) -> Result<Vec<PathBuf>> {
+///
+/// # Errors
+/// A folder cannot be read.
+pub fn files_below(out: &Path, folder: &Path) -> Result<Vec<PathBuf>> {
     let full = out.join(folder);
     let entries = match std::fs::read_dir(&full) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),

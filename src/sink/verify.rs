@@ -2,6 +2,7 @@
 
 use super::ledger::{Damage, PLAN_FILE, SUCCESS, Summary, Unit, content, files_below, is_part, read_unit, records};
 use crate::error::{Error, Result};
+use crate::formats::is_foreign;
 use crate::store;
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -81,7 +82,7 @@ pub fn verify(out: &Path) -> Result<Verified> {
     }
     for path in content().map(|f| files_below(out, Path::new(f))).collect::<Result<Vec<_>>>()?.into_iter().flatten() {
         // Of an unfinished run, what is not committed yet will be removed or written again.
-        if found.complete && !listed.contains(&path) {
+        if found.complete && !listed.contains(&path) && !is_foreign(&path) {
             found.damages.push(Damage { path: path.to_string_lossy().into_owned(), what: "belongs to nothing".into() });
         }
     }

@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::seeds::Seeds;
 use rand::RngExt;
 use rand::seq::SliceRandom;
+use std::ops::Range;
 
 /// Largest weight of one person in a new identity: above it, the new class shows that person again.
 const LARGEST_WEIGHT: f32 = 0.75;
@@ -122,6 +123,12 @@ impl Plan {
             self.targets.push(Target { identity, label: first_label + i as i64, mix, indices });
         }
         Ok(())
+    }
+
+    /// Leaves the targets whose places are in `part`.
+    pub fn keep(&mut self, part: &Range<usize>) {
+        self.targets.truncate(part.end);
+        self.targets.drain(..part.start.min(self.targets.len()));
     }
 
     /// Number of images.

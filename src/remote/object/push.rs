@@ -126,6 +126,7 @@ async fn send(place: &Place, key: &Key, root: &Path, file: &Outgoing, once: bool
         let mode = if once { PutMode::Create } else { PutMode::Overwrite };
         let options = PutOptions { mode, attributes, ..PutOptions::default() };
         return match place.store.put_opts(key, bytes.into(), options).await {
+            Err(StoreError::AlreadyExists { .. }) if hash_of(place, key).await?.as_ref() == Some(&file.hash) => Ok(()),
             Err(StoreError::AlreadyExists { .. }) => {
                 Err(Error::Usage(format!("{}: somebody else has pushed there meanwhile", place.url)))
             }

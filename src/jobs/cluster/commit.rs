@@ -1,0 +1,209 @@
+//! What all shards made becomes the dataset that the main job would write.
+
+use super::mirror::Mirror;
+use super::{Done, JOB_FILE, Job, REJECTS, SetRows, Work, dataset, done, rejects, set_rows};
+use crate::error::{Error, Result};
+use crate::formats::Reader;
+use crate::jobs::augment::Augmented;
+use crate::jobs::input::Source;
+use crate::jobs::verify::whole;
+use crate::jobs::write::{Assembly, Chosen, Maker, SetModel};
+use crate::jobs::{Context, Rejected};
+use crate::progress::Progress;
+use crate::sink::Sink;
+use crate::sink::ledger::Screening;
+use crate::synthesize::plan::Plan;
+use std::path::{Path, PathBuf};
+
+/// Samples between two looks at whether a stop is asked for.
+const BATCH: usize = 512;
+
+/// Joins the shards of the job in `dir`; with `repair`, makes again what was changed or lost of the dataset since it was written.
+///
+/// # Errors
+/// `NotYet`: some shards are not done. `Damaged`: one of them has changed since.
+pub fn run(dir: &Path, repair: bool, context: &Context, progress: &mut dyn Progress) -> Result<Augmented> {
+    let mirror = Mirror::of(dir, context)?;
+    let dir = &match &mirror {
+        Some(mirror) => mirror.dir.clone(),
+        None => std::path::absolute(dir).map_err(|e| Error::io(dir, e))?,
+    };
+    if let Some(mirror) = &mirror {
+        mirror.bring_plan(JOB_FILE, context)?;
+        mirror.bring_plan(REJECTS, context)?;
+    }
+    let mut job = Job::open(dir)?;
+    job.check_kernels(context)?;
+    job.destination.repair |= repair;
+    let mut records = Vec::with_capacity(job.shards.len());
+    let mut missing = Vec::new();
+    progress.start("gather", job.shards.len() as u64, "shards");
+    for number in 0..job.shards.len() {
+        mirror.as_ref().map_or(Ok(true), |m| m.bring_shard(number, context))?;
+        progress.at(number as u64 + 1);
+        match done(dir, number)? {
+            Some(done) => records.push(done),
+            None => missing.push(number),
+        }
+    }
+    progress.finish();
+    if let Some(first) = missing.first() {
+        return Err(Error::NotYet(format!(
+            "{} of {} shards are not done, the first is {first}: do them first",
+            missing.len(),
+            job.shards.len()
+        )));
+    }
+    mirror.map_or(Ok(()), |m| (0..job.sets).try_for_each(|n| m.bring_set(n, context)))?;
+    let sets = (0..job.sets).map(|n| set_rows(dir, n)).collect::<Result<Vec<_>>>()?;
+    let source = if job.destination.include_real {
+        // Real images are read again, so all of them must be what they were.
+        let source = Source::open_begun(&job.input, context, job.policy.clone())?;
+        if source.manifest.hash() != job.manifest_hash {
+            return Err(Error::Manifest(format!(
+                "{}: changed since the job was planned; plan another job",
+                source.spec
+            )));
+        }
+        source
+    } else {
+        job.source(&sets, context)?
+    };
+    let mut shards = Shards::new(dir, &job, records);
+    let models = sets.iter().enumerate().map(|(n, rows)| shards.model(n, rows)).collect::<Result<Vec<_>>>()?;
+    let assembly = Assembly {
+        models,
+        config: job.config.clone(),
+        manifest_hash: job.manifest_hash.clone(),
+        source: Some(&source),
+        rejected: rejects(dir)?,
+        synthesis: &job.synthesis,
+        destination: &job.destination,
+        device: context.device.clone(),
+        judge: job.synthesis.load_judge(&context.device)?,
+        part: None,
+    };
+    let written = assembly.write(&mut shards, progress)?;
+    Ok(Augmented { written, rejected: Rejected { count: job.rejected, list: job.rejects.clone() } })
+}
+
+/// The images are there already, in the datasets of shards.
+struct Shards {
+    /// Of each set: numbers and records of the shards that have images, in order; and the record of the one that has its model.
+    sets: Vec<(Vec<(usize, Done)>, Option<Done>)>,
+    /// Of each set, the first labels of its existing identities and of its new ones, and how many the former are.
+    labels: Vec<(i64, i64, i64)>,
+    dir: PathBuf,
+}
+
+impl Shards {
+    fn new(dir: &Path, job: &Job, records: Vec<Done>) -> Self {
+        let mut sets: Vec<(Vec<(usize, Done)>, Option<Done>)> = vec![Default::default(); job.sets];
+        for (shard, done) in job.shards.iter().zip(records) {
+            let (parts, model) = &mut sets[shard.set];
+            model.get_or_insert_with(|| done.clone());
+            if shard.kind != Work::Train {
+                parts.push((shard.shard, done));
+            }
+        }
+        Self { sets, labels: Vec::new(), dir: dir.to_owned() }
+    }
+
+    /// The model of set number `set`, which nobody needs any more.
+    fn model(&self, set: usize, rows: &SetRows) -> Result<SetModel> {
+        let (parts, first) = &self.sets[set];
+        let Some(first) = first else {
+            return Err(Error::Internal(format!("identity set `{}` has no shard", rows.set)));
+        };
+        if let Some((number, _)) = parts.iter().find(|(_, done)| done.model != first.model) {
+            return Err(Error::Usage(format!(
+                "shard {number} was made by another model than the rest of identity set `{}`: delete its folder, and do it again",
+                rows.set
+            )));
+        }
+        Ok(SetModel::recorded(&first.model, &rows.identities, first.image_size))
+    }
+}
+
+impl Maker for Shards {
+    fn check(&self, _: &Assembly, progress: &mut dyn Progress) -> Result<()> {
+        // Nothing counts that has changed since it was written.
+        let parts: Vec<usize> =
+            self.sets.iter().flat_map(|(parts, _)| parts).filter(|(_, d)| d.rows > 0).map(|(n, _)| *n).collect();
+        progress.start("check", parts.len() as u64, "shards");
+        for (at, number) in parts.into_iter().enumerate() {
+            if progress.stop_requested() {
+                return Err(Error::Stopped);
+            }
+            whole(&dataset(&self.dir, number))?;
+            progress.at(at as u64 + 1);
+        }
+        progress.finish();
+        Ok(())
+    }
+
+    fn choose(&mut self, assembly: &Assembly, _: Vec<Plan>, _: &mut dyn Progress) -> Result<Chosen> {
+        let mut next = 0;
+        let new = assembly.synthesis.new_identities as i64;
+        let all: i64 = assembly.models.iter().map(|m| m.identities.len() as i64).sum();
+        for (number, m) in (0..).zip(&assembly.models) {
+            let existing = m.identities.len() as i64;
+            self.labels.push((next, all + number * new, existing));
+            next += existing;
+        }
+        let parts =
+            |set: &(Vec<(usize, Done)>, Option<Done>)| set.0.iter().map(|(_, done)| done.clone()).collect::<Vec<_>>();
+        Ok(Chosen {
+            images: self.sets.iter().map(|set| parts(set).iter().map(|done| done.rows).sum()).collect(),
+            new_identities: self.sets.iter().flat_map(parts).map(|done| done.new_identities).sum(),
+            screenings: self.sets.iter().filter_map(|set| together(&parts(set))).collect(),
+        })
+    }
+
+    fn write(
+        &self,
+        _: &Assembly,
+        (set, first_row): (usize, usize),
+        _: &str,
+        sink: &mut Sink,
+        progress: &mut dyn Progress,
+    ) -> Result<()> {
+        let (parts, (first, first_new, existing)) = (&self.sets[set].0, self.labels[set]);
+        let rows: usize = parts.iter().map(|(_, done)| done.rows).sum();
+        let (missing, mut at) = (sink.missing(), 0);
+        progress.start("join", rows as u64, "images");
+        for (number, _) in parts.iter().filter(|(_, done)| done.rows > 0) {
+            Reader::open(&dataset(&self.dir, *number))?.read_all(|mut sample| {
+                if missing.contains(first_row + at) {
+                    let own = sample.label;
+                    sample.label = if own < existing { first + own } else { first_new + own - existing };
+                    sink.write(sample)?;
+                }
+                at += 1;
+                if at.is_multiple_of(BATCH) {
+                    progress.at(at as u64);
+                    if progress.stop_requested() {
+                        return Err(Error::Stopped);
+                    }
+                }
+                Ok(())
+            })?;
+        }
+        progress.finish();
+        Ok(())
+    }
+}
+
+/// What the parts of a set rejected.
+fn together(parts: &[Done]) -> Option<Screening> {
+    let mut all = parts.iter().flat_map(|done| done.screenings.iter().cloned());
+    let first = all.next()?;
+    Some(all.fold(first, |mut sum, next| {
+        sum.candidates += next.candidates;
+        sum.rejected += next.rejected;
+        sum.copies += next.copies;
+        sum.filled += next.filled;
+        sum.short.extend(next.short);
+        sum
+    }))
+}
