@@ -328,7 +328,8 @@ fn datasets_and_models_are_pushed_in_one_commit() {
         std::fs::write(&path, &croissant).unwrap();
         let read = "import sys, mlcroissant; d = mlcroissant.Dataset(jsonld=sys.argv[1]); print(d.metadata.record_sets[0].fields[0].id)";
         let read = Command::new(python).args(["-c", read, path.to_str().unwrap()]).output().unwrap();
-        assert!(text(&read).contains("images/image") && !text(&read).contains("WARNING"), "{}", text(&read));
+        let said = self::text(&read);
+        assert!(said.contains("images/image") && !said.contains("WARNING"), "{said}");
     }
     // What is there is replaced only if asked to, and what is no part of it goes.
     let tree = r#"[{"type":"file","oid":"0","size":1,"path":"data/old.parquet"},{"type":"file","oid":"0","size":1,"path":".gitattributes"}]"#;

@@ -102,6 +102,28 @@ fn datasets_and_models_go_to_a_store_and_come_back() {
         let name = path.file_name().unwrap();
         assert!(found.iter().any(|(p, b)| p.file_name() == Some(name) && *b == bytes), "{}", path.display());
     }
+    // The main job makes in the cache what is named by an address, and pushes it.
+    let third = "s3://faces/made/at-once";
+    let args = [
+        "--manifest",
+        DEMO,
+        "--duration-kimg",
+        "0.2",
+        "--per-id",
+        "3",
+        "--shard-rows",
+        "50",
+        "--no-judge",
+        "--out",
+        third,
+    ];
+    let copied = shared().join("cache");
+    assert!(server.ok(&copied, &args).contains("10 files sent"));
+    assert!(
+        server.ok(&copied, &args).contains("already complete") && server.ok(&copied, &args).contains("10 were there")
+    );
+    let inspected = server.ok(&cache, &["inspect", "--manifest", &format!("{third}/data/")]);
+    assert!(inspected.contains("144 rows"), "{inspected}");
     // A push that breaks off is not complete, and goes on.
     let second = "s3://faces/made/second";
     server.ask("/_fail/500/100000");

@@ -1,25 +1,28 @@
 //! The main job, and what is said of every written dataset.
 
 use super::args::{GlobalArgs, RunArgs};
+use super::push::delivered;
 use super::terminal::Terminal;
 use super::{Outcome, environment};
 use ::augment::config::to_toml;
 use ::augment::error::Result;
 use ::augment::jobs::augment::{Augmented, Request, preview, run as run_job};
-use ::augment::jobs::folder_name;
 use ::augment::jobs::length::in_words;
 use ::augment::jobs::preview::{OutputPreview, Preview, SetPreview};
 use ::augment::jobs::write::Written;
+use ::augment::jobs::{Context, folder_name};
 use serde_json::{Value, json};
 use std::fmt::Write;
 
 /// `augment --manifest ..`
 pub fn run(args: &RunArgs, global: &GlobalArgs, terminal: &mut Terminal) -> Result<Outcome> {
-    let (context, request) = (environment::context(global)?, request(args));
+    let context = environment::context(global)?;
+    let request = request(args, &context);
     if global.dry_run {
         return would(&preview(&request, &context, terminal)?);
     }
-    Ok(done(&run_job(&request, &context, terminal)?))
+    let made = run_job(&request, &context, terminal)?;
+    delivered(done(&made), &made.written.out, args.output.address(), &context, terminal)
 }
 
 /// A dataset of the main job.
@@ -28,14 +31,14 @@ pub fn done(done: &Augmented) -> Outcome {
 }
 
 /// What the arguments ask for.
-pub fn request(args: &RunArgs) -> Request {
+pub fn request(args: &RunArgs, context: &Context) -> Request {
     Request {
         input: args.input.request(),
         settings: args.config.request(),
         model: args.model.clone(),
         init: args.init.clone(),
         synthesis: args.synthesis.request(),
-        destination: args.output.request(folder_name(args.input.spec(), "augmented")),
+        destination: args.output.request(folder_name(args.input.spec(), "augmented"), &context.cache),
     }
 }
 

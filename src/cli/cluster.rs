@@ -3,7 +3,7 @@
 use super::args::{GlobalArgs, RunArgs};
 use super::terminal::Terminal;
 use super::{Outcome, augment, environment};
-use ::augment::error::Result;
+use ::augment::error::{Error, Result};
 use ::augment::jobs::cluster::plan::SHARD_IMAGES;
 use ::augment::jobs::cluster::shard::Request;
 use ::augment::jobs::cluster::status::State;
@@ -55,7 +55,12 @@ pub struct CommitArgs {
 /// `augment plan --manifest .. --job JOB`
 pub fn plan(args: &PlanArgs, global: &GlobalArgs, terminal: &mut Terminal) -> Result<Outcome> {
     let context = environment::context(global)?;
-    let request = augment::request(&args.run);
+    if args.run.output.address().is_some() {
+        return Err(Error::Usage(
+            "option `out` of a plan is a folder: push the dataset with `augment push` after the commit".into(),
+        ));
+    }
+    let request = augment::request(&args.run, &context);
     let job = plan::run(&request, (&args.job, args.shard_images), !global.dry_run, &context, terminal)?;
     let images: u64 = job.shards.iter().map(|s| s.images).sum();
     let seconds: f64 = job.shards.iter().filter_map(|s| s.seconds).sum();

@@ -7,7 +7,7 @@ use ::augment::jobs::{Columns, FORMATS, Input, NaiveDate, format_named};
 use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// What columns are called.
@@ -245,7 +245,8 @@ pub fn formats() -> PossibleValuesParser {
 /// Where and how to write.
 #[derive(Args, Clone)]
 pub struct OutputArgs {
-    /// Output folder [default: the manifest's name with `-augmented`, in the current folder].
+    /// Output folder [default: the manifest's name with `-augmented`, in the current folder], or an address (`s3://bucket/path`, `gs://`, `az://`,
+    /// `hf://datasets/owner/name`) that it is pushed to once it is complete: it is made in the cache then.
     #[arg(long, env = "AUGMENT_OUT", value_name = "DIR", help_heading = "Output")]
     pub out: Option<PathBuf>,
     /// Layout of the dataset.
@@ -273,9 +274,10 @@ pub struct OutputArgs {
 }
 
 impl OutputArgs {
-    /// What they ask for; `default` is the folder if none is named.
-    pub fn request(&self, default: PathBuf) -> Destination {
-        let plain = Destination::new(self.out.clone().unwrap_or(default));
+    /// What they ask for; `default` is the folder if none is named, `cache` where what is pushed is made.
+    pub fn request(&self, default: PathBuf, cache: &Path) -> Destination {
+        let made = self.address().map(|address| made_for(address, cache)).or_else(|| self.out.clone());
+        let plain = Destination::new(made.unwrap_or(default));
         Destination {
             format: format_named(&self.format).unwrap_or(plain.format),
             encoding: self.encoding,
@@ -287,6 +289,25 @@ impl OutputArgs {
             ..plain
         }
     }
+}
+
+impl OutputArgs {
+    /// Where the output is pushed to.
+    pub fn address(&self) -> Option<&str> {
+        address(self.out.as_deref())
+    }
+}
+
+/// `out`, if it is an address.
+pub fn address(out: Option<&Path>) -> Option<&str> {
+    out.and_then(Path::to_str).filter(|out| out.contains("://"))
+}
+
+/// The folder of `cache` where what is pushed to `address` is made.
+pub fn made_for(address: &str, cache: &Path) -> PathBuf {
+    let plain: String = address.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+    let hash = blake3::hash(address.as_bytes()).to_hex();
+    cache.join("outputs").join(format!("{plain}-{}", &hash[..8]))
 }
 
 /// What recognisers are tested on.

@@ -24,7 +24,7 @@ pub struct ExportArgs {
     pub include_real: Option<String>,
     #[command(flatten)]
     pub rows: RowArgs,
-    /// Output folder [default: the dataset's name with the format's behind it].
+    /// Output folder [default: the dataset's name with the format's behind it], or an address that it is pushed to, as with the main job.
     #[arg(long, env = "AUGMENT_OUT", value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Who else may read the output: a training job often runs as another user.

@@ -2,6 +2,7 @@
 
 use super::args::{GlobalArgs, SynthesizeArgs};
 use super::augment::{output_json, would_write, written};
+use super::push::delivered;
 use super::terminal::Terminal;
 use super::{Outcome, environment};
 use ::augment::config::to_toml;
@@ -31,12 +32,13 @@ pub fn run(args: &SynthesizeArgs, global: &GlobalArgs, terminal: &mut Terminal) 
     let request = synthesize::Request {
         model: args.model.clone(),
         synthesis: args.synthesis.request(),
-        destination: args.output.request(PathBuf::from("synthesized")),
+        destination: args.output.request(PathBuf::from("synthesized"), &context.cache),
     };
     if global.dry_run {
         let (config, output) = synthesize::preview(&request, &context, terminal)?;
         let json = json!({ "version": 1, "dry_run": true, "output": output_json(&output), "config": config });
         return Ok(Outcome::new(format!("{}\n{}", would_write(&output), to_toml(&config)?), json));
     }
-    Ok(written(&synthesize::run(&request, &context, terminal)?))
+    let made = synthesize::run(&request, &context, terminal)?;
+    delivered(written(&made), &made.out, args.output.address(), &context, terminal)
 }

@@ -63,7 +63,7 @@ impl Gates {
             match &quality.membership {
                 None => fallen.push("membership inference was not measured: nobody has held-out images".into()),
                 Some(m) if m.auc > most => {
-                    fallen.push(format!("membership inference stands at AUC {:.3}, and {most:.3} is allowed", m.auc))
+                    fallen.push(format!("membership inference stands at AUC {:.3}, and {most:.3} is allowed", m.auc));
                 }
                 Some(_) => {}
             }

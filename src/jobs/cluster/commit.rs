@@ -87,10 +87,38 @@ pub fn run(dir: &Path, repair: bool, context: &Context, progress: &mut dyn Progr
     Ok(Augmented { written, rejected: Rejected { count: job.rejected, list: job.rejects.clone() } })
 }
 
+/// What the shards of an identity set have made.
+#[derive(Clone, Default)]
+struct OfSet {
+    /// The record of the first, which has its model.
+    first: Option<Done>,
+    /// Numbers and records of those that have images, in order.
+    parts: Vec<(usize, Done)>,
+}
+
+impl OfSet {
+    fn records(&self) -> impl Iterator<Item = &Done> {
+        self.parts.iter().map(|(_, done)| done)
+    }
+
+    /// What was rejected, all together.
+    fn screening(&self) -> Option<Screening> {
+        let mut all = self.records().flat_map(|done| done.screenings.iter().cloned());
+        let first = all.next()?;
+        Some(all.fold(first, |mut sum, next| {
+            sum.candidates += next.candidates;
+            sum.rejected += next.rejected;
+            sum.copies += next.copies;
+            sum.filled += next.filled;
+            sum.short.extend(next.short);
+            sum
+        }))
+    }
+}
+
 /// The images are there already, in the datasets of shards.
 struct Shards {
-    /// Of each set: numbers and records of the shards that have images, in order; and the record of the one that has its model.
-    sets: Vec<(Vec<(usize, Done)>, Option<Done>)>,
+    sets: Vec<OfSet>,
     /// Of each set, the first labels of its existing identities and of its new ones, and how many the former are.
     labels: Vec<(i64, i64, i64)>,
     dir: PathBuf,
@@ -98,12 +126,12 @@ struct Shards {
 
 impl Shards {
     fn new(dir: &Path, job: &Job, records: Vec<Done>) -> Self {
-        let mut sets: Vec<(Vec<(usize, Done)>, Option<Done>)> = vec![Default::default(); job.sets];
+        let mut sets = vec![OfSet::default(); job.sets];
         for (shard, done) in job.shards.iter().zip(records) {
-            let (parts, model) = &mut sets[shard.set];
-            model.get_or_insert_with(|| done.clone());
+            let of_set = &mut sets[shard.set];
+            of_set.first.get_or_insert_with(|| done.clone());
             if shard.kind != Work::Train {
-                parts.push((shard.shard, done));
+                of_set.parts.push((shard.shard, done));
             }
         }
         Self { sets, labels: Vec::new(), dir: dir.to_owned() }
@@ -111,7 +139,7 @@ impl Shards {
 
     /// The model of set number `set`, which nobody needs any more.
     fn model(&self, set: usize, rows: &SetRows) -> Result<SetModel> {
-        let (parts, first) = &self.sets[set];
+        let OfSet { first, parts } = &self.sets[set];
         let Some(first) = first else {
             return Err(Error::Internal(format!("identity set `{}` has no shard", rows.set)));
         };
@@ -129,7 +157,7 @@ impl Maker for Shards {
     fn check(&self, _: &Assembly, progress: &mut dyn Progress) -> Result<()> {
         // Nothing counts that has changed since it was written.
         let parts: Vec<usize> =
-            self.sets.iter().flat_map(|(parts, _)| parts).filter(|(_, d)| d.rows > 0).map(|(n, _)| *n).collect();
+            self.sets.iter().flat_map(|set| &set.parts).filter(|(_, d)| d.rows > 0).map(|(n, _)| *n).collect();
         progress.start("check", parts.len() as u64, "shards");
         for (at, number) in parts.into_iter().enumerate() {
             if progress.stop_requested() {
@@ -151,12 +179,10 @@ impl Maker for Shards {
             self.labels.push((next, all + number * new, existing));
             next += existing;
         }
-        let parts =
-            |set: &(Vec<(usize, Done)>, Option<Done>)| set.0.iter().map(|(_, done)| done.clone()).collect::<Vec<_>>();
         Ok(Chosen {
-            images: self.sets.iter().map(|set| parts(set).iter().map(|done| done.rows).sum()).collect(),
-            new_identities: self.sets.iter().flat_map(parts).map(|done| done.new_identities).sum(),
-            screenings: self.sets.iter().filter_map(|set| together(&parts(set))).collect(),
+            images: self.sets.iter().map(|set| set.records().map(|done| done.rows).sum()).collect(),
+            new_identities: self.sets.iter().flat_map(OfSet::records).map(|done| done.new_identities).sum(),
+            screenings: self.sets.iter().filter_map(OfSet::screening).collect(),
         })
     }
 
@@ -168,7 +194,7 @@ impl Maker for Shards {
         sink: &mut Sink,
         progress: &mut dyn Progress,
     ) -> Result<()> {
-        let (parts, (first, first_new, existing)) = (&self.sets[set].0, self.labels[set]);
+        let (parts, (first, first_new, existing)) = (&self.sets[set].parts, self.labels[set]);
         let rows: usize = parts.iter().map(|(_, done)| done.rows).sum();
         let (missing, mut at) = (sink.missing(), 0);
         progress.start("join", rows as u64, "images");
@@ -192,18 +218,4 @@ impl Maker for Shards {
         progress.finish();
         Ok(())
     }
-}
-
-/// What the parts of a set rejected.
-fn together(parts: &[Done]) -> Option<Screening> {
-    let mut all = parts.iter().flat_map(|done| done.screenings.iter().cloned());
-    let first = all.next()?;
-    Some(all.fold(first, |mut sum, next| {
-        sum.candidates += next.candidates;
-        sum.rejected += next.rejected;
-        sum.copies += next.copies;
-        sum.filled += next.filled;
-        sum.short.extend(next.short);
-        sum
-    }))
 }

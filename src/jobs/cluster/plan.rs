@@ -11,7 +11,7 @@ use crate::progress::Progress;
 use crate::train::TrainedModel;
 use crate::{remote, store};
 use serde_json::json;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Images of a shard, at most, where nothing else is asked for: more are cut into several, after one that trains.
 pub const SHARD_IMAGES: u64 = 100_000;
@@ -167,7 +167,11 @@ fn write(dir: &Path, job: &Job, sets: &[SetRows], rejected: &[crate::manifest::r
 fn absolute(request: &Request) -> Result<Request> {
     let full = |path: &Path| std::path::absolute(path).map_err(|e| Error::io(path, e));
     let local = |spec: &String| -> Result<String> {
-        if remote::takes(spec) { Ok(spec.clone()) } else { full(Path::new(spec)).map(text) }
+        if remote::takes(spec) {
+            Ok(spec.clone())
+        } else {
+            full(Path::new(spec)).map(|path| path.to_string_lossy().into_owned())
+        }
     };
     let mut r = request.clone();
     r.input.manifest = local(&r.input.manifest)?;
@@ -178,8 +182,4 @@ fn absolute(request: &Request) -> Result<Request> {
         r.synthesis.chooser = Chooser::Judge(full(path)?);
     }
     Ok(r)
-}
-
-fn text(path: PathBuf) -> String {
-    path.to_string_lossy().into_owned()
 }
