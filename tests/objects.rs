@@ -213,7 +213,7 @@ fn machines_that_share_no_folder_share_a_job_in_a_store() {
     assert!(server.ok(&machine(0), &[&plan[..], &options[..7]].concat()).contains("6 shards"));
     server.ok(&machine(0), &[&plan[..], &options[..7]].concat());
     let other = [&plan[..], &options[..7], &["--sampling-seed", "5"]].concat();
-    assert!(server.fails(2, &machine(1), &other).contains("holds another dataset or model"));
+    assert!(server.fails(2, &machine(1), &other).contains("s3://faces/jobs/nightly holds another job"));
     assert!(server.fails(75, &machine(1), &["run", job, "--shard", "1"]).contains("comes after shard 0"));
     // Each shard on a machine of its own.
     for shard in [3, 0, 1, 5, 4, 2] {

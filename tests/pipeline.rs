@@ -328,8 +328,36 @@ fn evaluate_compares_arms_judges_images_and_writes_a_report() {
     assert!(["arms", "runs", "quality", "verdict", "config"].iter().all(|key| stored[*key] == json[*key]));
     synthesis_is_filtered_by(&out, dir.path());
     // Again: nothing is trained, and the outcome is the same.
-    let again = evaluate(&out, &[&test[..], &["--arms", "plain,repeats,existing,pretrain"]].concat());
-    assert!(again.stdout == first.stdout && !String::from_utf8_lossy(&again.stderr).contains("2560/2560"));
+    let same = [&test[..], &["--arms", "plain,repeats,existing,pretrain"]].concat();
+    let measured = |out: &Output| {
+        let mut json: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+        let used = json.as_object_mut().unwrap().remove("resources").unwrap();
+        assert!(
+            used["peak_memory_bytes"].as_u64() > Some(1 << 20) && used["cpu_seconds"].as_f64() > Some(0.0),
+            "{used}"
+        );
+        json
+    };
+    let again = evaluate(&out, &same);
+    assert!(measured(&again) == measured(&first) && !String::from_utf8_lossy(&again.stderr).contains("2560/2560"));
+    // What it must show: a gate that holds changes nothing, one that does not has an exit code of its own, and the short report says why.
+    let summary = dir.path().join("summary.md");
+    let told = ["--summary", summary.to_str().unwrap()];
+    let holds = evaluate(&out, &[&same[..], &told, &["--fail-below", "-100", "--fail-above-copies", "1"]].concat());
+    assert!(holds.status.success() && measured(&holds) == measured(&first));
+    let text = std::fs::read_to_string(&summary).unwrap();
+    assert!(
+        text.contains("One seed alone") && text.contains("| baseline + repeats") && !text.contains("failed"),
+        "{text}"
+    );
+    let gates = ["--fail-below", "99", "--fail-above-membership", "0"];
+    let falls = evaluate(&out, &[&same[..], &told, &gates].concat());
+    assert_eq!(falls.status.code(), Some(9));
+    assert_eq!(measured(&falls)["fallen"].as_array().unwrap().len(), 2);
+    let text = std::fs::read_to_string(&summary).unwrap();
+    assert!(text.contains("and +99.00 are demanded") && text.contains("membership inference stands at AUC"), "{text}");
+    let refused = evaluate(&out, &["--pairs-from", "dev", "--fail-above-copies", "0.1"]);
+    assert_eq!(refused.status.code(), Some(2));
     // A changed report is found, and so is a lost one.
     let text = ok(&["verify", out.to_str().unwrap()]);
     assert!(text.contains("complete, 15 files read, 0 damaged"), "{text}");
@@ -988,7 +1016,12 @@ fn methods_are_compared_with_equal_budgets_and_the_comparison_goes_on() {
     // Again: everything is there, and says the same.
     let pages = page.clone() + &file("methods.md");
     let again = compare(&named);
-    assert_eq!((again.stdout, file("methods.html") + &file("methods.md")), (first.stdout, pages));
+    let told = |out: &[u8]| {
+        let mut json: serde_json::Value = serde_json::from_slice(out).unwrap();
+        json.as_object_mut().unwrap().remove("resources").unwrap();
+        json
+    };
+    assert_eq!((told(&again.stdout), file("methods.html") + &file("methods.md")), (told(&first.stdout), pages));
     assert!(!String::from_utf8(again.stderr).unwrap().contains("training on"), "a model was trained again");
     let model = dir.path().join("methods/models/cgan-1");
     assert!(model.join("figures-prior.json").exists() && !model.join("figures-transfer.json").exists());

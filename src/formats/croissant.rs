@@ -62,6 +62,7 @@ pub fn document(name: &str, url: &str, description: &str, files: &str) -> Value 
         "description": description,
         "conformsTo": "http://mlcommons.org/croissant/1.0",
         "url": url,
+        "version": "1.0.0",
         "distribution": [
             {
                 "@type": "cr:FileObject", "@id": "repository", "name": "repository", "contentUrl": url, "encodingFormat": "git+https",

@@ -82,9 +82,9 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
         ))
     })?;
     if source.split.as_deref().is_none_or(|trained| trained == split) {
-        return Err(Error::Usage(format!(
-            "option `held_out` {split}: persons are enrolled from these rows too; choose others with option `split`"
-        )));
+        progress.warn(&format!(
+            "persons are enrolled from split `{split}`, too: its images find themselves, and the figures tell nothing of others"
+        ));
     }
     let list = place::rejects_path(&request.out)?;
     let alignment = ledger::order(&request.synthetic)?.map(|order| order.alignment).unwrap_or_default();

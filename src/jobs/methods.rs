@@ -85,7 +85,9 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
     let request = &Request { out: place::usable(&request.out)?, ..request.clone() };
     let Prepared { source, set, held_out, base, configs } = prepare(request, context, progress)?;
     let out = &request.out;
-    store::create_dir(out)?;
+    store::create_dir(&out.join(MODELS))?;
+    // One comparison at a time; its trainings have locks of their own.
+    let _lock = store::lock(&out.join(MODELS))?;
     let list = place::rejects_path(out)?;
     let view = View::new(base.image_size, base.alignment);
     let (real, rejected) = source.only_set(view, &list, progress)?;

@@ -112,13 +112,13 @@ pub fn run(dir: &Path) -> Result<Verified> {
 /// `Damaged`; `Usage`: it is not complete, or nothing of ours.
 pub(super) fn whole(dir: &Path) -> Result<Kind> {
     let found = run(dir)?;
-    if let Some(damage) = found.damages.first() {
-        let what = format!("{} since it was written; run the command that wrote it with option `repair`", damage.what);
-        return Err(Error::Damaged { path: dir.join(&damage.path), what });
-    }
     if !found.complete {
         let advice = "run the command that writes it again first";
         return Err(Error::Usage(format!("{}: is not complete; {advice}", dir.display())));
+    }
+    if let Some(damage) = found.damages.first() {
+        let what = format!("{} since it was written; run the command that wrote it with option `repair`", damage.what);
+        return Err(Error::Damaged { path: dir.join(&damage.path), what });
     }
     Ok(found.kind)
 }

@@ -58,7 +58,32 @@ impl Mirror {
             return Err(Error::Usage(format!("{}: holds no job; plan one with `augment plan`", self.url)));
         }
         let from = remote::localize_file(&url, &context.cache, &context.access)?;
-        copy(&from, &self.dir.join(name))
+        let to = self.dir.join(name);
+        let read = |path: &Path| std::fs::read(path).map_err(|e| Error::io(path, e));
+        if name == JOB_FILE && to.exists() && read(&to)? != read(&from)? {
+            self.clear()?;
+        }
+        copy(&from, &to)
+    }
+
+    /// True if a job is there, whose plan is brought then; else the copy is emptied of what an earlier one left.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub fn is_planned(&self, context: &Context) -> Result<bool> {
+        if remote::is_there(&self.place(&format!("plan/{JOB_FILE}")), &context.access)? {
+            return self.bring_plan(JOB_FILE, context).map(|()| true);
+        }
+        self.clear().map(|()| false)
+    }
+
+    /// Removes what belongs to one job alone; trained models stay.
+    fn clear(&self) -> Result<()> {
+        for folder in ["sets", "shards"].map(|name| self.dir.join(name)).iter().filter(|folder| folder.exists()) {
+            std::fs::remove_dir_all(folder).map_err(|e| Error::io(folder, e))?;
+        }
+        let plan = self.dir.join(JOB_FILE);
+        if plan.exists() { store::remove(&plan) } else { Ok(()) }
     }
 
     /// Brings what the plan says of identity set number `set`.

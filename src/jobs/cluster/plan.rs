@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::jobs::augment::{self, Prepared, Request};
 use crate::jobs::wanted::{Chooser, Synthesis};
 use crate::jobs::{Context, length, place};
+use crate::manifest::rejects::Reject;
 use crate::progress::Progress;
 use crate::train::TrainedModel;
 use crate::{remote, store};
@@ -28,7 +29,7 @@ pub fn run(
     progress: &mut dyn Progress,
 ) -> Result<Job> {
     let request = &absolute(&request.placed()?)?;
-    let mirror = Mirror::of(dir, context)?;
+    let (mirror, name) = (Mirror::of(dir, context)?, dir);
     let dir = &place::usable_as("job", mirror.as_ref().map_or(dir, |m| &m.dir))?;
     place::refuse_foreign(dir, ("job", "job"), |path| path.ends_with(JOB_FILE) || path.ends_with("sets"))?;
     let source = augment::open(request, context)?;
@@ -81,12 +82,11 @@ pub fn run(
         shards,
     };
     if keep {
-        // Which job a store holds, it says itself.
-        if mirror.is_some() && dir.join(JOB_FILE).exists() {
-            store::remove(&dir.join(JOB_FILE))?;
+        let planned = mirror.as_ref().map_or(Ok(false), |m| m.is_planned(context))?;
+        write((dir, name), &job, &sets, &rejected)?;
+        if let Some(mirror) = mirror.filter(|_| !planned) {
+            mirror.send_plan(job.sets, context, progress)?;
         }
-        write(dir, &job, &sets, &rejected)?;
-        mirror.map_or(Ok(()), |m| m.send_plan(job.sets, context, progress))?;
     }
     Ok(job)
 }
@@ -135,8 +135,8 @@ fn cut(
     add(Work::Part, (from, targets.len()), images, trained, None);
 }
 
-/// Writes the job; the same one may be there.
-fn write(dir: &Path, job: &Job, sets: &[SetRows], rejected: &[crate::manifest::rejects::Reject]) -> Result<()> {
+/// Writes the job, which its user calls `name`; the same one may be there.
+fn write((dir, name): (&Path, &Path), job: &Job, sets: &[SetRows], rejected: &[Reject]) -> Result<()> {
     store::create_dir(&dir.join("sets"))?;
     let _lock = store::lock(dir)?;
     let path = dir.join(JOB_FILE);
@@ -151,7 +151,7 @@ fn write(dir: &Path, job: &Job, sets: &[SetRows], rejected: &[crate::manifest::r
         if there != now {
             return Err(Error::Usage(format!(
                 "{} holds another job; choose another folder with option `job`, or delete it",
-                dir.display()
+                name.display()
             )));
         }
         return Ok(());
