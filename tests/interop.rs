@@ -14,6 +14,7 @@ use augment::dataset::decode::decode_source;
 use augment::jobs::{Context, manifest};
 use augment::manifest::{Columns, Manifest, Policy, Row};
 use augment::progress::Silent;
+use augment::recogniser::outside::Outside;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
@@ -138,6 +139,24 @@ fn an_arcface_training_reads_records_and_tars() {
         let result: serde_json::Value = serde_json::from_str(&result).unwrap();
         assert_eq!([&result["images"], &result["classes"], &result["pairs"]], [480, 48, 40], "{result}");
         assert!(result["loss"][1].as_f64().is_some_and(f64::is_finite), "{result}");
+    }
+    // The network that was trained, as a judge: what it sees here is what onnxruntime sees.
+    let at = |name: &str| dir.path().join(name).display().to_string();
+    let (network, raw) = (at("network.onnx"), at("pixels"));
+    let (records, pairs) = (dir.path().join("recordio/recordio"), dir.path().join("test.bin"));
+    let args =
+        ["--rec", records.to_str().unwrap(), "--test", pairs.to_str().unwrap(), "--steps", "1", "--onnx", &network];
+    python("AUGMENT_ARCFACE_PYTHON", ARCFACE, "pipelines/downstream/arcface.py", &args).unwrap();
+    let pixels: Vec<u8> = (0..4 * 112 * 112 * 3u32).map(|i| (i * 7 % 251 + i / 112 % 5) as u8).collect();
+    std::fs::write(&raw, &pixels).unwrap();
+    let printed =
+        python("AUGMENT_ARCFACE_PYTHON", ARCFACE, "tests/interop/embed.py", &[&network, &raw, "112"]).unwrap();
+    let theirs: Vec<Vec<f32>> = serde_json::from_str(&printed).unwrap();
+    let outside = Outside::load(Path::new(&network), None).unwrap();
+    for (image, theirs) in pixels.chunks_exact(112 * 112 * 3).zip(&theirs) {
+        let ours = outside.embed_one(image, 112).unwrap();
+        let furthest = ours.iter().zip(theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(ours.len() == 128 && theirs.len() == 128 && furthest < 1e-4, "{furthest}");
     }
 }
 

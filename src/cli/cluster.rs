@@ -66,7 +66,7 @@ pub fn plan(args: &PlanArgs, global: &GlobalArgs, terminal: &mut Terminal) -> Re
     let seconds: f64 = job.shards.iter().filter_map(|s| s.seconds).sum();
     let mut text = format!("{} shards in {}: {images} images", job.shards.len(), args.job.display());
     if seconds > 0.0 {
-        let _ = write!(text, ", trainings of about {} together", in_words(seconds));
+        let _ = write!(text, ", about {} of this machine, judges left out", in_words(seconds));
     }
     let _ = writeln!(
         text,
@@ -123,7 +123,7 @@ pub fn status(dir: &Path, global: &GlobalArgs, terminal: &mut Terminal) -> Resul
         states.len()
     );
     if left > 0.0 {
-        let _ = writeln!(text, "  trainings left: about {} of one machine", in_words(left));
+        let _ = writeln!(text, "  left: about {} of the machine that planned it, judges left out", in_words(left));
     }
     for (shard, state) in &states {
         if let State::Failed { error } = state {

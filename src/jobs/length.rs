@@ -5,10 +5,12 @@ use super::input::Source;
 use crate::config::{RunConfig, Settings};
 use crate::dataset::IdentityDataset;
 use crate::error::{Error, Result};
+use crate::nn::{Labels, Mode};
 use crate::progress::Progress;
 use crate::store;
+use crate::synthesize::BATCH;
 use crate::train::{State, total_steps};
-use candle_core::Device;
+use candle_core::{DType, Device, Tensor};
 use serde_json::json;
 use std::time::Duration;
 
@@ -115,6 +117,25 @@ pub(super) fn seconds(
     }
     let step = progress.elapsed().saturating_sub(began).as_secs_f64() / TIMED as f64;
     Ok((step > 0.0).then_some(step * total_steps(&config.train) as f64))
+}
+
+/// Time that an image of a model of `classes` identities takes to make, by that of one batch; none where nobody has a clock. Whoever judges
+/// takes more.
+pub(super) fn seconds_an_image(
+    config: &RunConfig,
+    classes: usize,
+    device: &Device,
+    progress: &mut dyn Progress,
+) -> Result<Option<f64>> {
+    let state = State::new(config, classes, device)?;
+    let z = Tensor::zeros((BATCH, config.model.latent_dim), DType::F32, device)?;
+    let labels = Labels::plain(&[0; BATCH], device)?;
+    let make = || state.model.generator.net.forward(&(&z).into(), &labels, Mode::Eval);
+    make()?;
+    let began = progress.elapsed();
+    make()?;
+    let seconds = progress.elapsed().saturating_sub(began).as_secs_f64() / BATCH as f64;
+    Ok((seconds > 0.0).then_some(seconds))
 }
 
 /// A time for people.

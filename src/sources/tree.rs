@@ -50,7 +50,9 @@ impl Tree {
                 self.walk(&path, &here, person, gathering)?;
                 continue;
             }
-            let picture = match picture_of(&path).or_else(|| picture_within(&path)) {
+            // Whoever opens a pipe waits for its writer.
+            let found = if path.is_file() { picture_of(&path).or_else(|| picture_within(&path)) } else { None };
+            let picture = match found {
                 None => {
                     self.others.set(self.others.get() + 1);
                     continue;

@@ -73,7 +73,7 @@ pub struct Shard {
     pub images: u64,
     /// The shard that must be done first.
     pub after: Option<usize>,
-    /// Seconds of training that it takes, by the time of a few steps where it was planned.
+    /// Seconds that it takes, judges left out, by the time of a few steps and images where it was planned.
     pub seconds: Option<f64>,
 }
 

@@ -54,13 +54,16 @@ pub fn run(
         })
         .collect();
     let classes = sets.iter().map(|s| s.identities.len()).max().unwrap_or(1);
-    let seconds = match &trainer.given {
-        Some(_) => None,
-        None => length::seconds(&config, classes, &context.device, progress)?,
+    let costs = Costs {
+        training: match &trainer.given {
+            Some(_) => None,
+            None => length::seconds(&config, classes, &context.device, progress)?,
+        },
+        image: length::seconds_an_image(&config, classes, &context.device, progress)?,
     };
     let mut shards = Vec::new();
     for (number, rows) in sets.iter().enumerate() {
-        cut((number, rows), &request.synthesis, trainer.given.is_some(), shard_images, seconds, &mut shards);
+        cut((number, rows), &request.synthesis, trainer.given.is_some(), shard_images, costs, &mut shards);
     }
     let job = Job {
         version: JOB_VERSION,
@@ -97,13 +100,22 @@ fn of_model(model: &TrainedModel, known: &[(String, usize)]) -> Vec<(String, usi
     model.header.identities.iter().map(|i| (i.clone(), images(i))).collect()
 }
 
+/// Seconds that something takes here, where there is a clock.
+#[derive(Clone, Copy)]
+struct Costs {
+    /// A training.
+    training: Option<f64>,
+    /// An image.
+    image: Option<f64>,
+}
+
 /// Adds the shards of a set.
 fn cut(
     (number, rows): (usize, &SetRows),
     synthesis: &Synthesis,
     given: bool,
     most: u64,
-    seconds: Option<f64>,
+    costs: Costs,
     shards: &mut Vec<Shard>,
 ) {
     let images = |real: usize| match synthesis.balance_to {
@@ -114,25 +126,27 @@ fn cut(
     let existing = rows.identities.iter().map(|(_, real)| images(*real));
     let targets: Vec<u64> = existing.chain(std::iter::repeat_n(new, synthesis.new_identities)).collect();
     let all: u64 = targets.iter().sum();
-    let mut add = |kind: Work, targets: (usize, usize), images: u64, after: Option<usize>, seconds: Option<f64>| {
+    let mut add = |kind: Work, targets: (usize, usize), images: u64, after: Option<usize>| {
         let (shard, identity_set) = (shards.len(), rows.set.clone());
+        let training = costs.training.filter(|_| kind != Work::Part);
+        let seconds = costs.image.map(|each| training.unwrap_or(0.0) + each * images as f64);
         shards.push(Shard { shard, kind, identity_set, set: number, targets, images, after, seconds });
         shard
     };
     if all <= most && !given {
-        add(Work::Set, (0, targets.len()), all, None, seconds);
+        add(Work::Set, (0, targets.len()), all, None);
         return;
     }
-    let trained = (!given).then(|| add(Work::Train, (0, 0), 0, None, seconds));
+    let trained = (!given).then(|| add(Work::Train, (0, 0), 0, None));
     let (mut from, mut images) = (0, 0);
     for (at, n) in targets.iter().enumerate() {
         if images > 0 && images + n > most {
-            add(Work::Part, (from, at), images, trained, None);
+            add(Work::Part, (from, at), images, trained);
             (from, images) = (at, 0);
         }
         images += n;
     }
-    add(Work::Part, (from, targets.len()), images, trained, None);
+    add(Work::Part, (from, targets.len()), images, trained);
 }
 
 /// Writes the job, which its user calls `name`; the same one may be there.
