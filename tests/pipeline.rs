@@ -629,6 +629,7 @@ fn a_judge_of_its_own_chooses_and_everybody_gets_enough() {
 fn plant_copies(out: &Path, change: fn(&image::RgbImage) -> image::RgbImage) {
     use augment::sink::Sink;
     use augment::sink::commit::{Opened, Output};
+    use augment::sink::ledger::{CONFIG, Summary};
     use augment::sink::order::Order;
     let merged = out.with_extension("merged");
     let args = base(shared(), &merged, &["--per-id", "1", "--include-real", "--encoding", "png"]);
@@ -636,8 +637,10 @@ fn plant_copies(out: &Path, change: fn(&image::RgbImage) -> image::RgbImage) {
     let real: Vec<Sample> = records(&merged).into_iter().filter(|r| !r.synthetic).collect();
     assert_eq!(real.len(), 384);
     let names: Vec<String> = real.iter().map(|r| r.identity.clone()).collect::<BTreeSet<_>>().into_iter().collect();
-    let Opened::Ready(mut output) = Output::open(out, &Order::new("copies", ""), false).unwrap() else { panic!() };
-    output.arrange(real.len(), 1000).unwrap();
+    let (order, images, classes) = (Order::new("copies", ""), real.len(), names.len());
+    let Opened::Ready(mut output) = Output::open(out, &order, false).unwrap() else { panic!() };
+    output.arrange(images, 1000).unwrap();
+    std::fs::write(out.join(CONFIG), "").unwrap();
     let mut sink = Sink::new(output, &formats::parquet::Parquet, names);
     for record in real {
         let changed = change(&image::load_from_memory(&record.image).unwrap().to_rgb8());
@@ -646,7 +649,8 @@ fn plant_copies(out: &Path, change: fn(&image::RgbImage) -> image::RgbImage) {
         let label_mix = serde_json::json!([[record.identity, 1.0]]).to_string();
         sink.write(Sample { synthetic: true, label_mix, image, extension: "jpg", ..record }).unwrap();
     }
-    sink.finish().unwrap();
+    let (output, rest) = sink.finish().unwrap();
+    output.complete(Summary::new(order, images, 0, classes), &[], rest).unwrap();
 }
 
 #[test]
