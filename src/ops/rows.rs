@@ -98,9 +98,7 @@ impl Course<'_> {
 
     /// Moves a row over the steps `from + 1 ..= to`, in which it has no gradient.
     fn make_up(&self, row: &mut Row, from: u64, to: u64) {
-        // A row that never had a gradient has nothing that moves it.
-        let still = row.first.iter().all(|m| *m == 0.0);
-        let moving = if still { 0 } else { self.moving().min(to - from) };
+        let moving = self.moving().min(to - from);
         for t in from + 1..=from + moving {
             coast(row.values, row.first, row.second, &self.adam, t);
             if let Some(average) = &mut row.average {
