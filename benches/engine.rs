@@ -5,7 +5,7 @@
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark prints, and stops where it fails")]
 
-use augment::config::{EvaluationConfig, Preset, RecogniserPreset, RunConfig};
+use augment::config::{EvaluationConfig, Extent, Preset, RecogniserPreset, RunConfig};
 use augment::dataset::IdentityDataset;
 use augment::nn::{Labels, Mode, params::Param};
 use augment::progress::Progress;
@@ -98,7 +98,9 @@ fn main() {
     if work == "recognise" {
         return recognise(path.as_ref(), steps as u64, classes, &device, start);
     }
-    let config = RunConfig::from_file(path.as_ref(), None, Preset::Base, None).unwrap();
+    // As many identities as there are decide the shapes, the file the length.
+    let material = Extent { images: classes.max(1000), identities: classes };
+    let config = RunConfig::from_file(path.as_ref(), None, Preset::Base, Some(material)).unwrap();
     let side = config.image_size;
     let mut state = State::new(&config, classes, &device).unwrap();
     let mut rng = Seeds::new(0).stream("benchmark", &[]);

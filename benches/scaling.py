@@ -14,7 +14,7 @@ engine, augment = sys.argv[1:3]
 # (what, batch size, image size, identities), preset `base` adapted to the image size.
 POINTS = [(f"batch size {n}", n, 64, 100) for n in (8, 16, 32, 64, 128, 256)]
 POINTS += [(f"image size {n}", 32, n, 100) for n in (32, 64, 128)]
-POINTS += [(f"{n} identities", 32, 64, n) for n in (10, 100, 1000, 10000)]
+POINTS += [(f"{n} identities", 32, 64, n) for n in (10, 100, 1000, 2000, 10000, 30000, 100000)]
 
 print("| preset `base` with | training images/s | peak memory, MiB |\n|---|---|---|")
 with tempfile.TemporaryDirectory() as folder:

@@ -119,7 +119,7 @@ fn a_recogniser_that_is_not_ours_trains_on_the_output() {
 #[test]
 fn an_arcface_training_reads_records_and_tars() {
     let dir = tempfile::tempdir().unwrap();
-    let Some(python) = std::env::var_os("AUGMENT_ARCFACE_PYTHON") else {
+    let Some(its_python) = std::env::var_os("AUGMENT_ARCFACE_PYTHON") else {
         writeln!(std::io::stderr(), "skipped: AUGMENT_ARCFACE_PYTHON names no Python with {ARCFACE}").unwrap();
         return;
     };
@@ -127,7 +127,7 @@ fn an_arcface_training_reads_records_and_tars() {
     let out = Command::new(format!("{ROOT}/pipelines/handoff.sh"))
         .args([&demo, dir.path().to_str().unwrap()])
         .env("AUGMENT", env!("CARGO_BIN_EXE_augment"))
-        .env("PYTHON", python)
+        .env("PYTHON", its_python)
         .env("ARGS", "--per-id 2 --no-judge --duration-kimg 0.1 -q")
         .env("STEPS", "3")
         .env("PAIRS", "20")

@@ -119,22 +119,38 @@ fn every_network_moves_alone_on_its_own_gradient() {
     }
 }
 
+/// The same for many identities: a label is a few values, and C is asked about some labels at a time.
+fn config_for_many() -> RunConfig {
+    let set = ["model.label_width=6", "train.sampled_classes=4"];
+    set.iter().fold(small_config(), |config, set| augment::config::with(&config, set).unwrap())
+}
+
 #[test]
 fn training_learns_and_labels_matter() {
-    let (config, dataset) = (small_config(), small_dataset(3, 8));
-    let mut state = State::new(&config, 3, &CPU).unwrap();
-    let first = state.advance(&dataset, &config, &CPU).unwrap();
+    learns(&small_config());
+}
+
+#[test]
+fn training_learns_from_a_few_values_a_label() {
+    learns(&config_for_many());
+}
+
+fn learns(config: &RunConfig) {
+    let dataset = small_dataset(3, 8);
+    let mut state = State::new(config, 3, &CPU).unwrap();
+    let first = state.advance(&dataset, config, &CPU).unwrap();
     let mut last = first.clone();
     for _ in 0..250 {
-        last = state.advance(&dataset, &config, &CPU).unwrap();
+        last = state.advance(&dataset, config, &CPU).unwrap();
     }
     assert!(last.loss_pixel < 0.3 * first.loss_pixel, "{} to {}", first.loss_pixel, last.loss_pixel);
     assert!(last.loss_c < 0.9 * first.loss_c, "{} to {}", first.loss_c, last.loss_c);
     // Identities differ by brightness: samples of the averaged generator must too.
     let z = augment::seeds::normal(&mut Seeds::new(1).stream("z", &[]), &[32, 4], &CPU).unwrap();
+    let networks = state.networks(config, &CPU).unwrap();
     let brightness = |label: u32| {
         let labels = Labels::plain(&[label; 32], &CPU).unwrap();
-        let x = state.averaged.net.forward(&(&z).into(), &labels, Mode::Eval).unwrap();
+        let x = networks.generator.net.forward(&(&z).into(), &labels, Mode::Eval).unwrap();
         x.mean_all().unwrap().to_scalar::<f32>().unwrap()
     };
     let (dark, bright) = (brightness(0), brightness(2));
@@ -156,17 +172,29 @@ impl Progress for StopAfter {
 
 #[test]
 fn resumed_equals_uninterrupted() {
-    let (mut config, dataset) = (small_config(), small_dataset(3, 5));
-    config.train.duration_kimg = 0.06;
     for balanced in [false, true] {
+        let mut config = small_config();
         config.train.balanced = balanced;
+        resumes(config, &small_dataset(3, 5));
+    }
+}
+
+/// Rows of tables that rest while the training is interrupted.
+#[test]
+fn resumed_equals_uninterrupted_where_rows_rest() {
+    resumes(config_for_many(), &small_dataset(40, 1));
+}
+
+fn resumes(mut config: RunConfig, dataset: &augment::dataset::IdentityDataset) {
+    config.train.duration_kimg = 0.06;
+    {
         let whole = tempfile::tempdir().unwrap();
-        let expected = fit(&dataset, &config, whole.path(), &CPU, None, &mut Silent).unwrap();
+        let expected = fit(dataset, &config, whole.path(), &CPU, None, &mut Silent).unwrap();
         for stop in [1, 4, 9] {
             let dir = tempfile::tempdir().unwrap();
-            let interrupted = fit(&dataset, &config, dir.path(), &CPU, None, &mut StopAfter(stop));
+            let interrupted = fit(dataset, &config, dir.path(), &CPU, None, &mut StopAfter(stop));
             assert!(matches!(interrupted, Err(Error::Interrupted { step }) if step == stop));
-            let resumed = fit(&dataset, &config, dir.path(), &CPU, None, &mut Silent).unwrap();
+            let resumed = fit(dataset, &config, dir.path(), &CPU, None, &mut Silent).unwrap();
             assert_eq!(resumed.hash, expected.hash, "stopped after {stop} steps");
             let bytes = |d: &tempfile::TempDir, f: &str| std::fs::read(d.path().join(f)).unwrap();
             assert!(bytes(&dir, "checkpoint.safetensors") == bytes(&whole, "checkpoint.safetensors"));
@@ -219,6 +247,32 @@ fn a_training_ends_when_the_figures_have_settled() {
     assert_eq!((resumed.unwrap().hash, looks), (trained.hash, 2));
 }
 
+/// What is saved is what a table that is moved whole would be, and a checkpoint's networks are those after its last step.
+#[test]
+fn a_checkpoint_holds_tables_as_they_are_after_its_step() {
+    let (mut config, dataset, dir) = (config_for_many(), small_dataset(40, 1), tempfile::tempdir().unwrap());
+    config.train.duration_kimg = 0.06;
+    let model = fit(&dataset, &config, dir.path(), &CPU, None, &mut Silent).unwrap();
+    let path = dir.path().join("checkpoint.safetensors");
+    let tensors = sealed::read::<serde_json::Value>(&path, &CPU).unwrap().0;
+    let table = &tensors["averaged.fc.label"];
+    assert_eq!(bits(table), bits(&model.generator.params["fc.label"].var));
+    assert_ne!(bits(table), bits(&tensors["resting.averaged.fc.label"]), "nothing rested");
+    assert_eq!(table.dims(), [40, 6]);
+    assert_eq!(tensors["classifier.fc.label"].dims(), [40, 5]);
+    // Others may begin with it.
+    let base = Base::load(&path, &CPU).unwrap();
+    let mut changed = config.clone();
+    changed.train.init = Some(base.hash.clone());
+    let next = dir.path().join("next");
+    base.begin(&next, &changed, &small_dataset(50, 1), &CPU).unwrap();
+    let after = sealed::read::<serde_json::Value>(&next.join("checkpoint.safetensors"), &CPU).unwrap().0;
+    for name in ["averaged.fc.label", "classifier.fc.label", "encoder.fc.label"] {
+        let rows = |t: &Tensor| t.to_vec2::<f32>().unwrap();
+        assert_eq!(rows(&after[name])[..40], rows(&tensors[name])[..], "{name}");
+    }
+}
+
 #[test]
 fn a_longer_run_goes_on_from_the_checkpoint_of_a_shorter_one() {
     let (mut config, dataset) = (small_config(), small_dataset(3, 5));
@@ -232,14 +286,16 @@ fn a_longer_run_goes_on_from_the_checkpoint_of_a_shorter_one() {
 
 #[test]
 fn weights_do_not_depend_on_threads() {
-    let (mut config, dataset) = (small_config(), small_dataset(3, 5));
-    config.train.duration_kimg = 0.03;
-    let run = |threads: usize| {
-        let dir = tempfile::tempdir().unwrap();
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| fit(&dataset, &config, dir.path(), &CPU, None, &mut Silent).unwrap().hash)
-    };
-    assert_eq!(run(1), run(2));
+    let dataset = small_dataset(20, 1);
+    for mut config in [small_config(), config_for_many()] {
+        config.train.duration_kimg = 0.03;
+        let run = |threads: usize| {
+            let dir = tempfile::tempdir().unwrap();
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| fit(&dataset, &config, dir.path(), &CPU, None, &mut Silent).unwrap().hash)
+        };
+        assert_eq!(run(1), run(2));
+    }
 }
 
 #[test]
@@ -468,6 +524,7 @@ fn gradients_of(config: &RunConfig, golden: &serde_json::Value, expected: &serde
         labels: labels("labels"),
         fake_labels: labels("fake_labels"),
         cross: (0..6).map(|i| (i < 3).then_some(5 - i)).collect(),
+        candidates: None,
     };
     let (losses, found) = step::gradients(&state.model, &mut state.centres, &batch, &config.train).unwrap();
     let near = |what: &str, ours: f64, theirs: f64, size: f64| {

@@ -2,7 +2,7 @@
 
 use super::Outcome;
 use super::args::ConfigCommandArgs;
-use ::augment::config::to_toml;
+use ::augment::config::{Extent, to_toml};
 use ::augment::error::Result;
 use serde_json::json;
 
@@ -12,7 +12,9 @@ pub fn run(args: &ConfigCommandArgs) -> Result<Outcome> {
     let config = request.resolve(None, None)?;
     let mut text = to_toml(&config)?;
     // A number here would stand, however many images there are.
-    if request.resolve(None, Some(1))?.train.duration_kimg != config.train.duration_kimg {
+    if request.resolve(None, Some(Extent { images: 1, identities: 1 }))?.train.duration_kimg
+        != config.train.duration_kimg
+    {
         text = text.replace("\nduration_kimg = ", "\n# By the number of images, at most:\n# duration_kimg = ");
     }
     Ok(Outcome::new(text, json!({ "version": 1, "config": config })))

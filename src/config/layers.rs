@@ -4,6 +4,9 @@ use crate::error::{Error, Result};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+/// Keys that are left out of the text of a configuration where they are 0.
+const LEFT_OUT: [&str; 2] = ["model.label_width", "train.sampled_classes"];
+
 /// Lays TOML text over what `defaults` makes of the preset: `preset`, else the one that the text names, else `fallback`.
 pub(super) fn lay_over<P: DeserializeOwned, C: Serialize + DeserializeOwned>(
     text: &str,
@@ -64,6 +67,9 @@ fn overlay(base: &mut toml::Table, file: toml::Table, path: &str) -> std::result
         // The keys of a trunk depend on its kind: replace it whole and let its type check it.
         let whole = value.get("kind").is_some();
         match (base.get_mut(&key), value) {
+            (None, value) if LEFT_OUT.contains(&full.as_str()) => {
+                base.insert(key, value);
+            }
             (None, _) => {
                 return Err(format!("unknown key `{full}`{}", advice(base, &key, path)));
             }

@@ -25,6 +25,15 @@ use serde::{Deserialize, Serialize};
 pub use settings::{EvaluationSettings, Settings};
 use std::path::Path;
 
+/// How much there is to train on.
+#[derive(Clone, Copy, Debug)]
+pub struct Extent {
+    /// Training images.
+    pub images: usize,
+    /// Their identities.
+    pub identities: usize,
+}
+
 /// Everything that decides what a run makes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -75,6 +84,16 @@ pub struct ModelConfig {
     pub classifier: Trunk,
     /// Widths of C's fully connected layers before the last; the last of these is f_C.
     pub classifier_hidden: Vec<usize>,
+    /// Values that stand for a label in E and G, from which dense layers make what each layer needs of it; 0 where every label has rows of
+    /// its own in each of these layers.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub label_width: usize,
+}
+
+/// What is 0 is left out of the text of a configuration, so that one without it keeps its hash.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands it a reference")]
+fn is_zero(value: &usize) -> bool {
+    *value == 0
 }
 
 /// A stack of convolutions that reduces an image to a feature vector.
@@ -164,6 +183,9 @@ pub struct TrainConfig {
     pub class_adversarial_weight: f64,
     /// Decay of C's weights, times the learning rate a step (AdamW); 0 in the paper.
     pub classifier_decay: f64,
+    /// Labels beside those of the batch that C tells a step's images from, drawn anew in every step; 0 for all labels.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub sampled_classes: usize,
     /// Decay of the moving averages of feature means, a step (overall) or a visit (of a class).
     pub centre_decay: f64,
     /// Share of the label-only fakes whose z comes from the posterior of another image instead of N(0, I); 0 in the paper.
@@ -231,13 +253,14 @@ pub struct SynthesisConfig {
 }
 
 impl RunConfig {
-    /// Lays the TOML file at `path` over the preset it names (or `preset`), as it is for `images` training images; unknown keys are errors.
+    /// Lays the TOML file at `path` over the preset it names (or `preset`), as it is for so much `material`; unknown keys are errors.
     ///
     /// # Errors
     /// The file cannot be read; an unknown key, or a value of another type.
-    pub fn from_file(path: &Path, preset: Option<Preset>, fallback: Preset, images: Option<usize>) -> Result<Self> {
+    pub fn from_file(path: &Path, preset: Option<Preset>, fallback: Preset, material: Option<Extent>) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
-        Self::from_toml(&text, preset, fallback, images).map_err(|e| Error::Config(format!("{}: {e}", path.display())))
+        Self::from_toml(&text, preset, fallback, material)
+            .map_err(|e| Error::Config(format!("{}: {e}", path.display())))
     }
 
     /// [`RunConfig::from_file`] on a string. A `preset` given by flag wins over the file's, `fallback` serves if neither
@@ -249,10 +272,10 @@ impl RunConfig {
         text: &str,
         preset: Option<Preset>,
         fallback: Preset,
-        images: Option<usize>,
+        material: Option<Extent>,
     ) -> std::result::Result<Self, String> {
         lay_over(text, preset, fallback, |preset, file| {
-            let defaults = Self::fitted(preset, images);
+            let defaults = Self::fitted(preset, material);
             // Another image size changes the number of layers, unless the file says that too.
             let Some(size) = file.get("image_size") else { return Ok(defaults) };
             let size = size.as_integer().and_then(|s| usize::try_from(s).ok());
@@ -322,5 +345,23 @@ mod tests {
         assert_eq!(RunConfig::preset(Preset::Base).with_image_size(112).unwrap().model.generator.start_side, 7);
         assert!(RunConfig::preset(Preset::Base).with_image_size(50).is_err());
         assert!(RunConfig::preset(Preset::Paper).with_image_size(64).is_err());
+    }
+
+    #[test]
+    fn many_identities_are_a_few_values_each_unless_told_otherwise() {
+        let of = |identities: usize, text: &str| {
+            let material = Some(Extent { images: 10 * identities, identities });
+            let c = RunConfig::from_toml(text, None, Preset::Base, material).unwrap();
+            (c.model.label_width, c.train.sampled_classes)
+        };
+        assert_eq!((of(2000, ""), of(2001, "").1), ((0, 0), 0));
+        assert!(of(2001, "").0 > 0 && of(100_000, "").1 > 0);
+        assert_eq!(of(100_000, "[model]\nlabel_width = 0\n[train]\nsampled_classes = 7"), (0, 7));
+        assert_eq!(of(100, "[model]\nlabel_width = 32"), (32, 0));
+        // What is not used is not written, and so changes no hash.
+        let text = to_toml(&RunConfig::preset(Preset::Base)).unwrap();
+        assert!(!text.contains("label_width") && !text.contains("sampled_classes"));
+        let set = with(&RunConfig::preset(Preset::Base), "model.label_width=32").unwrap();
+        assert_eq!(with(&set, "model.label_width=0").unwrap(), RunConfig::preset(Preset::Base));
     }
 }

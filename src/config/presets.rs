@@ -1,8 +1,8 @@
 //! The named starting points, and their adaptation to other image sizes.
 
 use super::{
-    Alignment, GeneratorConfig, LatentSource, Method, ModelConfig, Preset, RunConfig, SynthesisConfig, TrainConfig,
-    Trunk, Upsample,
+    Alignment, Extent, GeneratorConfig, LatentSource, Method, ModelConfig, Preset, RunConfig, SynthesisConfig,
+    TrainConfig, Trunk, Upsample,
 };
 use crate::error::{Error, Result};
 use crate::ops::Precision;
@@ -14,6 +14,15 @@ const SMALLEST_SIDE: usize = 4;
 const PASSES: usize = 33;
 /// Length of its shortest training: fewer steps are too few, however few the images are.
 const SHORTEST_KIMG: f64 = 60.0;
+
+/// Identities above which a label is [`LABEL_WIDTH`] values: with more, moving every label's rows in every layer slows a step down.
+const MANY_IDENTITIES: usize = 2000;
+/// Values of a label where there are many.
+const LABEL_WIDTH: usize = 128;
+/// Identities above which C tells a step's images from [`SAMPLED_CLASSES`] and the batch's, not from all.
+const MANY_CLASSES: usize = 10_000;
+/// Labels that are drawn for a step where there are very many.
+const SAMPLED_CLASSES: usize = 1024;
 
 impl RunConfig {
     /// The configuration that `preset` names.
@@ -38,6 +47,7 @@ impl RunConfig {
             adversarial_weight: 0.0,
             class_adversarial_weight: 0.0,
             classifier_decay: 0.0,
+            sampled_classes: 0,
             centre_decay: 0.9,
             cross_fraction: 0.0,
             ema_halflife_kimg: 5.0,
@@ -66,6 +76,7 @@ impl RunConfig {
                     discriminator: strided(&[32, 64, 128]),
                     classifier: strided(&[32, 64, 128]),
                     classifier_hidden: vec![128],
+                    label_width: 0,
                 },
                 TrainConfig {
                     duration_kimg: 40.0,
@@ -100,6 +111,7 @@ impl RunConfig {
                     discriminator: strided(&[64, 128, 256, 512]),
                     classifier: strided(&[64, 128, 256, 512]),
                     classifier_hidden: vec![512],
+                    label_width: 0,
                 },
                 TrainConfig {
                     patience_kimg: 30.0,
@@ -133,6 +145,7 @@ impl RunConfig {
                     discriminator: strided(&[64, 128, 256, 512, 1024]),
                     classifier: Trunk::Alexnet,
                     classifier_hidden: vec![1024, 1024],
+                    label_width: 0,
                 },
                 TrainConfig { batch_size: 64, duration_kimg: 4000.0, ..train },
             ),
@@ -141,12 +154,20 @@ impl RunConfig {
         Self { preset, seed: 0, image_size, alignment: Alignment::default(), model, train, synthesis }
     }
 
-    /// [`Self::preset`] for `images` training images, if their number is known: preset `base` shows each [`PASSES`] times, within bounds.
-    pub fn fitted(preset: Preset, images: Option<usize>) -> Self {
+    /// [`Self::preset`] for so much `material`, if that is known: preset `base` shows each image [`PASSES`] times, within bounds; for many
+    /// identities a label is a few values, and C tells images from some of them at a time.
+    pub fn fitted(preset: Preset, material: Option<Extent>) -> Self {
         let mut config = Self::preset(preset);
-        if let (Preset::Base, Some(images)) = (preset, images) {
+        let Some(Extent { images, identities }) = material else { return config };
+        if preset == Preset::Base {
             let kimg = (PASSES * images).div_ceil(1000) as f64;
             config.train.duration_kimg = kimg.clamp(SHORTEST_KIMG, config.train.duration_kimg);
+        }
+        if identities > MANY_IDENTITIES {
+            config.model.label_width = LABEL_WIDTH;
+        }
+        if identities > MANY_CLASSES {
+            config.train.sampled_classes = SAMPLED_CLASSES;
         }
         config
     }

@@ -1,6 +1,8 @@
 //! What a user says of a configuration: single values, then a file, then a preset.
 
-use super::{Alignment, EvaluationConfig, LatentSource, Preset, RecogniserPreset, RunConfig, SynthesisConfig, with};
+use super::{
+    Alignment, EvaluationConfig, Extent, LatentSource, Preset, RecogniserPreset, RunConfig, SynthesisConfig, with,
+};
 use crate::error::{Error, Result};
 use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
@@ -60,16 +62,16 @@ impl Settings {
         Ok(named("alignment", file, &self.set)?.or(self.alignment))
     }
 
-    /// The configuration for `images` images whose shorter side is `typical_side` pixels, as far as these are known.
+    /// The configuration for so much `material`, whose images have a shorter side of `typical_side` pixels, as far as these are known.
     ///
     /// # Errors
     /// An unknown key, or a value out of its range.
-    pub fn resolve(&self, typical_side: Option<usize>, images: Option<usize>) -> Result<RunConfig> {
+    pub fn resolve(&self, typical_side: Option<usize>, material: Option<Extent>) -> Result<RunConfig> {
         let small = small_side(typical_side);
         let fallback = if small.is_some() { Preset::Tiny } else { Preset::Base };
         let mut config = match &self.file {
-            Some(path) => RunConfig::from_file(path, self.preset, fallback, images)?,
-            None => RunConfig::fitted(self.preset.unwrap_or(fallback), images),
+            Some(path) => RunConfig::from_file(path, self.preset, fallback, material)?,
+            None => RunConfig::fitted(self.preset.unwrap_or(fallback), material),
         };
         // What a file or a preset says of the side stands.
         let by_images = small.filter(|_| self.file.is_none() && self.preset.is_none());

@@ -20,7 +20,7 @@ impl RunConfig {
             }
             Trunk::Alexnet | Trunk::Googlenet => self.image_size == 128,
         };
-        let checks: [(bool, &str); 23] = [
+        let checks: [(bool, &str); 24] = [
             ((8..=512).contains(&self.image_size), "image_size must lie in 8..=512"),
             (
                 side == self.image_size,
@@ -42,6 +42,7 @@ impl RunConfig {
                 !m.classifier_hidden.is_empty() && !m.classifier_hidden.contains(&0),
                 "model.classifier_hidden needs positive widths",
             ),
+            (m.label_width <= 4096, "model.label_width must lie in 0..=4096"),
             (strided_fits(&m.encoder), "model.encoder does not fit image_size"),
             (strided_fits(&m.discriminator), "model.discriminator does not fit image_size"),
             (strided_fits(&m.classifier), "model.classifier does not fit image_size"),

@@ -1,7 +1,8 @@
 //! What must be ruled out before a gain means anything: test persons or test images among the training images.
 
 use super::comparison::Material;
-use super::figures::{nearest_of, present, quantile};
+use super::figures::{present, quantile};
+use super::nearest::nearest_of;
 use super::quality::NATURAL;
 use crate::dataset::IdentityDataset;
 use crate::error::Result;
@@ -72,17 +73,22 @@ pub fn find(material: &Material, progress: &mut dyn Progress) -> Result<Vec<Stri
 /// recogniser that was trained on the real images and embeds them as `training`. Returns what was found, in words.
 ///
 /// # Errors
-/// Shapes that do not fit together, or too little memory.
-pub fn find_by_embedding(material: &Material, recogniser: &Recogniser, training: &Embeddings) -> Result<Vec<String>> {
+/// `Stopped`; shapes that do not fit together, or too little memory.
+pub fn find_by_embedding(
+    material: &Material,
+    recogniser: &Recogniser,
+    training: &Embeddings,
+    progress: &mut dyn Progress,
+) -> Result<Vec<String>> {
     let (test, real) = (&material.test.images, &material.real);
     let tested = recogniser.embed(test)?;
     let mut found = Vec::new();
-    let copied = copied_images((test, &tested), (real, training));
+    let copied = copied_images((test, &tested), (real, training), progress)?;
     if !copied.is_empty() {
         let persons: Vec<&str> = copied.iter().map(|i| name(test, *i)).collect();
         found.push(format!("{} test images look like training images: of {}", copied.len(), listed(&persons)));
     }
-    let renamed = renamed_persons((test, &tested), (real, training));
+    let renamed = renamed_persons((test, &tested), (real, training), progress)?;
     if !renamed.is_empty() {
         let persons =
             renamed.iter().map(|(l, k)| format!("{} (like {})", test.identities()[*l], real.identities()[*k]));
@@ -98,23 +104,32 @@ type Embedded<'a> = (&'a IdentityDataset, &'a Embeddings);
 
 /// Images of `test` that show a photograph of `real`, also shifted, turned, blurred or in other light: the embedding is nearer to
 /// a training image than nearly all images of different persons are to each other, and the aligned pixels are alike.
-fn copied_images((test, tested): Embedded, (real, training): Embedded) -> Vec<usize> {
-    let strangers = |(images, e): Embedded| {
-        let nearest = nearest_of(e, e, |i, j| images.labels()[i] != images.labels()[j]);
-        quantile(nearest.into_iter().map(|(_, cosine)| cosine).collect(), NATURAL).unwrap_or(1.0)
+fn copied_images(
+    (test, tested): Embedded,
+    (real, training): Embedded,
+    progress: &mut dyn Progress,
+) -> Result<Vec<usize>> {
+    let mut strangers = |stage, (images, e): Embedded| -> Result<f64> {
+        let nearest = nearest_of(stage, e, e, |i, j| images.labels()[i] != images.labels()[j], progress)?;
+        Ok(quantile(nearest.into_iter().map(|(_, cosine)| cosine).collect(), NATURAL).unwrap_or(1.0))
     };
-    let limit = strangers((real, training)).max(strangers((test, tested)));
-    let nearest = nearest_of(tested, training, |_, _| true);
+    let of_training = strangers("strangers (training)", (real, training))?;
+    let limit = of_training.max(strangers("strangers (test)", (test, tested))?);
+    let nearest = nearest_of("contamination (images)", tested, training, |_, _| true, progress)?;
     let is_copy = |i: &usize| {
         let (j, cosine) = nearest[*i];
         cosine > limit && copies::similarity(test, *i, real, j) > ALIKE
     };
-    (0..test.len()).into_par_iter().filter(is_copy).collect()
+    Ok((0..test.len()).into_par_iter().filter(is_copy).collect())
 }
 
 /// Labels of persons of `test` with several images, each with that of the person of `real` it seems to be: the mean embedding has
 /// come at least half of the way from the two most similar persons of different names to one and the same.
-fn renamed_persons((test, tested): Embedded, (real, training): Embedded) -> Vec<(usize, usize)> {
+fn renamed_persons(
+    (test, tested): Embedded,
+    (real, training): Embedded,
+    progress: &mut dyn Progress,
+) -> Result<Vec<(usize, usize)>> {
     let persons = |(images, e): Embedded, least: usize| -> (Vec<usize>, Embeddings) {
         let labels = present(images).map(|l| l as usize).filter(|l| images.images_of(*l as u32).len() >= least);
         let labels: Vec<usize> = labels.collect();
@@ -122,14 +137,17 @@ fn renamed_persons((test, tested): Embedded, (real, training): Embedded) -> Vec<
         let values = labels.iter().flat_map(|l| means.row(*l)).copied().collect();
         (labels, Embeddings { size: means.size, values })
     };
-    let strangers =
-        |e: &Embeddings| nearest_of(e, e, |i, j| i != j).into_iter().map(|(_, cosine)| cosine).fold(-1.0, f64::max);
+    let mut strangers = |stage, e: &Embeddings| -> Result<f64> {
+        let nearest = nearest_of(stage, e, e, |i, j| i != j, progress)?;
+        Ok(nearest.into_iter().map(|(_, cosine)| cosine).fold(-1.0, f64::max))
+    };
     let (known, known_means) = persons((real, training), 1);
     let (several, means) = persons((test, tested), PERSON_IMAGES);
-    let limit = SAME_PERSON.max(f64::midpoint(1.0, strangers(&known_means).max(strangers(&means))));
-    let nearest = nearest_of(&means, &known_means, |_, _| true);
+    let nearest_strangers = strangers("persons (training)", &known_means)?.max(strangers("persons (test)", &means)?);
+    let limit = SAME_PERSON.max(f64::midpoint(1.0, nearest_strangers));
+    let nearest = nearest_of("contamination (persons)", &means, &known_means, |_, _| true, progress)?;
     let same = several.into_iter().zip(nearest).filter(|(_, (_, cosine))| *cosine > limit);
-    same.map(|(label, (k, _))| (label, known[k])).collect()
+    Ok(same.map(|(label, (k, _))| (label, known[k])).collect())
 }
 
 /// Those of `names` that are among `others`, whatever their case, spaces and punctuation.

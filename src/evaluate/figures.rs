@@ -1,7 +1,6 @@
 //! The figures of embedded images: similarity to identities, score, uniqueness, diversity, equal error.
 
 use crate::dataset::IdentityDataset;
-use crate::ops::dot_products;
 use crate::recogniser::copies;
 use crate::recogniser::{Embeddings, class_means, dot};
 
@@ -32,33 +31,6 @@ pub(super) fn similarity_to_others(embeddings: &Embeddings, images: &IdentityDat
         dot(embeddings.row(i), &sum) / dot(&sum, &sum).sqrt().max(1e-12)
     };
     (0..images.len()).map(of).collect()
-}
-
-/// Cosine of each of `embeddings` to the nearest of `others`.
-pub(super) fn nearest_cosines(embeddings: &Embeddings, others: &Embeddings) -> Vec<f64> {
-    nearest_of(embeddings, others, |_, _| true).into_iter().map(|(_, cosine)| cosine).collect()
-}
-
-/// For each of `embeddings`, the nearest of those of `others` (one or more) that `counts` lets pass (by both indices), and its
-/// cosine; -1 if none passes.
-pub(super) fn nearest_of(
-    embeddings: &Embeddings,
-    others: &Embeddings,
-    counts: impl Fn(usize, usize) -> bool,
-) -> Vec<(usize, f64)> {
-    // Some at a time: the products of all with all need not fit in memory.
-    const ROWS: usize = 256;
-    let mut found = Vec::with_capacity(embeddings.len());
-    for rows in embeddings.values.chunks(ROWS * embeddings.size) {
-        for row in dot_products(rows, &others.values, others.size).chunks_exact(others.len()) {
-            let i = found.len();
-            let nearer = |a: (usize, f32), b: (usize, f32)| if b.1 > a.1 { b } else { a };
-            let counted = row.iter().copied().enumerate().filter(|(j, _)| counts(i, *j));
-            let (j, cosine) = counted.fold((0, -1.0), nearer);
-            found.push((j, f64::from(cosine)));
-        }
-    }
-    found
 }
 
 /// Index of the largest value.

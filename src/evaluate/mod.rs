@@ -11,6 +11,7 @@ pub mod gain;
 pub mod groups;
 pub mod judges;
 pub mod membership;
+mod nearest;
 pub mod outside;
 pub mod quality;
 pub mod statistics;

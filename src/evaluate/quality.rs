@@ -5,10 +5,9 @@
 
 use super::comparison::Material;
 use super::distribution::{Distances, NEIGHBOURS, distances};
-use super::figures::{
-    diversity, nearest_cosines, present, quantile, sample, score, similarity_to_others, top, uniqueness,
-};
+use super::figures::{diversity, present, quantile, sample, score, similarity_to_others, top, uniqueness};
 use super::membership::{self, Membership};
+use super::nearest::nearest_cosines;
 use crate::config::EvaluationConfig;
 use crate::dataset::IdentityDataset;
 use crate::error::Result;
@@ -196,7 +195,8 @@ impl<'a> Measures<'a> {
             judge.known.threshold = equal_error(&embeddings, reference.labels(), &judge.known.means).1;
             let natural = nearest(&reference, training, "copies (reference)", progress)?;
             limit = copies::natural(natural.iter().map(|n| n.similarity));
-            let natural = quantile(nearest_cosines(&embeddings, &embedded_training), NATURAL);
+            let natural =
+                quantile(nearest_cosines("nearest (reference)", &embeddings, &embedded_training, progress)?, NATURAL);
             embedded_limit = natural.unwrap_or(embedded_limit);
             (embedded, level) = (Some(embeddings), Some(other));
         }
@@ -239,6 +239,8 @@ impl<'a> Measures<'a> {
         let share = |n: usize| n as f64 / images.len() as f64;
         let taken_for: Vec<usize> = cosines.iter().map(|c| top(c)).collect();
         let right = (0..images.len()).filter(|i| known && taken_for[*i] == label(*i)).count();
+        let stage = name.replacen("copies", "nearest", 1);
+        let cosine_of_nearest = nearest_cosines(&stage, &embeddings, &self.embedded_training, progress)?;
         let figures = Figures {
             images: images.len(),
             top1: known.then(|| share(right)),
@@ -250,7 +252,7 @@ impl<'a> Measures<'a> {
             eer: known.then(|| equal_error(&embeddings, images.labels(), &self.judge.known.means).0),
             distances: self.distances(&embeddings),
             copies: NearFigures::new(near, self.copy_limit),
-            embedded: NearFigures::new(nearest_cosines(&embeddings, &self.embedded_training), self.embedded_limit),
+            embedded: NearFigures::new(cosine_of_nearest, self.embedded_limit),
         };
         Ok(Judged { figures, similarity, found, taken_for })
     }

@@ -173,7 +173,7 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
     ));
     let baseline = comparison.baseline(progress)?;
     let embedded = baseline.embed(&material.real)?;
-    let alike = contamination::find_by_embedding(&material, &baseline, &embedded)?;
+    let alike = contamination::find_by_embedding(&material, &baseline, &embedded, progress)?;
     if material.real.identities().len() >= contamination::ENOUGH_IDENTITIES {
         refuse(&alike)?;
     } else if !alike.is_empty() {

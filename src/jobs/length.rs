@@ -2,7 +2,7 @@
 
 use super::Context;
 use super::input::Source;
-use crate::config::{RunConfig, Settings};
+use crate::config::{Extent, RunConfig, Settings};
 use crate::dataset::IdentityDataset;
 use crate::error::{Error, Result};
 use crate::nn::{Labels, Mode};
@@ -30,9 +30,11 @@ pub(super) fn resolve(
     progress: &mut dyn Progress,
 ) -> Result<RunConfig> {
     let sets = source.sets();
-    let images = sets.iter().map(|set| source.count(set).1).max();
+    let counts = sets.iter().map(|set| source.count(set));
+    let material =
+        counts.reduce(|a, b| (a.0.max(b.0), a.1.max(b.1))).map(|(identities, images)| Extent { images, identities });
     let side = source.typical_side(settings.alignment()?.unwrap_or_default())?;
-    let mut config = settings.resolve(side, images)?;
+    let mut config = settings.resolve(side, material)?;
     let Some(budget) = settings.budget else { return Ok(config) };
     let place = (context.device.is_cpu(), rayon::current_num_threads());
     let key = (config.training_only().hash()?, source.manifest.hash(), &source.split, sets.len(), budget, place);

@@ -3,16 +3,17 @@
 use super::trunk::Trunk;
 use crate::config::RunConfig;
 use crate::error::Result;
-use crate::nn::layers::{Bias, Labels, Linear, Mode, WEIGHT_STD};
-use crate::nn::params::{Init, Params};
+use crate::nn::labels::{LabelLayer, LabelShape, LabelValues, Labels};
+use crate::nn::layers::{Bias, Linear, Mode, WEIGHT_STD};
+use crate::nn::params::Params;
 use crate::ops::{Activation, Value, apply};
-use candle_core::Var;
 
 /// E(x, c). The label joins at the last fully connected layer, as in the paper.
 pub struct Encoder {
     trunk: Trunk,
     fc: Linear,
-    label: Var,
+    values: LabelValues,
+    label: LabelLayer,
     bias: Bias,
     latent_dim: usize,
 }
@@ -25,9 +26,12 @@ impl Encoder {
     pub fn new(p: &mut Params, config: &RunConfig, classes: usize) -> Result<Self> {
         let trunk = Trunk::new(p, &config.model.encoder, config.image_size)?;
         let z = config.model.latent_dim;
+        // As many values of a label as the layer has are enough for it.
+        let labels = LabelShape { classes, width: config.model.label_width.min(2 * z) };
         Ok(Self {
             fc: Linear::new(p, "fc", trunk.features(), 2 * z)?,
-            label: p.weight("fc.label", &[classes, 2 * z], Init::Normal(0.0, WEIGHT_STD))?,
+            values: LabelValues::new(p, "fc", labels)?,
+            label: LabelLayer::new(p, "fc", labels, 2 * z, WEIGHT_STD)?,
             bias: Bias::new(p, "fc", 2 * z, Activation::Identity)?,
             trunk,
             latent_dim: z,
@@ -42,7 +46,9 @@ impl Encoder {
     /// # Errors
     /// Shapes that do not fit together, or too little memory.
     pub fn forward(&self, x: &Value, labels: &Labels, mode: Mode) -> Result<(Value, Value)> {
-        let h = self.fc.forward(&self.trunk.forward(x, mode)?)?.add(&labels.gather(&x.leaf(&self.label))?)?;
+        let told = self.values.tell(x, labels)?;
+        let h = self.fc.forward(&self.trunk.forward(x, mode)?)?;
+        let h = h.add(&self.label.forward(&h, &told)?)?;
         let h = self.bias.forward(&h)?;
         let z = self.latent_dim;
         let mu = apply(&[&h], |t| t[0].narrow(1, 0, z)?.contiguous())?;

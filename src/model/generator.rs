@@ -2,8 +2,9 @@
 
 use crate::config::{RunConfig, Upsample};
 use crate::error::Result;
-use crate::nn::layers::{BatchNorm, Bias, Labels, Linear, Mode, WEIGHT_STD, conv_weight};
-use crate::nn::params::{Init, Params};
+use crate::nn::labels::{LabelLayer, LabelShape, LabelValues, Labels};
+use crate::nn::layers::{BatchNorm, Bias, Linear, Mode, WEIGHT_STD, conv_weight};
+use crate::nn::params::Params;
 use crate::ops::{self, Activation, Value};
 use candle_core::Var;
 
@@ -18,10 +19,11 @@ struct Block {
     output: Output,
 }
 
-/// G(z, c): fully connected layers on the concatenation of z and the one-hot label, then doubling blocks.
+/// G(z, c): fully connected layers on the concatenation of z and the one-hot label, or the values that stand for it; then doubling blocks.
 pub struct Generator {
     fc: Linear,
-    label: Var,
+    values: LabelValues,
+    label: LabelLayer,
     hidden: Option<(BatchNorm, Linear)>,
     first: BatchNorm,
     blocks: Vec<Block>,
@@ -36,13 +38,15 @@ impl Generator {
     /// Shapes that do not fit together, or too little memory.
     pub fn new(p: &mut Params, config: &RunConfig, classes: usize) -> Result<Self> {
         let (g, z) = (&config.model.generator, config.model.latent_dim);
-        let conditional = g.conditional_norm.then_some(classes);
+        let labels = LabelShape { classes, width: config.model.label_width };
+        let conditional = g.conditional_norm.then_some(labels);
         let start = g.start_side * g.start_side * g.start_channels;
         let width = if g.hidden > 0 { g.hidden } else { start };
         let fc = Linear::new(p, "fc", z, width)?;
         // One row acts like the sum over all of z.
         let std = WEIGHT_STD * (z as f64).sqrt();
-        let label = p.weight("fc.label", &[classes, width], Init::Normal(0.0, std))?;
+        let values = LabelValues::new(p, "fc", labels)?;
+        let label = LabelLayer::new(p, "fc", labels, width, std)?;
         let hidden = if g.hidden > 0 {
             Some((BatchNorm::new(p, "fc", width, None, Activation::Relu)?, Linear::new(p, "fc2", width, start)?))
         } else {
@@ -66,7 +70,8 @@ impl Generator {
             blocks.push(Block { weight, kernel, output });
             inputs = outputs;
         }
-        Ok(Self { fc, label, hidden, first, blocks, upsample: g.upsample, start: (g.start_side, g.start_channels) })
+        let start = (g.start_side, g.start_channels);
+        Ok(Self { fc, values, label, hidden, first, blocks, upsample: g.upsample, start })
     }
 
     /// # Shapes
@@ -75,7 +80,9 @@ impl Generator {
     /// # Errors
     /// Shapes that do not fit together, or too little memory.
     pub fn forward(&self, z: &Value, labels: &Labels, mode: Mode) -> Result<Value> {
-        let mut x = self.fc.forward(z)?.add(&labels.gather(&z.leaf(&self.label))?)?;
+        let labels = &self.values.tell(z, labels)?;
+        let x = self.fc.forward(z)?;
+        let mut x = x.add(&self.label.forward(&x, labels)?)?;
         if let Some((norm, fc2)) = &self.hidden {
             x = fc2.forward(&norm.forward(&x, None, mode)?)?;
         }

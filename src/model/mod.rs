@@ -70,6 +70,43 @@ impl CvaeGan {
     }
 }
 
+/// What a finished training is used by: G, E if the method has one, and C.
+pub struct Networks {
+    /// G(z, c)
+    pub generator: Network<Generator>,
+    /// E(x, c)
+    pub encoder: Option<Network<Encoder>>,
+    /// C(x)
+    pub classifier: Network<Classifier>,
+}
+
+impl Networks {
+    /// Takes their parameters out of `tensors`, where they are named `network.layer.value`.
+    ///
+    /// # Errors
+    /// Weights that are missing or of another shape; too little memory.
+    pub fn loaded(
+        config: &RunConfig,
+        classes: usize,
+        tensors: &mut BTreeMap<String, Tensor>,
+        device: &Device,
+    ) -> Result<Self> {
+        let mut weights = Weights::Loaded(tensors);
+        Ok(Self {
+            generator: build_generator(config, classes, &mut weights, device)?,
+            encoder: build_encoder(config, classes, &mut weights, device)?,
+            classifier: build_classifier(config, classes, &mut weights, device)?,
+        })
+    }
+
+    /// Copies every parameter into `out`, as [`Networks::loaded`] takes it.
+    pub fn export(&self, out: &mut BTreeMap<String, Tensor>) {
+        self.generator.export("generator", out);
+        self.encoder.iter().for_each(|e| e.export("encoder", out));
+        self.classifier.export("classifier", out);
+    }
+}
+
 /// A generator alone: the averaged one beside the trained one, or the one that synthesizes.
 ///
 /// # Errors

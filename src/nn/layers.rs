@@ -1,9 +1,10 @@
 //! Layers that the four networks share. Images are `[B, H, W, C]`.
 
+use super::labels::{LabelShape, Told};
 use super::params::{Init, Params};
 use crate::error::Result;
-use crate::ops::{self, Activation, Value, apply, batch_norm_act, channel_affine_act, norm::EPS};
-use candle_core::{D, Device, Tensor, Var};
+use crate::ops::{self, Activation, Value, batch_norm_act, channel_affine_act, norm::EPS};
+use candle_core::{D, Var};
 
 /// Which statistics normalisations use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,72 +23,6 @@ const MOMENTUM: f64 = 0.1;
 /// Deviation of DCGAN's initial weights.
 pub const WEIGHT_STD: f64 = 0.02;
 
-/// Class labels of a batch: one label an image, or a weighted mix of several.
-#[derive(Clone, Debug)]
-pub struct Labels {
-    /// u32 `[B * M]`
-    ids: Tensor,
-    /// `[B, M, 1]`, absent for plain labels (M = 1)
-    weights: Option<Tensor>,
-    /// What the weights lack to a sum of 1, `[B, 1]`: the weight of the mean of all labels. Absent where nothing is lacking.
-    rest: Option<Tensor>,
-}
-
-/// Sums of weights that differ by less are equal.
-const SAME_SUM: f32 = 1e-6;
-
-impl Labels {
-    /// One label an image.
-    ///
-    /// # Errors
-    /// Shapes that do not fit together, or too little memory.
-    pub fn plain(labels: &[u32], device: &Device) -> Result<Self> {
-        Ok(Self { ids: Tensor::from_slice(labels, labels.len(), device)?, weights: None, rest: None })
-    }
-
-    /// The same number M of (label, weight) pairs an image. The mean of all labels has the weight that is left to 1: weights of a sum above
-    /// 1 lie beyond the labels' own average as seen from it.
-    ///
-    /// # Errors
-    /// Shapes that do not fit together, or too little memory.
-    pub fn mixed(mixes: &[Vec<(u32, f32)>], device: &Device) -> Result<Self> {
-        let m = mixes.first().map_or(0, Vec::len);
-        if m == 1 && mixes.iter().all(|mix| mix[0].1 == 1.0) {
-            return Self::plain(&mixes.iter().map(|mix| mix[0].0).collect::<Vec<_>>(), device);
-        }
-        let ids: Vec<u32> = mixes.iter().flatten().map(|(id, _)| *id).collect();
-        let weights: Vec<f32> = mixes.iter().flatten().map(|(_, w)| *w).collect();
-        let lacking = |mix: &Vec<(u32, f32)>| 1.0 - mix.iter().map(|(_, w)| w).sum::<f32>();
-        let rest: Vec<f32> = mixes.iter().map(lacking).map(|r| if r.abs() < SAME_SUM { 0.0 } else { r }).collect();
-        let whole = rest.iter().all(|r| *r == 0.0);
-        Ok(Self {
-            ids: Tensor::from_slice(&ids, ids.len(), device)?,
-            weights: Some(Tensor::from_vec(weights, (mixes.len(), m, 1), device)?),
-            rest: if whole { None } else { Some(Tensor::from_vec(rest, (mixes.len(), 1), device)?) },
-        })
-    }
-
-    /// Rows of `table` that belong to the labels: the product of one-hot rows and `table`, without the one-hot.
-    ///
-    /// # Shapes
-    /// - `table`: `[K, N]`; returns `[B, N]`
-    ///
-    /// # Errors
-    /// Shapes that do not fit together, or too little memory.
-    pub fn gather(&self, table: &Value) -> Result<Value> {
-        let Some(weights) = &self.weights else { return Ok(table.rows(&self.ids)?) };
-        let (b, m, _) = weights.dims3()?;
-        let rows = table.rows(&self.ids)?;
-        Ok(apply(&[&rows, table], |t| {
-            let mixed = t[0].reshape((b, m, ()))?.broadcast_mul(weights)?.sum(1)?;
-            match &self.rest {
-                Some(rest) => mixed + rest.matmul(&t[1].mean_keepdim(0)?)?,
-                None => Ok(mixed),
-            }
-        })?)
-    }
-}
-
 /// Fully connected layer without bias or activation: `x W`, as a 1x1 convolution, whose sums have a fixed order.
 #[derive(Clone)]
 pub struct Linear {
@@ -101,9 +36,16 @@ impl Linear {
     /// # Errors
     /// Shapes that do not fit together, or too little memory.
     pub fn new(p: &mut Params, name: &str, inputs: usize, outputs: usize) -> Result<Self> {
-        Ok(Self {
-            weight: p.weight(&format!("{name}.weight"), &[1, 1, inputs, outputs], Init::Normal(0.0, WEIGHT_STD))?,
-        })
+        Self::drawn(p, name, (inputs, outputs), WEIGHT_STD)
+    }
+
+    /// The same, with initial weights of deviation `std`.
+    ///
+    /// # Errors
+    /// Shapes that do not fit together, or too little memory.
+    pub fn drawn(p: &mut Params, name: &str, (inputs, outputs): (usize, usize), std: f64) -> Result<Self> {
+        let weight = p.weight(&format!("{name}.weight"), &[1, 1, inputs, outputs], Init::Normal(0.0, std))?;
+        Ok(Self { weight })
     }
 
     /// `[B, inputs]` to `[B, outputs]`.
@@ -142,28 +84,48 @@ impl Bias {
     }
 }
 
-/// Batch normalisation, then an activation; with `classes`, scale and shift depend on the label.
+/// Deviation of initial shifts among labels: they need different ones from the start to be worth listening to.
+const LABEL_SHIFT: f64 = 0.1;
+
+/// Batch normalisation, then an activation; scale and shift may depend on the label.
 #[derive(Clone)]
 pub struct BatchNorm {
     gamma: Var,
     beta: Var,
+    /// What the values of a label add to scale and shift.
+    of_label: Option<[Linear; 2]>,
     running_mean: Var,
     running_var: Var,
     act: Activation,
 }
 
 impl BatchNorm {
-    /// Declares scale and shift `[channels]`, or `[classes, channels]`.
+    /// Declares scale and shift: `[channels]`, or `[K, channels]` where every label has its own.
     ///
     /// # Errors
     /// Shapes that do not fit together, or too little memory.
-    pub fn new(p: &mut Params, name: &str, channels: usize, classes: Option<usize>, act: Activation) -> Result<Self> {
-        let shape: Vec<usize> = classes.into_iter().chain([channels]).collect();
-        // Labels need different rows from the start to be worth listening to.
-        let shift = if classes.is_some() { Init::Normal(0.0, 0.1) } else { Init::Constant(0.0) };
+    pub fn new(
+        p: &mut Params,
+        name: &str,
+        channels: usize,
+        labels: Option<LabelShape>,
+        act: Activation,
+    ) -> Result<Self> {
+        let shape: Vec<usize> = labels.and_then(LabelShape::rows).into_iter().chain([channels]).collect();
+        let (scale, shift) = match labels {
+            Some(l) if l.width > 0 => (Init::Constant(1.0), Init::Constant(0.0)),
+            Some(_) => (Init::Normal(1.0, WEIGHT_STD), Init::Normal(0.0, LABEL_SHIFT)),
+            None => (Init::Normal(1.0, WEIGHT_STD), Init::Constant(0.0)),
+        };
+        let mut dense = |kind: &str, l: LabelShape, std| l.dense(p, &format!("{name}.label_{kind}"), channels, std);
+        let of_label = match labels.filter(|l| l.width > 0) {
+            Some(l) => Some([dense("gamma", l, WEIGHT_STD)?, dense("beta", l, LABEL_SHIFT)?]),
+            None => None,
+        };
         Ok(Self {
-            gamma: p.weight(&format!("{name}.gamma"), &shape, Init::Normal(1.0, WEIGHT_STD))?,
+            gamma: p.weight(&format!("{name}.gamma"), &shape, scale)?,
             beta: p.weight(&format!("{name}.beta"), &shape, shift)?,
+            of_label,
             running_mean: p.buffer(&format!("{name}.running_mean"), &[channels], 0.0)?,
             running_var: p.buffer(&format!("{name}.running_var"), &[channels], 1.0)?,
             act,
@@ -174,10 +136,16 @@ impl BatchNorm {
     ///
     /// # Errors
     /// Shapes that do not fit together, or too little memory.
-    pub fn forward(&self, x: &Value, labels: Option<&Labels>, mode: Mode) -> Result<Value> {
+    pub fn forward(&self, x: &Value, labels: Option<&Told>, mode: Mode) -> Result<Value> {
         let (gamma, beta) = (x.leaf(&self.gamma), x.leaf(&self.beta));
-        let (gamma, beta) = match (labels, self.gamma.rank()) {
-            (Some(labels), 2) => (labels.gather(&gamma)?, labels.gather(&beta)?),
+        let (gamma, beta) = match (labels, &self.of_label) {
+            (Some(Told::Numbers(labels)), None) if gamma.rank() == 2 => (labels.gather(&gamma)?, labels.gather(&beta)?),
+            (Some(Told::Values(values)), Some([scale, shift])) => {
+                let sum = |of: &Linear, to: &Value| -> Result<Value> {
+                    Ok(ops::bias_act(&of.forward(values)?, to, Activation::Identity)?)
+                };
+                (sum(scale, &gamma)?, sum(shift, &beta)?)
+            }
             _ => (gamma, beta),
         };
         if mode == Mode::Eval {
@@ -241,26 +209,4 @@ impl ConvNorm {
 /// Shapes that do not fit together, or too little memory.
 pub fn conv_weight(p: &mut Params, name: &str, kernel: usize, inputs: usize, outputs: usize) -> Result<Var> {
     p.weight(&format!("{name}.conv"), &[kernel, kernel, inputs, outputs], Init::Normal(0.0, WEIGHT_STD))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn weights_that_do_not_sum_to_1_leave_the_rest_to_the_mean() {
-        let table = Tensor::new(&[[1f32, 10.0], [3.0, 30.0], [8.0, 20.0]], &Device::Cpu).unwrap();
-        let mixes = [vec![(0, 0.5), (1, 1.0)], vec![(2, 1.0), (0, 0.0)], vec![(0, 0.25), (1, 0.75)]];
-        let rows = |mixes: &[Vec<(u32, f32)>]| {
-            let labels = Labels::mixed(mixes, &Device::Cpu).unwrap();
-            labels.gather(&(&table).into()).unwrap().to_vec2::<f32>().unwrap()
-        };
-        // The mean is 4, 20; half of it too much has been taken.
-        let expected = [vec![3.5 - 2.0, 35.0 - 10.0], vec![8.0, 20.0], vec![2.5, 25.0]];
-        assert_eq!(rows(&mixes), expected);
-        // A row does not depend on the others.
-        for (mix, row) in mixes.iter().zip(&expected) {
-            assert_eq!(rows(std::slice::from_ref(mix))[0], *row);
-        }
-    }
 }

@@ -2,6 +2,7 @@
 //!
 //! Shape legend: B batch, S image side, Z latent, K identities, F features. Images are `[B, S, S, 3]` in [-1, 1].
 
+pub mod labels;
 pub mod layers;
 pub mod params;
 pub mod sealed;
@@ -9,7 +10,8 @@ pub mod sealed;
 use crate::error::{Error, Result};
 use crate::seeds::Seeds;
 use candle_core::{Device, Tensor};
-pub use layers::{Labels, Mode};
+pub use labels::Labels;
+pub use layers::Mode;
 use params::{Param, Params};
 use std::collections::BTreeMap;
 

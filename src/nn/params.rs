@@ -26,6 +26,8 @@ pub struct Param {
     pub var: Var,
     /// False for running statistics, which no optimiser touches.
     pub trainable: bool,
+    /// True for a table of rows, `[K, N]`, that are looked up, and moved only where they are.
+    pub by_rows: bool,
 }
 
 /// The parameters of one network. Iteration is in the order of their names.
@@ -55,7 +57,15 @@ impl Params {
     /// # Errors
     /// `Model`: a tensor that is missing, or has another shape or type, or values that are not finite.
     pub fn weight(&mut self, name: &str, shape: &[usize], init: Init) -> Result<Var> {
-        self.declare(name, shape, init, true)
+        self.declare(name, shape, init, (true, false))
+    }
+
+    /// Declares a trainable table of `rows` rows of `width` values that is only ever looked up.
+    ///
+    /// # Errors
+    /// `Model`: a tensor that is missing, or has another shape or type, or values that are not finite.
+    pub fn table(&mut self, name: &str, rows: usize, width: usize, std: f64) -> Result<Var> {
+        self.declare(name, &[rows, width], Init::Normal(0.0, std), (true, true))
     }
 
     /// Declares a value that training sets without descending on it.
@@ -63,10 +73,10 @@ impl Params {
     /// # Errors
     /// `Model`: a tensor that is missing, or has another shape or type, or values that are not finite.
     pub fn buffer(&mut self, name: &str, shape: &[usize], value: f64) -> Result<Var> {
-        self.declare(name, shape, Init::Constant(value), false)
+        self.declare(name, shape, Init::Constant(value), (false, false))
     }
 
-    fn declare(&mut self, name: &str, shape: &[usize], init: Init, trainable: bool) -> Result<Var> {
+    fn declare(&mut self, name: &str, shape: &[usize], init: Init, (trainable, by_rows): (bool, bool)) -> Result<Var> {
         let tensor = match &mut self.source {
             From::Fresh(seeds, network) => match init {
                 Init::Constant(v) => (Tensor::ones(shape, DType::F32, &self.device)? * v)?,
@@ -92,7 +102,7 @@ impl Params {
             }
         };
         let var = Var::from_tensor(&tensor.contiguous()?)?;
-        let previous = self.entries.insert(name.to_owned(), Param { var: var.clone(), trainable });
+        let previous = self.entries.insert(name.to_owned(), Param { var: var.clone(), trainable, by_rows });
         debug_assert!(previous.is_none(), "parameter {name} declared twice");
         Ok(var)
     }

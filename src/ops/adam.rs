@@ -58,6 +58,45 @@ struct Descend {
     eps: f32,
 }
 
+impl Descend {
+    /// Step `t`, counted from 1.
+    fn at(t: u64, p: &AdamParams) -> Self {
+        let bias1 = 1.0 - p.beta1.powf(t as f64);
+        let bias2 = 1.0 - p.beta2.powf(t as f64);
+        Self {
+            keep: (1.0 - p.learning_rate * p.weight_decay) as f32,
+            step_size: (p.learning_rate / bias1) as f32,
+            inv_bias2: (1.0 / bias2) as f32,
+            eps: p.eps as f32,
+        }
+    }
+}
+
+/// Step `t` of some values and their moments.
+pub(super) fn step_values(param: &mut [f32], m: &mut [f32], v: &mut [f32], grad: &[f32], p: &AdamParams, t: u64) {
+    combine_values(m, grad, p.beta1 as f32, 1.0 - p.beta1 as f32, false);
+    combine_values(v, grad, p.beta2 as f32, 1.0 - p.beta2 as f32, true);
+    descend(param, m, v, &Descend::at(t, p));
+}
+
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512bw+avx512dq", "x86_64+avx2+fma"))]
+fn coast_values(param: &mut [f32], m: &mut [f32], v: &mut [f32], (beta1, beta2): (f32, f32), step: &Descend) {
+    for ((p, m), v) in param.iter_mut().zip(m).zip(v) {
+        (*m, *v) = (beta1 * *m, beta2 * *v);
+        *p = step.keep * *p - step.step_size * *m / ((*v * step.inv_bias2).sqrt() + step.eps);
+    }
+}
+
+/// The same without a gradient.
+pub(super) fn coast(param: &mut [f32], m: &mut [f32], v: &mut [f32], p: &AdamParams, t: u64) {
+    coast_values(param, m, v, (p.beta1 as f32, p.beta2 as f32), &Descend::at(t, p));
+}
+
+/// `target = decay * target + (1 - decay) * source`
+pub(super) fn average_values(target: &mut [f32], source: &[f32], decay: f64) {
+    combine_values(target, source, decay as f32, (1.0 - decay) as f32, false);
+}
+
 impl InplaceOp3 for Descend {
     fn name(&self) -> &'static str {
         "adam-step"
@@ -135,22 +174,16 @@ impl Moments {
     /// # Errors
     /// Shapes that do not fit together, or too little memory.
     pub fn step(&self, param: &Var, grad: &Tensor, t: u64, p: &AdamParams) -> Result<()> {
-        let bias1 = 1.0 - p.beta1.powf(t as f64);
-        let bias2 = 1.0 - p.beta2.powf(t as f64);
         let (m, v) = (self.first.as_tensor(), self.second.as_tensor());
         if use_kernels(grad) {
             let grad = grad.contiguous()?;
             let average = |decay: f64, squared| Combine { keep: decay as f32, add: 1.0 - decay as f32, squared };
             m.inplace_op2(&grad, &average(p.beta1, false))?;
             v.inplace_op2(&grad, &average(p.beta2, true))?;
-            let op = Descend {
-                keep: (1.0 - p.learning_rate * p.weight_decay) as f32,
-                step_size: (p.learning_rate / bias1) as f32,
-                inv_bias2: (1.0 / bias2) as f32,
-                eps: p.eps as f32,
-            };
-            return param.as_tensor().inplace_op3(m, v, &op);
+            return param.as_tensor().inplace_op3(m, v, &Descend::at(t, p));
         }
+        let bias1 = 1.0 - p.beta1.powf(t as f64);
+        let bias2 = 1.0 - p.beta2.powf(t as f64);
         self.first.set(&((m * p.beta1)? + (grad * (1.0 - p.beta1))?)?)?;
         self.second.set(&((v * p.beta2)? + (grad.sqr()? * (1.0 - p.beta2))?)?)?;
         let step = ((self.first.as_tensor() * (p.learning_rate / bias1))?

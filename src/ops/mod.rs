@@ -22,6 +22,7 @@ pub mod engine;
 pub mod norm;
 pub mod pool;
 pub mod prelu;
+pub mod rows;
 pub mod sgd;
 pub mod simd;
 pub mod tape;

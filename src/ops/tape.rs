@@ -8,6 +8,7 @@
 //! differentiate a piece that is composed of its operations.
 
 use super::Precision;
+use super::rows::RowGradient;
 use candle_core::{Result, Tensor, TensorId, Var};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -29,6 +30,8 @@ struct Record {
     precision: Precision,
     nodes: Vec<Node>,
     leaves: HashMap<TensorId, usize>,
+    /// Rows that were looked up: of which table, which, and where they stand.
+    lookups: Vec<(TensorId, Tensor, usize)>,
 }
 
 /// What was computed, in order, and how to differentiate it. Clones share one record.
@@ -120,6 +123,19 @@ impl Value {
         Ok(Self::record(&[self], tensor, move |dy, _| Ok(vec![Some(table.zeros_like()?.index_add(&ids, dy, 0)?)])))
     }
 
+    /// Rows `ids` (u32) of a table `[K, N]` that is a leaf. Its gradient is that of these rows, [`Gradients::rows`]: nothing as large as the
+    /// table is made for it.
+    ///
+    /// # Errors
+    /// Shapes that do not fit together, or too little memory.
+    pub fn lookup(&self, ids: &Tensor) -> Result<Self> {
+        let tensor = self.tensor.index_select(ids, 0)?;
+        let Some(tape) = &self.tape else { return Ok((&tensor).into()) };
+        let node = tape.push(Node { inputs: Vec::new(), backward: None });
+        tape.0.borrow_mut().lookups.push((self.tensor.id(), ids.clone(), node));
+        Ok(Self { tensor, tape: self.tape.clone(), node: Some(node) })
+    }
+
     /// Values side by side along their last dimension.
     ///
     /// # Errors
@@ -187,11 +203,15 @@ impl Tape {
     ) -> Result<Gradients> {
         let record = self.0.borrow();
         let mut needed = vec![false; record.nodes.len()];
-        let mut leaves = Vec::new();
+        let (mut leaves, mut lookups) = (Vec::new(), Vec::new());
         for tensor in wanted {
             if let Some(node) = record.leaves.get(&tensor.id()) {
                 needed[*node] = true;
                 leaves.push((tensor.id(), *node));
+            }
+            for (table, ids, node) in record.lookups.iter().filter(|(table, ..)| *table == tensor.id()) {
+                needed[*node] = true;
+                lookups.push((*table, ids, *node));
             }
         }
         for (i, node) in record.nodes.iter().enumerate() {
@@ -219,7 +239,14 @@ impl Tape {
                 }
             }
         }
-        Ok(Gradients(leaves.into_iter().filter_map(|(id, n)| grads[n].take().map(|g| (id, g))).collect()))
+        let whole = leaves.into_iter().filter_map(|(id, n)| grads[n].take().map(|g| (id, g))).collect();
+        let mut rows: HashMap<TensorId, Vec<(Tensor, Tensor)>> = HashMap::new();
+        for (table, ids, n) in lookups {
+            if let Some(grad) = grads[n].take() {
+                rows.entry(table).or_default().push((ids.clone(), grad));
+            }
+        }
+        Ok(Gradients { whole, rows })
     }
 }
 
@@ -233,19 +260,35 @@ fn accumulate(sum: &mut Option<Tensor>, grad: Tensor) -> Result<()> {
 
 /// Gradients by leaf.
 #[derive(Default)]
-pub struct Gradients(HashMap<TensorId, Tensor>);
+pub struct Gradients {
+    whole: HashMap<TensorId, Tensor>,
+    /// Of looked-up rows: which, and theirs.
+    rows: HashMap<TensorId, Vec<(Tensor, Tensor)>>,
+}
 
 impl Gradients {
     /// The gradient of a leaf, if the seeds depend on it and it was wanted.
     pub fn get(&self, leaf: &Tensor) -> Option<&Tensor> {
-        self.0.get(&leaf.id())
+        self.whole.get(&leaf.id())
+    }
+
+    /// The gradient of the rows of `table` that were looked up, if the seeds depend on any and it was wanted.
+    ///
+    /// # Errors
+    /// Too little memory.
+    pub fn rows(&self, table: &Tensor) -> Result<Option<RowGradient>> {
+        self.rows.get(&table.id()).map(|parts| RowGradient::sum(parts)).transpose()
     }
 
     /// The gradients of `leaves`, and the others.
     #[must_use]
     pub fn split<'a>(mut self, leaves: impl Iterator<Item = &'a Tensor>) -> (Self, Self) {
-        let own = leaves.filter_map(|t| self.0.remove(&t.id()).map(|g| (t.id(), g))).collect();
-        (Self(own), self)
+        let mut own = Self::default();
+        for id in leaves.map(Tensor::id) {
+            own.whole.extend(self.whole.remove(&id).map(|g| (id, g)));
+            own.rows.extend(self.rows.remove(&id).map(|g| (id, g)));
+        }
+        (own, self)
     }
 }
 

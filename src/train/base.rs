@@ -79,7 +79,7 @@ impl Base {
         };
         if value.dims() != own.var.dims() {
             return Err(Error::Model(format!(
-                "{}: `{network}.{name}` has the shape {:?}, here it is {:?}: train with the preset, image size and method of option `init`",
+                "{}: `{network}.{name}` has the shape {:?}, here it is {:?}: train with the preset, image size, model.label_width and method of option `init`",
                 self.path.display(),
                 stored.dims(),
                 own.var.dims()
@@ -125,7 +125,7 @@ impl Base {
 /// The axis along which a parameter has a value for each person, if it has one.
 fn label_axis(network: &str, name: &str, rank: usize) -> Option<usize> {
     match (network, name) {
-        ("classifier", "fc.bias") => Some(0),
+        ("classifier", "fc.bias" | "fc.label") => Some(0),
         ("classifier", "fc.weight") => rank.checked_sub(1),
         ("classifier" | "discriminator", _) => None,
         _ => match name.rsplit('.').next() {

@@ -1,5 +1,6 @@
 //! The real images of a step and its random draws.
 
+use super::sampled::Candidates;
 use crate::config::TrainConfig;
 use crate::error::Result;
 use crate::seeds::{Seeds, normal};
@@ -21,6 +22,8 @@ pub struct Batch {
     pub prior_noise: Tensor,
     /// For each label-only fake, the image whose posterior sample replaces its noise.
     pub cross: Vec<Option<usize>>,
+    /// The labels among which C is asked; all, if there are none.
+    pub candidates: Option<Candidates>,
 }
 
 impl Batch {
@@ -51,6 +54,7 @@ impl Batch {
             labels,
             fake_labels,
             cross,
+            candidates: None,
         })
     }
 }

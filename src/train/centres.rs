@@ -6,6 +6,7 @@
 
 use crate::error::{Error, Result};
 use crate::model::loss::{class_means, discriminator_means};
+use crate::ops::rows;
 use candle_core::{Device, Tensor};
 use std::collections::BTreeMap;
 
@@ -76,17 +77,19 @@ impl Side {
     /// The same for the classes of a batch: `[B, F]` to `[P, F]`, rows in the order of `groups.labels`.
     fn update_classes(&mut self, features: &Tensor, groups: &Groups, decay: f64) -> candle_core::Result<Tensor> {
         let batch = groups.averaging.matmul(features)?;
-        let table = match &self.classes {
-            Some(t) => t.clone(),
-            None => Tensor::zeros((self.seen.len(), features.dim(1)?), features.dtype(), features.device())?,
-        };
+        if self.classes.is_none() {
+            let shape = (self.seen.len(), features.dim(1)?);
+            self.classes = Some(Tensor::zeros(shape, features.dtype(), features.device())?);
+        }
+        let Some(table) = &self.classes else { candle_core::bail!("no centres") };
         let old = table.index_select(&groups.ids, 0)?;
         // A class that is seen for the first time starts at its batch mean.
         let keep: Vec<f32> =
             groups.labels.iter().map(|l| if self.seen[*l as usize] { decay as f32 } else { 0.0 }).collect();
         let keep = Tensor::from_vec(keep, (groups.labels.len(), 1), features.device())?;
         let value = (batch.detach() + (&old - batch.detach())?.broadcast_mul(&keep)?)?;
-        self.classes = Some(table.index_add(&groups.ids, &(&value - &old)?, 0)?);
+        // Only these rows of the table are touched, however many there are.
+        rows::write(table, &groups.labels, &(&old + (&value - &old)?)?.detach())?;
         for l in &groups.labels {
             self.seen[*l as usize] = true;
         }
@@ -107,6 +110,11 @@ impl Centres {
     pub fn new(classes: usize, decay: f64) -> Self {
         let side = || Side { overall: None, classes: None, seen: vec![false; classes] };
         Self { decay, real: side(), fake: side() }
+    }
+
+    /// Number of labels.
+    pub fn classes(&self) -> usize {
+        self.real.seen.len()
     }
 
     /// Updates all centres with a batch and returns L_GD and L_GC.

@@ -47,9 +47,9 @@ fn training_key(config: &RunConfig) -> Result<String> {
 pub fn save(path: &Path, state: &State, config: &RunConfig, dataset: &IdentityDataset) -> Result<()> {
     let mut tensors = state.model.export();
     state.averaged.export("averaged", &mut tensors);
-    state.optimizer.export(&mut tensors);
+    state.optimizer.export(&mut tensors, state.step)?;
     state.centres.export(&mut tensors)?;
-    for (name, t) in &tensors {
+    for (name, t) in tensors.iter().filter(|(_, t)| t.dtype().is_float()) {
         if !all_finite(t)? {
             return Err(Error::Diverged {
                 step: state.step,
@@ -107,7 +107,7 @@ pub fn load(
             p.var.set(&t)?;
         }
     }
-    state.optimizer.import(&mut tensors)?;
+    state.optimizer.import(&mut tensors, &state.averaged.params)?;
     state.centres.import(&mut tensors)?;
     if let Some(name) = tensors.keys().next() {
         return Err(Error::Model(format!("{}: unexpected tensor `{name}`", path.display())));

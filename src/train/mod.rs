@@ -1,5 +1,6 @@
 //! Training of a CVAE-GAN on one identity set: [`fit`] runs to the end, resuming from a checkpoint if there is one.
 
+pub mod average;
 pub mod base;
 pub mod batch;
 pub mod centres;
@@ -9,6 +10,7 @@ pub mod latent;
 pub mod metrics;
 mod objective;
 pub mod optimizer;
+pub mod sampled;
 pub mod step;
 pub mod trained;
 pub mod watch;
@@ -17,17 +19,19 @@ use crate::config::{RunConfig, TrainConfig};
 use crate::dataset::IdentityDataset;
 use crate::error::{Error, Result};
 use crate::model::encoder::Encoder;
-use crate::model::{CvaeGan, build_generator, generator::Generator};
+use crate::model::{CvaeGan, Networks, build_generator, generator::Generator};
 use crate::nn::{Labels, Mode, Network, Weights};
 use crate::progress::Progress;
 use crate::seeds::{Seeds, shuffled};
 use crate::store;
 use batch::Batch;
-use candle_core::Device;
+use candle_core::{Device, Tensor};
 use centres::Centres;
 use metrics::Metrics;
 use optimizer::Optimizer;
 use rand::RngExt;
+use sampled::Candidates;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 pub use trained::TrainedModel;
 use watch::{Figures, LOOKS, Watch, settled};
@@ -66,7 +70,7 @@ impl State {
         let model = CvaeGan::new(config, classes, Weights::Fresh(&seeds), device)?;
         // The same streams give the same initial weights.
         let averaged = build_generator(config, classes, &mut Weights::Fresh(&seeds), device)?;
-        let optimizer = Optimizer::new(&model, &config.train)?;
+        let optimizer = Optimizer::new(&model, &averaged, &config.train)?;
         let centres = Centres::new(classes, config.train.centre_decay);
         Ok(Self { model, averaged, optimizer, centres, step: 0, figures: Vec::new(), base: Vec::new() })
     }
@@ -93,22 +97,47 @@ impl State {
     ) -> Result<step::StepLosses> {
         let seeds = Seeds::new(config.seed);
         let batch = draw_batch(dataset, config, &seeds, self.step, device)?;
+        self.catch_up(&batch)?;
         let (losses, gradients) = step::gradients(&self.model, &mut self.centres, &batch, &config.train)?;
         if losses.non_finite().is_none() {
             self.optimizer.apply(&gradients, self.step + 1)?;
-            let decay = ema_decay(&config.train, self.step);
-            optimizer::average(&self.averaged, &self.model.generator, decay)?;
+            let decay = average::decay(&config.train, self.step + 1);
+            average::average(&self.averaged, &self.model.generator, decay)?;
         }
         self.step += 1;
         Ok(losses)
     }
-}
 
-/// Decay of the averaged generator after `step`: its half-life, at most a tenth of what has been shown.
-fn ema_decay(config: &TrainConfig, step: u64) -> f64 {
-    let batch = config.batch_size as f64;
-    let halflife = (config.ema_halflife_kimg * 1000.0).min(0.1 * (step + 1) as f64 * batch);
-    0.5f64.powf(batch / halflife)
+    /// Brings the rows of tables that `batch` uses to where they are after the steps so far.
+    fn catch_up(&mut self, batch: &Batch) -> Result<()> {
+        if !self.optimizer.has_tables() {
+            return Ok(());
+        }
+        let distinct = |labels: &mut dyn Iterator<Item = &u32>| -> Vec<u32> {
+            labels.copied().collect::<BTreeSet<_>>().into_iter().collect()
+        };
+        let encoded = distinct(&mut batch.labels.iter());
+        let made = distinct(&mut batch.labels.iter().chain(&batch.fake_labels));
+        self.optimizer.catch_up("encoder", &encoded, self.step)?;
+        self.optimizer.catch_up("generator", &made, self.step)?;
+        let asked = batch.candidates.as_ref().map_or(&[][..], |c| &c.labels);
+        self.optimizer.catch_up("classifier", asked, self.step)
+    }
+
+    /// The networks that synthesis takes, as they are after the steps so far; they share what is whole already.
+    ///
+    /// # Errors
+    /// Shapes that do not fit together, or too little memory.
+    pub fn networks(&self, config: &RunConfig, device: &Device) -> Result<Networks> {
+        let mut tensors = BTreeMap::new();
+        self.averaged.export("averaged", &mut tensors);
+        self.model.encoder.iter().for_each(|e| e.export("encoder", &mut tensors));
+        self.model.classifier.export("classifier", &mut tensors);
+        self.optimizer.make_whole(&mut tensors, self.step)?;
+        let mut tensors: BTreeMap<String, Tensor> =
+            tensors.into_iter().map(|(name, t)| (name.replacen("averaged.", "generator.", 1), t)).collect();
+        Networks::loaded(config, self.centres.classes(), &mut tensors, device)
+    }
 }
 
 /// Number of steps of a whole training.
@@ -143,9 +172,16 @@ fn draw_batch(
     let flips: Vec<bool> = indices.iter().map(|_| config.train.flip && rng.random()).collect();
     let labels = indices.iter().map(|i| dataset.labels()[*i]).collect();
     let images = dataset.batch(&indices, &flips, device)?;
-    let even: Vec<u32> = (0..dataset.identities().len() as u32).collect();
+    let classes = dataset.identities().len();
+    let even: Vec<u32> = if config.train.balanced { (0..classes as u32).collect() } else { Vec::new() };
     let pool = if config.train.balanced { &even } else { dataset.labels() };
-    Batch::draw(images, labels, pool, config.model.latent_dim, &config.train, seeds, step)
+    let mut batch = Batch::draw(images, labels, pool, config.model.latent_dim, &config.train, seeds, step)?;
+    let drawn = config.train.sampled_classes;
+    if drawn > 0 {
+        let own = batch.labels.iter().chain(&batch.fake_labels).copied();
+        batch.candidates = Some(Candidates::draw(own, drawn, classes, seeds, step, device)?);
+    }
+    Ok(batch)
 }
 
 /// Trains on `dataset` until `config.train.duration_kimg`, with checkpoints, sample grids and the final model in `dir`.
@@ -201,14 +237,20 @@ pub fn fit(
     let look_every = every(patience / LOOKS as f64);
     let grid_path = |step: u64| dir.join(grid::grid_file(step * batch / 1000));
     let draw_grid = |state: &State| {
-        let encoder = state.model.encoder.as_ref().map(|e| &e.net);
-        let png = grid::render(encoder, &state.averaged.net, dataset, config, device)?;
+        // Tables that are moved by rows have to be made whole first.
+        let whole = state.optimizer.has_tables().then(|| state.networks(config, device)).transpose()?;
+        let (encoder, generator) = match &whole {
+            Some(networks) => (networks.encoder.as_ref(), &networks.generator),
+            None => (state.model.encoder.as_ref(), &state.averaged),
+        };
+        let png = grid::render(encoder.map(|e| &e.net), &generator.net, dataset, config, device)?;
         store::write_atomic(&grid_path(state.step), &png)
     };
     let unsaved = |state: &State| {
         let fitted = |e: &Network<Encoder>| latent::fit_latents(&e.net, dataset, config, LATENT_IMAGES, device);
-        let latents = state.model.encoder.as_ref().map(fitted).transpose()?;
-        TrainedModel::from_training(state, latents.as_ref(), config, dataset, device)
+        let networks = state.networks(config, device)?;
+        let latents = networks.encoder.as_ref().map(fitted).transpose()?;
+        TrainedModel::from_training(state, &networks, latents.as_ref(), config, dataset, device)
     };
     let began = progress.elapsed();
     progress.start("train", total * batch, "images");

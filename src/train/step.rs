@@ -52,7 +52,7 @@ pub struct StepLosses {
     pub loss_adversarial: f32,
     /// G's cross entropy under C, nats per image.
     pub loss_class_adversarial: f32,
-    /// Share of the real batch that C labels right (while training on it).
+    /// Share of the real batch that C labels right (while training on it), among the labels that it is asked about.
     pub top1_real: f32,
     /// Share of the label-only fakes that C labels as asked.
     pub top1_fake: f32,
@@ -134,8 +134,15 @@ pub fn gradients(
     let x_r = &batch.images;
     let c_r = Labels::plain(&batch.labels, device)?;
     let c_p = Labels::plain(&batch.fake_labels, device)?;
-    let (targets, asked) =
-        (Tensor::from_slice(&batch.labels, b, device)?, Tensor::from_slice(&batch.fake_labels, b, device)?);
+    // C's logits are those of all labels, or of some among which the labels have other places.
+    let among = batch.candidates.as_ref();
+    let [places, fake_places] =
+        [&batch.labels, &batch.fake_labels].map(|labels| among.map_or_else(|| labels.clone(), |c| c.places(labels)));
+    let (targets, asked) = (Tensor::from_slice(&places, b, device)?, Tensor::from_slice(&fake_places, b, device)?);
+    let labelled = |logits: &Tensor, labels: &Tensor| match among {
+        Some(candidates) => loss::classifier(&candidates.corrected(logits)?, labels),
+        None => loss::classifier(logits, labels),
+    };
 
     // Real images, reconstructions and label-only fakes pass every network as batches of their own: in a shared one,
     // losses on x_p would reach E through the statistics of the normalisation. G's running statistics, which serve
@@ -159,9 +166,10 @@ pub fn gradients(
     let (x_f, x_p) = (g_f.as_ref().map(|g_f| judging.leaf(g_f.tensor())), judging.leaf(g_p.tensor()));
 
     // C on L_C.
-    let real_c = model.classifier.net.forward(&real_images, Mode::Train)?;
+    let classify = |x: &Value, mode| model.classifier.net.forward_among(x, among.map(|c| &c.ids), mode);
+    let real_c = classify(&real_images, Mode::Train)?;
     let (loss_c, at_logits) = differentiate(&[&real_c.output], |t| {
-        let loss = loss::classifier(&t[0], &targets)?;
+        let loss = labelled(&t[0], &targets)?;
         Ok((loss.clone(), loss))
     })?;
     let classifier = judging.gradients(&seeds(&[&real_c.output], &at_logits), trainable(&model.classifier))?;
@@ -184,7 +192,7 @@ pub fn gradients(
     }
 
     // G on its terms, first up to the fakes: L_G, on reconstructions ..
-    let see = |x: &Value| model.classifier.net.forward(x, Mode::Batch);
+    let see = |x: &Value| classify(x, Mode::Batch);
     let (c_f, c_p) = (x_f.as_ref().map(see).transpose()?, see(&x_p)?);
     let mut terms = Terms::default();
     let (mut loss_pixel, mut loss_pair_d, mut loss_pair_c, mut loss_maps) = (0.0, 0.0, 0.0, 0.0);
@@ -216,12 +224,10 @@ pub fn gradients(
         })?;
     }
     let loss_adversarial = terms.add(objective.adversarial, &fooled, loss::adversarial)?;
-    let loss_class_adversarial =
-        terms.add(objective.class_adversarial, &[&c_p.output], |t| loss::classifier(&t[0], &asked))?;
+    let loss_class_adversarial = terms.add(objective.class_adversarial, &[&c_p.output], |t| labelled(&t[0], &asked))?;
     let fakes = x_f.iter().chain([&x_p]).map(Value::tensor);
     let at_fakes = judging.gradients(&terms.seeds(), fakes)?;
-    let (top1_real, top1_fake) =
-        (top1(real_c.output.tensor(), &batch.labels)?, top1(c_p.output.tensor(), &batch.fake_labels)?);
+    let (top1_real, top1_fake) = (top1(real_c.output.tensor(), &places)?, top1(c_p.output.tensor(), &fake_places)?);
     judging.clear();
 
     // Then through G; E on lambda1 L_KL, and on what reaches it through x_f.

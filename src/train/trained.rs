@@ -5,10 +5,8 @@ use super::latent::Latents;
 use crate::config::RunConfig;
 use crate::dataset::IdentityDataset;
 use crate::error::{Error, Result};
-use crate::model::{
-    build_classifier, build_encoder, build_generator, classifier::Classifier, encoder::Encoder, generator::Generator,
-};
-use crate::nn::{Network, Weights, sealed};
+use crate::model::{Networks, classifier::Classifier, encoder::Encoder, generator::Generator};
+use crate::nn::{Network, sealed};
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -65,21 +63,20 @@ pub struct Unsaved {
 }
 
 impl TrainedModel {
-    /// Collects what synthesis needs from the end of a training.
+    /// Collects what synthesis needs from a training: its `networks` and the posteriors that were fitted with them.
     ///
     /// # Errors
     /// Shapes that do not fit together, or too little memory.
     pub fn from_training(
         state: &State,
+        networks: &Networks,
         latents: Option<&Latents>,
         config: &RunConfig,
         dataset: &IdentityDataset,
         device: &Device,
     ) -> Result<Unsaved> {
         let mut tensors = BTreeMap::new();
-        state.averaged.export("generator", &mut tensors);
-        state.model.encoder.iter().for_each(|e| e.export("encoder", &mut tensors));
-        state.model.classifier.export("classifier", &mut tensors);
+        networks.export(&mut tensors);
         latents.map(|l| l.export(&mut tensors)).transpose()?;
         let header = ModelHeader {
             format: FORMAT,
@@ -136,10 +133,7 @@ impl TrainedModel {
         let (config, classes) = (&header.config, header.identities.len());
         let encodes = config.train.method.encodes();
         let latents = encodes.then(|| Latents::import(&mut tensors, config.model.latent_dim, classes)).transpose()?;
-        let mut weights = Weights::Loaded(&mut tensors);
-        let generator = build_generator(config, classes, &mut weights, device)?;
-        let encoder = build_encoder(config, classes, &mut weights, device)?;
-        let classifier = build_classifier(config, classes, &mut weights, device)?;
+        let Networks { generator, encoder, classifier } = Networks::loaded(config, classes, &mut tensors, device)?;
         if let Some(name) = tensors.keys().next() {
             return Err(Error::Model(format!("unexpected tensor `{name}`")));
         }
