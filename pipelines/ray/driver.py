@@ -27,7 +27,7 @@ import tqdm
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 DONE, NEVER, DEFECT, LATER = (0, 1), (2, 8), 70, (75, 130, 143)
-LONGEST_PAUSE, GRACE = 300.0, 30.0
+LONGEST_PAUSE, GRACE, NAMED = 300.0, 30.0, 2000
 
 
 @dataclasses.dataclass
@@ -93,7 +93,9 @@ class Run:
         self.bar = tqdm.tqdm(total=len(shards), unit="shard", disable=args.quiet, smoothing=0)
 
     def submit(self, shard: Shard) -> None:
-        options: dict[str, Any] = {"name": f"shard {shard.number} {shard.kind} {shard.set}".strip()}
+        # Ray keeps counts of every name: a large job has one name for all.
+        few = len(self.shards) <= NAMED
+        options: dict[str, Any] = {"name": f"shard {shard.number} {shard.kind} {shard.set}".strip() if few else "shard"}
         if shard.postponed:
             # What is wrong may be the node, a full disk say: another one, if there is one.
             others = [n["NodeID"] for n in ray.nodes() if n["Alive"] and n["Resources"].get("CPU", 0) >= self.args.cpus]
@@ -209,7 +211,8 @@ def execute(args: argparse.Namespace) -> tuple[int, list[Shard]]:
     if code not in DONE:
         return code, []
     listed = plan["shards"] if args.plan else plan["states"]
-    shards = [Shard(s["shard"], s["kind"], s["identity_set"], s["after"]) for s in listed]
+    # `status` need not say what a shard waits for: then it is postponed until that is done.
+    shards = [Shard(s["shard"], s.get("kind", ""), s.get("identity_set", ""), s.get("after")) for s in listed]
     ray.init(address=args.address, log_to_driver=False, logging_level="error")
     stopped: list[int] = []
 

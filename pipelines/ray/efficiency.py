@@ -19,11 +19,10 @@ import tempfile
 import time
 from typing import Any
 
-import ray
-from ray.cluster_utils import Cluster
-
 import drawn
 import driver
+import ray
+from ray.cluster_utils import Cluster
 
 PERSONS, IMAGES, PER_ID = 10, 4, 4
 
@@ -71,10 +70,9 @@ def one(work: pathlib.Path, name: str, workers: int, augment: str, manifest: pat
     job = str(folder / "job")
     options = ["--manifest", str(manifest), "--per-id", str(PER_ID), *drawn.TINY, "--cache", str(folder / "cache")]
     command = [augment, "plan", "--job", job, *options, "--out", str(folder / "out"), "--json"]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    listed = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)["shards"]
     made = cluster(workers)
     args = driver.parse(["--job", job, "--augment", augment, "--address", made.address, "--cpus", "1", "--quiet"])
-    listed = json.loads(subprocess.run([augment, "status", job, "--json"], check=True, capture_output=True).stdout)["states"]
     shards = [driver.Shard(s["shard"], s["kind"], s["identity_set"], s["after"]) for s in listed]
     ray.init(address=made.address, log_to_driver=False, logging_level="error")
     warm(workers)

@@ -27,14 +27,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import drawn
+import driver
 import numpy as np
 import pyarrow.parquet as pq
 import ray
 from PIL import Image
 from ray.cluster_utils import Cluster
-
-import drawn
-import driver
 
 SETS, PERSONS, IMAGES, PER_ID = 6, 2, 6, 6
 FULL_DISK = """#!/bin/sh

@@ -127,11 +127,11 @@ class Flow:
         if name == "actions/checkout":
             self.place.checkout()
         elif name in ("actions/cache", "actions/cache/restore"):
-            need((machine / given["path"]).parent == machine, "a cache outside the machine's folder")
             prefixes = [given["key"], *given.get("restore-keys", "").split()]
             found = next((k for p in prefixes for k in reversed(self.caches) if k.startswith(p)), None)
             self.known[f"steps.{step}.outputs.cache-hit"] = "true" if found == given["key"] else "false"
             if found:
+                (machine / given["path"]).parent.mkdir(parents=True, exist_ok=True)
                 copy(self.caches[found], machine / given["path"])
         elif name == "actions/cache/save":
             if given["key"] not in self.caches and (machine / given["path"]).exists():
