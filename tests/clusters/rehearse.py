@@ -25,6 +25,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import pyarrow.parquet as pq
 import yaml
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -43,6 +44,9 @@ def draw(augment: str, path: pathlib.Path) -> None:
     """Drawn persons in SETS identity sets, and other persons to test on."""
     size = ["--identities", "9", "--sets", str(SETS), "--per-id", "6", "--image-size", "32"]
     subprocess.run([augment, "demo", "--out", path, *size, "-q"], check=True, stdout=subprocess.DEVNULL)
+    # An evaluation serves one set.
+    first = pq.read_table(path, filters=[("identity_set", "==", "set-000")])
+    pq.write_table(first, path.with_name("evaluated.parquet"))
 
 
 def fingerprint(out: pathlib.Path) -> str:
@@ -72,7 +76,8 @@ class Place:
     def checkout(self) -> None:
         shutil.rmtree(self.machine, ignore_errors=True)
         shutil.copytree(ROOT / "pipelines", self.machine / "pipelines")
-        shutil.copy(self.folder / "ids.parquet", self.machine)
+        for manifest in ("ids.parquet", "evaluated.parquet"):
+            shutil.copy(self.folder / manifest, self.machine)
 
     def run(self, script: str, env: dict[str, str], shell: tuple[str, ...] = ("bash", "-e", "-c")) -> int:
         return subprocess.run([*shell, script], check=False, cwd=self.machine, env={**ENV, **env}, stdout=sys.stderr).returncode
@@ -87,7 +92,14 @@ class Flow:
     def __init__(self, place: Place, gain: str) -> None:
         self.place = place
         self.text = yaml.safe_load((ROOT / "pipelines/github/augment.yml").read_text())
-        self.env = {**self.text["env"], "OPTIONS": OPTIONS, "EVALUATION": EVALUATION, "GAIN": gain, "MACHINES": "2"}
+        self.env = {
+            **self.text["env"],
+            "OPTIONS": OPTIONS,
+            "EVALUATION": EVALUATION,
+            "EVALUATED": "evaluated.parquet",
+            "GAIN": gain,
+            "MACHINES": "2",
+        }
         self.known: dict[str, str] = {"github.run_id": "1", "runner.os": "Linux"}
         self.caches: dict[str, pathlib.Path] = {}
         self.artifacts: dict[str, pathlib.Path] = {}
@@ -255,6 +267,7 @@ def gitlab(place: Place) -> None:
                 **own.get("variables", {}),
                 "OPTIONS": OPTIONS,
                 "EVALUATION": EVALUATION,
+                "EVALUATED": "evaluated.parquet",
                 "GAIN": gain,
                 "PAUSE": "1",
             }
