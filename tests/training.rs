@@ -250,7 +250,7 @@ fn a_training_ends_when_the_figures_have_settled() {
 /// What is saved is what a table that is moved whole would be, and a checkpoint's networks are those after its last step.
 #[test]
 fn a_checkpoint_holds_tables_as_they_are_after_its_step() {
-    let (mut config, dataset, dir) = (config_for_many(), small_dataset(40, 1), tempfile::tempdir().unwrap());
+    let (mut config, dataset, dir) = (config_for_many(), small_dataset(10, 1), tempfile::tempdir().unwrap());
     config.train.duration_kimg = 0.06;
     let model = fit(&dataset, &config, dir.path(), &CPU, None, &mut Silent).unwrap();
     let path = dir.path().join("checkpoint.safetensors");
@@ -258,18 +258,18 @@ fn a_checkpoint_holds_tables_as_they_are_after_its_step() {
     let table = &tensors["averaged.fc.label"];
     assert_eq!(bits(table), bits(&model.generator.params["fc.label"].var));
     assert_ne!(bits(table), bits(&tensors["resting.averaged.fc.label"]), "nothing rested");
-    assert_eq!(table.dims(), [40, 6]);
-    assert_eq!(tensors["classifier.fc.label"].dims(), [40, 5]);
+    assert_eq!(table.dims(), [10, 6]);
+    assert_eq!(tensors["classifier.fc.label"].dims(), [10, 5]);
     // Others may begin with it.
     let base = Base::load(&path, &CPU).unwrap();
     let mut changed = config.clone();
     changed.train.init = Some(base.hash.clone());
     let next = dir.path().join("next");
-    base.begin(&next, &changed, &small_dataset(50, 1), &CPU).unwrap();
+    base.begin(&next, &changed, &small_dataset(10, 1), &CPU).unwrap();
     let after = sealed::read::<serde_json::Value>(&next.join("checkpoint.safetensors"), &CPU).unwrap().0;
     for name in ["averaged.fc.label", "classifier.fc.label", "encoder.fc.label"] {
         let rows = |t: &Tensor| t.to_vec2::<f32>().unwrap();
-        assert_eq!(rows(&after[name])[..40], rows(&tensors[name])[..], "{name}");
+        assert_eq!(rows(&after[name]), rows(&tensors[name]), "{name}");
     }
 }
 

@@ -7,6 +7,7 @@
 //!   to 2^-30 of itself. So far the result has the bits of the dense one;
 //! - all further steps at once: the second moment, the weights' decay and the distance of the average to the weights each shrink by a power.
 //!   Here the dense result differs by the rounding of its many products, a few parts in a million.
+//!   (A table that has an average and decays is moved step by step throughout.)
 //!
 //! What is made up for depends on the numbers of the steps alone. Reading ([`RowMoments::whole`]) changes nothing, so that a training does not
 //! depend on how often it has been looked at.
@@ -18,6 +19,11 @@ use std::collections::BTreeMap;
 
 /// Share of the first moment below which it moves nothing.
 const STILL: f64 = 1.0 / (1u64 << 30) as f64;
+
+/// A factor as single steps have it.
+fn single(factor: f64) -> f64 {
+    f64::from(factor as f32)
+}
 
 /// Rows that are read at a time.
 const AT_ONCE: usize = 4096;
@@ -92,13 +98,15 @@ impl Course<'_> {
     fn left(&self, from: u64, to: u64) -> f64 {
         let (early, later) = self.average;
         let n = early.len() as u64;
-        let early: f64 = early[from.min(n) as usize..to.min(n) as usize].iter().product();
-        early * later.powf((to.max(n) - from.max(n)) as f64)
+        let early: f64 = early[from.min(n) as usize..to.min(n) as usize].iter().map(|d| single(*d)).product();
+        early * single(later).powf((to.max(n) - from.max(n)) as f64)
     }
 
     /// Moves a row over the steps `from + 1 ..= to`, in which it has no gradient.
     fn make_up(&self, row: &mut Row, from: u64, to: u64) {
-        let moving = self.moving().min(to - from);
+        // An average follows decaying weights, for which there is no single product.
+        let follows = row.average.is_some() && self.adam.weight_decay > 0.0;
+        let moving = if follows { to - from } else { self.moving().min(to - from) };
         for t in from + 1..=from + moving {
             coast(row.values, row.first, row.second, &self.adam, t);
             if let Some(average) = &mut row.average {
@@ -111,10 +119,10 @@ impl Course<'_> {
         }
         row.first.fill(0.0);
         let shrink = |values: &mut [f32], by: f64| values.iter_mut().for_each(|v| *v = (f64::from(*v) * by) as f32);
-        shrink(row.second, self.adam.beta2.powf(resting));
+        shrink(row.second, single(self.adam.beta2).powf(resting));
         let decay = self.adam.learning_rate * self.adam.weight_decay;
         if decay > 0.0 {
-            shrink(row.values, (1.0 - decay).powf(resting));
+            shrink(row.values, single(1.0 - decay).powf(resting));
         }
         if let Some(average) = &mut row.average {
             let left = self.left(from + moving, to) as f32;
