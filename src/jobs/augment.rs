@@ -1,9 +1,11 @@
 //! The main job: validate, train where no model is in the cache, synthesize, write.
 
 use super::input::{Input, Source};
+use super::makers::Models;
 use super::preview::{OutputPreview, Preview};
+use super::set_model::SetModel;
 use super::wanted::{Chooser, Destination, Synthesis};
-use super::write::{Assembly, Models, SetModel, Written};
+use super::write::{Assembly, Written};
 use super::{Context, Rejected, judges, length, models, place};
 use crate::config::{RunConfig, Settings};
 use crate::dataset::{IdentityDataset, View};

@@ -1,7 +1,8 @@
 //! Which of the planned images' candidates are kept: those that a judge accepts, without copies of training images.
 
+use super::set_model::SetModel;
 use super::wanted::{Chooser, NamedJudge};
-use super::write::{Assembly, SetModel};
+use super::write::Assembly;
 use crate::dataset::{IdentityDataset, View};
 use crate::error::{Error, Result};
 use crate::progress::Progress;

@@ -1,9 +1,11 @@
 //! Images from a trained model alone, without its manifest.
 
 use super::filtering::NEEDS_PHOTOGRAPHS;
+use super::makers::Models;
 use super::preview::OutputPreview;
+use super::set_model::SetModel;
 use super::wanted::{Chooser, Destination, NamedJudge, Synthesis};
-use super::write::{Assembly, Models, SetModel, Written};
+use super::write::{Assembly, Written};
 use super::{Context, judges};
 use crate::config::RunConfig;
 use crate::error::{Error, Result};

@@ -1,12 +1,13 @@
 //! Writes a dataset from trained models: the order first, then images, the card, and the summary last.
 
-use super::filtering::{self, Screened};
 use super::input::Source;
+use super::makers::{Chosen, Maker};
 use super::preview::OutputPreview;
 use super::real::RealImages;
+use super::set_model::SetModel;
 use super::wanted::{Chooser, Destination, NamedJudge, Synthesis};
 use crate::config::RunConfig;
-use crate::dataset::{IdentityDataset, View};
+use crate::dataset::View;
 use crate::error::{Error, Result};
 use crate::formats::table::class_name;
 use crate::manifest::rejects::Reject;
@@ -15,21 +16,18 @@ use crate::progress::Progress;
 use crate::sink::Sink;
 use crate::sink::commit::{Opened, Output, Stored, look};
 use crate::sink::erase::tombstones;
-use crate::sink::ledger::{CONFIG, Screening, Summary, committed_rows};
+use crate::sink::ledger::{CONFIG, Summary, committed_rows};
 use crate::sink::order::{Order, OrderedJudge, OrderedModel};
 use crate::sink::verify::verify;
 use crate::store;
-use crate::synthesize::plan::{Amount, NewIdentities, Plan, Target};
-use crate::synthesize::{self, Made, Provenance, Sampling, gate};
-use crate::train::{self, TrainedModel};
+use crate::synthesize::Sampling;
+use crate::synthesize::plan::{Amount, NewIdentities, Plan};
+use crate::train;
 use candle_core::Device;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::PathBuf;
-
-/// Models that stay in memory from their training to the last image; of more, each is loaded again when it is needed.
-const KEPT: usize = 16;
 
 /// A written dataset.
 #[derive(Clone, Debug)]
@@ -44,154 +42,11 @@ pub struct Written {
     pub models: Vec<(String, PathBuf)>,
 }
 
-/// One identity set to synthesize: where its model is and what it knows.
-pub(super) struct SetModel {
-    pub set: String,
-    pub path: PathBuf,
-    pub hash: String,
-    /// Of the real images.
-    pub dataset_hash: String,
-    pub identities: Vec<String>,
-    /// Real images of each identity.
-    pub images: Vec<usize>,
-    pub image_size: usize,
-    /// The training images, if they are kept in memory.
-    pub training: Option<IdentityDataset>,
-    /// File and hash of the judge beside it, if that chooses.
-    pub judge: Option<(PathBuf, String)>,
-    /// The model, if it is kept in memory.
-    model: Option<TrainedModel>,
-}
-
-impl SetModel {
-    /// Describes a loaded model, the `number`th of a job.
-    pub fn new(number: usize, set: &str, path: PathBuf, model: TrainedModel) -> Self {
-        let header = &model.header;
-        Self {
-            set: set.to_owned(),
-            path,
-            hash: model.hash.clone(),
-            dataset_hash: header.dataset_hash.clone(),
-            identities: header.identities.clone(),
-            images: header.images.clone(),
-            image_size: header.config.image_size,
-            training: None,
-            judge: None,
-            model: (number < KEPT).then_some(model),
-        }
-    }
-
-    /// Describes a model of which only the record is left, and what is known of its identities and their images.
-    pub fn recorded(model: &OrderedModel, identities: &[(String, usize)], image_size: usize) -> Self {
-        Self {
-            set: model.identity_set.clone(),
-            path: PathBuf::new(),
-            hash: model.hash.clone(),
-            dataset_hash: model.images.clone(),
-            identities: identities.iter().map(|(identity, _)| identity.clone()).collect(),
-            images: identities.iter().map(|(_, images)| *images).collect(),
-            image_size,
-            training: None,
-            judge: model.judge.clone().map(|hash| (PathBuf::new(), hash)),
-            model: None,
-        }
-    }
-
-    /// Calls `f` with the model, loaded if need be.
-    ///
-    /// # Errors
-    /// Those of `f`; the model cannot be loaded.
-    pub fn with<T>(&self, device: &Device, f: impl FnOnce(&TrainedModel) -> Result<T>) -> Result<T> {
-        match &self.model {
-            Some(model) => f(model),
-            None => f(&TrainedModel::load(&self.path, device)?),
-        }
-    }
-}
-
 /// Images of a dataset, at most: their numbers are in memory.
 const MOST_IMAGES: u64 = 1 << 32;
 
 fn nothing_to_make() -> Error {
     Error::Usage("nothing to make: every identity has as many labelled images as were asked for, or more".into())
-}
-
-/// Who makes the synthetic images of a dataset.
-pub(super) trait Maker {
-    /// Refuses what makes nothing of use, before a folder is taken for it.
-    fn check(&self, assembly: &Assembly, progress: &mut dyn Progress) -> Result<()>;
-
-    /// Decides which of the planned images there will be.
-    fn choose(&mut self, assembly: &Assembly, plans: Vec<Plan>, progress: &mut dyn Progress) -> Result<Chosen>;
-
-    /// Writes the images of an identity set: `at` is its number, and the row that they begin with.
-    fn write(
-        &self,
-        assembly: &Assembly,
-        at: (usize, usize),
-        config_hash: &str,
-        sink: &mut Sink,
-        progress: &mut dyn Progress,
-    ) -> Result<()>;
-}
-
-/// Which images there will be.
-pub(super) struct Chosen {
-    /// Number of images of each set.
-    pub images: Vec<usize>,
-    /// New identities that have images.
-    pub new_identities: usize,
-    /// What was rejected, by model; nothing where nobody looked at anything.
-    pub screenings: Vec<Screening>,
-}
-
-/// The models make them.
-#[derive(Default)]
-pub(super) struct Models {
-    plans: Vec<Plan>,
-    made: Made,
-}
-
-impl Maker for Models {
-    fn check(&self, assembly: &Assembly, _: &mut dyn Progress) -> Result<()> {
-        assembly
-            .models
-            .iter()
-            .try_for_each(|m| m.with(&assembly.device, |model| gate::check(model, assembly.config.seed)))
-    }
-
-    fn choose(&mut self, assembly: &Assembly, plans: Vec<Plan>, progress: &mut dyn Progress) -> Result<Chosen> {
-        let Screened { plans, screenings, made } = filtering::screen(assembly, plans, progress)?;
-        let new = |t: &&Target| t.mix.len() > 1 && !t.indices.is_empty();
-        let chosen = Chosen {
-            images: plans.iter().map(Plan::images).collect(),
-            new_identities: plans.iter().flat_map(|p| &p.targets).filter(new).count(),
-            screenings,
-        };
-        *self = Self { plans, made };
-        Ok(chosen)
-    }
-
-    fn write(
-        &self,
-        assembly: &Assembly,
-        (set, first_row): (usize, usize),
-        config_hash: &str,
-        sink: &mut Sink,
-        progress: &mut dyn Progress,
-    ) -> Result<()> {
-        let (m, d) = (&assembly.models[set], assembly.destination);
-        let provenance = Provenance {
-            identity_set: m.set.clone(),
-            config_hash: config_hash.to_owned(),
-            manifest_hash: assembly.manifest_hash.clone(),
-            extension: d.extension(),
-            size: d.output_size.unwrap_or(m.image_size),
-        };
-        m.with(&assembly.device, |model| {
-            synthesize::run(model, &self.plans[set], first_row, &provenance, &self.made, sink, progress)
-        })
-    }
 }
 
 /// Everything that decides the bytes of a dataset.
