@@ -37,13 +37,15 @@ def fingerprint(out: pathlib.Path) -> str:
 def cluster(names: list[str]) -> tuple[Cluster, list[Any]]:
     """A head that does no shards, and a node of one core for each name, which its tasks find as AUGMENT_TEST_NODE."""
     for attempt in range(5):
+        made = Cluster()
         try:
-            made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+            made.add_node(num_cpus=0, include_dashboard=False)
             nodes = [made.add_node(num_cpus=1, env_vars={"AUGMENT_TEST_NODE": name}) for name in names]
             made.wait_for_nodes(120)
             return made, nodes
         except Exception:
             # Ray gives a node 30 s to start, which are few on a busy machine.
+            made.shutdown()
             if attempt == 4:
                 raise
     raise AssertionError
