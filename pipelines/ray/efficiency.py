@@ -22,18 +22,8 @@ from typing import Any
 import drawn
 import driver
 import ray
-from ray.cluster_utils import Cluster
 
 PERSONS, IMAGES, PER_ID = 10, 4, 4
-
-
-def cluster(workers: int) -> Cluster:
-    """Workers of one core each, and a head that does no shards."""
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    for _ in range(workers):
-        made.add_node(num_cpus=1)
-    made.wait_for_nodes()
-    return made
 
 
 def memory(*names: str) -> float:
@@ -71,7 +61,7 @@ def one(work: pathlib.Path, name: str, workers: int, augment: str, manifest: pat
     options = ["--manifest", str(manifest), "--per-id", str(PER_ID), *drawn.TINY, "--cache", str(folder / "cache")]
     command = [augment, "plan", "--job", job, *options, "--out", str(folder / "out"), "--json"]
     listed = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)["shards"]
-    made = cluster(workers)
+    made, _ = drawn.cluster([str(k) for k in range(workers)])
     args = driver.parse(["--job", job, "--augment", augment, "--address", made.address, "--cpus", "1", "--quiet"])
     shards = [driver.Shard(s["shard"], s["kind"], s["identity_set"], s["after"]) for s in listed]
     ray.init(address=made.address, log_to_driver=False, logging_level="error")
@@ -107,7 +97,7 @@ def sets(args: argparse.Namespace) -> None:
 
 
 def empty(args: argparse.Namespace) -> None:
-    made = cluster(args.workers)
+    made, _ = drawn.cluster([str(k) for k in range(args.workers)])
     ray.init(address=made.address, log_to_driver=False, logging_level="error")
     warm(args.workers)
     options = driver.parse(["--job", "none", "--cpus", "1", "--quiet", "--window", str(args.window)])

@@ -33,7 +33,6 @@ import numpy as np
 import pyarrow.parquet as pq
 import ray
 from PIL import Image
-from ray.cluster_utils import Cluster
 
 SETS, PERSONS, IMAGES, PER_ID = 6, 2, 6, 6
 FULL_DISK = """#!/bin/sh
@@ -54,9 +53,7 @@ class Stage:
         (folder / "shared").mkdir(parents=True)
         options = ["--manifest", str(manifest), "--per-id", str(PER_ID), *drawn.TINY, "--cache", str(folder / "shared/cache")]
         self.plan = [*options, "--out", str(self.out)]
-        self.cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-        self.nodes = [self.cluster.add_node(num_cpus=1, env_vars={"AUGMENT_TEST_NODE": name}) for name in ("sound", "full")]
-        self.cluster.wait_for_nodes()
+        self.cluster, self.nodes = drawn.cluster(["sound", "full"])
 
     def close(self) -> None:
         ray.shutdown()

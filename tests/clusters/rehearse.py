@@ -32,7 +32,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 SETS = 3
 OPTIONS = "--per-id 4 --no-judge --duration-kimg 0.05"
 EVALUATION = "--seeds 1 --arms existing --set recipe.steps=4"
-ENV = {k: v for k, v in os.environ.items() if not k.startswith("AUGMENT_")}
+# One thread: nothing here is large, and other tests run beside it.
+ENV = {**{k: v for k, v in os.environ.items() if not k.startswith("AUGMENT_")}, "AUGMENT_THREADS": "1"}
 
 
 def need(holds: bool, what: str) -> None:
