@@ -154,13 +154,12 @@ impl Taken {
         let n = self.width;
         let moments = self.first.par_chunks_mut(n).zip(self.second.par_chunks_mut(n));
         let rows = self.values.par_chunks_mut(n).zip(moments).enumerate();
-        match &mut self.average {
-            Some(average) => {
-                rows.zip(average.par_chunks_mut(n)).for_each(|((i, (values, (first, second))), average)| {
-                    f(i, Row { values, first, second, average: Some(average) });
-                })
-            }
-            None => rows.for_each(|(i, (values, (first, second)))| f(i, Row { values, first, second, average: None })),
+        if let Some(average) = &mut self.average {
+            rows.zip(average.par_chunks_mut(n)).for_each(|((i, (values, (first, second))), average)| {
+                f(i, Row { values, first, second, average: Some(average) });
+            });
+        } else {
+            rows.for_each(|(i, (values, (first, second)))| f(i, Row { values, first, second, average: None }));
         }
     }
 }
