@@ -3,7 +3,7 @@
 //!
 //! Shape legend: B batch, K labels, W values that stand for a label, N values that a layer wants of it.
 
-use super::layers::Linear;
+use super::linear::Linear;
 use super::params::{Init, Params};
 use crate::error::Result;
 use crate::ops::{Value, apply};

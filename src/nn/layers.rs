@@ -1,6 +1,7 @@
 //! Layers that the four networks share. Images are `[B, H, W, C]`.
 
 use super::labels::{LabelShape, Told};
+pub use super::linear::{Linear, WEIGHT_STD};
 use super::params::{Init, Params};
 use crate::error::Result;
 use crate::ops::{self, Activation, Value, batch_norm_act, channel_affine_act, norm::EPS};
@@ -19,45 +20,6 @@ pub enum Mode {
 
 /// Share of the newest batch in the running statistics.
 const MOMENTUM: f64 = 0.1;
-
-/// Deviation of DCGAN's initial weights.
-pub const WEIGHT_STD: f64 = 0.02;
-
-/// Fully connected layer without bias or activation: `x W`, as a 1x1 convolution, whose sums have a fixed order.
-#[derive(Clone)]
-pub struct Linear {
-    /// `[1, 1, inputs, outputs]`
-    weight: Var,
-}
-
-impl Linear {
-    /// Declares the weights of `inputs` x `outputs`.
-    ///
-    /// # Errors
-    /// Shapes that do not fit together, or too little memory.
-    pub fn new(p: &mut Params, name: &str, inputs: usize, outputs: usize) -> Result<Self> {
-        Self::drawn(p, name, (inputs, outputs), WEIGHT_STD)
-    }
-
-    /// The same, with initial weights of deviation `std`.
-    ///
-    /// # Errors
-    /// Shapes that do not fit together, or too little memory.
-    pub fn drawn(p: &mut Params, name: &str, (inputs, outputs): (usize, usize), std: f64) -> Result<Self> {
-        let weight = p.weight(&format!("{name}.weight"), &[1, 1, inputs, outputs], Init::Normal(0.0, std))?;
-        Ok(Self { weight })
-    }
-
-    /// `[B, inputs]` to `[B, outputs]`.
-    ///
-    /// # Errors
-    /// Shapes that do not fit together, or too little memory.
-    pub fn forward(&self, x: &Value) -> Result<Value> {
-        let (b, inputs) = x.dims2()?;
-        let y = ops::conv2d(&x.reshape((b, 1, 1, inputs))?, &x.leaf(&self.weight), 1, 0)?;
-        Ok(y.reshape((b, y.dim(D::Minus1)?))?)
-    }
-}
 
 /// Bias, then an activation.
 #[derive(Clone)]

@@ -4,6 +4,7 @@
 
 pub mod labels;
 pub mod layers;
+pub mod linear;
 pub mod params;
 pub mod sealed;
 
