@@ -99,21 +99,36 @@ fn many_sets_cost_as_much_as_one() {
     };
     source.manifest.read_places(true, Some(&places), count).unwrap();
     assert!(seen == 64 && (read_so_far() - before) * 16 < one, "{seen}");
-    // A shard of a job reads the rows of its set, and little else.
-    let request = augment::jobs::augment::Request {
-        synthesis: Synthesis { chooser: Chooser::Nobody, ..Synthesis::default() },
-        ..augment::jobs::augment::Request::new(at("sorted.parquet").display().to_string(), at("out"))
-    };
-    let job = at("job");
-    let context = Context::new(at("cache"));
-    let planned = plan::run(&request, (&job, plan::SHARD_IMAGES), true, &context, &mut Silent).unwrap();
-    assert_eq!(planned.shards.len(), 64);
-    let metadata = SerializedFileReader::new(std::fs::File::open(at("sorted.parquet")).unwrap()).unwrap();
-    for number in [0, 31, 63] {
-        let own = metadata.metadata().row_group(number).compressed_size() as u64;
-        let before = read_so_far();
-        let images = shard::images(&job, number, &context, &mut Silent).unwrap();
-        let read = read_so_far() - before;
-        assert!(images.len() == 64 && read * 2 <= own * 3, "shard {number}: {read} bytes read for {own} of its own");
+    // A shard of a job reads the rows of its set, and little else: not even the footers of other files.
+    std::fs::create_dir(at("many")).unwrap();
+    for n in 0..8 {
+        write(&at("many").join(format!("{n}.parquet")), rows / 8, |row| format!("s{n}-{:02}", row / 64));
+    }
+    for (name, sets, footers) in [("sorted.parquet", 64, false), ("many", 64, true)] {
+        let request = augment::jobs::augment::Request {
+            synthesis: Synthesis { chooser: Chooser::Nobody, ..Synthesis::default() },
+            ..augment::jobs::augment::Request::new(at(name).display().to_string(), at(&format!("{name}-out")))
+        };
+        let job = at(&format!("{name}-job"));
+        let context = Context::new(at("cache"));
+        let planned = plan::run(&request, (&job, plan::SHARD_IMAGES), true, &context, &mut Silent).unwrap();
+        assert_eq!(planned.shards.len(), sets);
+        if footers {
+            // What no shard of the first file needs.
+            std::fs::remove_file(at(name).join("7.parquet")).unwrap();
+            std::fs::write(at(name).join("7.parquet"), "no Parquet").unwrap();
+        }
+        let first = if footers { at(name).join("0.parquet") } else { at(name) };
+        let metadata = SerializedFileReader::new(std::fs::File::open(first).unwrap()).unwrap();
+        for number in if footers { [0, 3, 7] } else { [0, 31, 63] } {
+            let own = metadata.metadata().row_group(number).compressed_size() as u64;
+            let before = read_so_far();
+            let images = shard::images(&job, number, &context, &mut Silent).unwrap();
+            let read = read_so_far() - before;
+            assert!(
+                images.len() == 64 && read * 2 <= own * 3,
+                "shard {number}: {read} bytes read for {own} of its own"
+            );
+        }
     }
 }

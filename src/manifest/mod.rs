@@ -79,7 +79,8 @@ impl Part {
 
 /// An opened manifest.
 pub struct Manifest {
-    parts: Vec<Part>,
+    /// Its files and their numbers.
+    parts: Vec<(usize, Part)>,
     root: Root,
     hash: String,
 }
@@ -93,20 +94,23 @@ impl Manifest {
         Self::open_with(spec, columns, None)
     }
 
-    /// [`Manifest::open`] of a manifest whose hash is `known`, without reading all of its files for it. Whoever uses its images must compare
-    /// them with something else that was known then.
+    /// [`Manifest::open`] of a manifest whose hash is `known`, without reading its files for it, and of them only those whose numbers are in
+    /// `files`. Whoever uses its images must compare them with something else that was known then.
     ///
     /// # Errors
     /// As [`Manifest::open`].
-    pub fn open_known(spec: &str, columns: &Columns, known: &str) -> Result<Self> {
-        Self::open_with(spec, columns, Some(known))
+    pub fn open_known(spec: &str, columns: &Columns, known: &str, files: &BTreeSet<usize>) -> Result<Self> {
+        Self::open_with(spec, columns, Some((known, files)))
     }
 
-    fn open_with(spec: &str, columns: &Columns, known: Option<&str>) -> Result<Self> {
+    fn open_with(spec: &str, columns: &Columns, known: Option<(&str, &BTreeSet<usize>)>) -> Result<Self> {
         let (root, paths) = find_files(spec)?;
         let mut hasher = blake3::Hasher::new();
         let mut parts = Vec::new();
-        for path in paths {
+        for (number, path) in paths.into_iter().enumerate() {
+            if known.is_some_and(|(_, files)| !files.contains(&number)) {
+                continue;
+            }
             if let Some(what) = other::of_file(&path) {
                 return Err(Error::Manifest(what));
             }
@@ -130,10 +134,15 @@ impl Manifest {
             if let Some(schema::Field::Fixed(split)) = &layout.split {
                 hasher.update(format!("split={split:?}\0").as_bytes());
             }
-            parts.push(Part { path, metadata, layout, terms: None, folders });
+            parts.push((number, Part { path, metadata, layout, terms: None, folders }));
         }
-        let hash = known.map_or_else(|| hasher.finalize().to_hex().to_string(), str::to_owned);
+        let hash = known.map_or_else(|| hasher.finalize().to_hex().to_string(), |(hash, _)| hash.to_owned());
         Ok(Self { parts, root: Root::open(&root)?, hash })
+    }
+
+    /// Its files with their numbers.
+    fn numbered(&self) -> impl Iterator<Item = (usize, &Part)> {
+        self.parts.iter().map(|(number, part)| (*number, part))
     }
 
     /// From now on only rows that `policy` permits are there; those that `later` does not permit are marked as lapsed.
@@ -141,7 +150,7 @@ impl Manifest {
     /// # Errors
     /// A file lacks one of the columns that a policy reads.
     pub fn restrict(mut self, policy: &Policy, later: Option<&Policy>) -> Result<Self> {
-        for part in &mut self.parts {
+        for (_, part) in &mut self.parts {
             part.terms = Some(policy.terms(later, &part.path, part.metadata.schema(), &part.folders)?);
         }
         Ok(self)
@@ -157,7 +166,7 @@ impl Manifest {
     /// # Errors
     /// A file is damaged.
     pub fn embeds_images(&self) -> Result<bool> {
-        for part in self.parts.iter().enumerate() {
+        for part in self.numbered() {
             let pictures = &part.1.layout.pictures;
             let embeds = match pictures[..] {
                 [Pictures { kind: Kind::Bytes, .. }] => true,
@@ -192,12 +201,12 @@ impl Manifest {
 
     /// True if a file has columns that say where faces are.
     pub fn says_faces(&self) -> bool {
-        self.parts.iter().any(|part| part.layout.faces.is_some())
+        self.parts.iter().any(|(_, part)| part.layout.faces.is_some())
     }
 
     /// Names of the columns of the first file.
     pub fn columns(&self) -> Vec<String> {
-        let fields = self.parts.iter().take(1).flat_map(|part| part.metadata.schema().fields());
+        let fields = self.parts.iter().take(1).flat_map(|(_, part)| part.metadata.schema().fields());
         fields.map(|field| field.name().clone()).collect()
     }
 
@@ -211,7 +220,7 @@ impl Manifest {
         others: &SchemaRef,
         mut f: impl FnMut(Vec<Row>, RecordBatch) -> Result<()>,
     ) -> Result<()> {
-        for part in self.parts.iter().enumerate() {
+        for part in self.numbered() {
             read::read_with(part, &self.root, images, None, others, &mut |rows, others| {
                 f(rows, others).map(ControlFlow::Continue)
             })?;
@@ -221,7 +230,7 @@ impl Manifest {
 
     /// Number of rows in all files.
     pub fn rows(&self) -> usize {
-        self.parts.iter().map(|p| p.metadata.metadata().file_metadata().num_rows().max(0) as usize).sum()
+        self.parts.iter().map(|(_, p)| p.metadata.metadata().file_metadata().num_rows().max(0) as usize).sum()
     }
 
     /// The first rows, one an image, at most `n` of them.
@@ -230,7 +239,7 @@ impl Manifest {
     /// A file is damaged.
     pub fn first(&self, n: usize) -> Result<Vec<Row>> {
         let mut out = Vec::new();
-        for part in self.parts.iter().enumerate() {
+        for part in self.numbered() {
             read::read_part(part, &self.root, true, None, &mut |rows| {
                 out.extend(rows.into_iter().take(n - out.len()));
                 Ok(if out.len() < n { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
@@ -260,7 +269,7 @@ impl Manifest {
         places: Option<&BTreeSet<Place>>,
         mut f: impl FnMut(Vec<Row>) -> Result<()>,
     ) -> Result<()> {
-        for part in self.parts.iter().enumerate() {
+        for part in self.numbered() {
             read::read_part(part, &self.root, images, places, &mut |rows| f(rows).map(ControlFlow::Continue))?;
         }
         Ok(())

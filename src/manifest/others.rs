@@ -35,14 +35,14 @@ impl Manifest {
             });
             own.chain(said.map(|name| Arc::new(Field::new(name, DataType::Utf8, true)))).collect()
         };
-        let first = self.parts.first().map(of).unwrap_or_default();
-        for part in &self.parts {
+        let first = self.parts.first().map(|(_, part)| of(part)).unwrap_or_default();
+        for (_, part) in &self.parts {
             let own = of(part);
             let has = |fields: &[FieldRef], f: &FieldRef| {
                 fields.iter().any(|other| other.name() == f.name() && other.data_type() == f.data_type())
             };
-            let lacking = first.iter().find(|f| !has(&own, f)).map(|f| (f, part, &self.parts[0]));
-            let beyond = || own.iter().find(|f| !has(&first, f)).map(|f| (f, &self.parts[0], part));
+            let lacking = first.iter().find(|f| !has(&own, f)).map(|f| (f, part, &self.parts[0].1));
+            let beyond = || own.iter().find(|f| !has(&first, f)).map(|f| (f, &self.parts[0].1, part));
             if let Some((field, lacks, has)) = lacking.or_else(beyond) {
                 return Err(Error::Manifest(format!(
                     "{}: has no column `{}` of type {}, as {} has; give files of one form",

@@ -166,7 +166,8 @@ impl Job {
     fn source(&self, sets: &[SetRows], context: &Context) -> Result<Source> {
         let spec = &self.input.manifest;
         let local = remote::localize_manifest(spec, &context.cache, &context.access)?;
-        let mut manifest = Manifest::open_known(&local, &self.input.columns, &self.manifest_hash)?;
+        let files = sets.iter().flat_map(|s| &s.places).map(|(file, _)| *file).collect();
+        let mut manifest = Manifest::open_known(&local, &self.input.columns, &self.manifest_hash, &files)?;
         let today = context.today.filter(|_| self.input.as_of.is_none());
         let later = self.policy.as_ref().zip(today).filter(|(begun, today)| begun.as_of < *today);
         let later = later.map(|(begun, today)| Policy { as_of: today, ..begun.clone() });
