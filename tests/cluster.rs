@@ -85,7 +85,9 @@ fn many_machines_write_what_one_does() {
 /// True if shard `number` is not done.
 fn left_after(job: &str, number: u64) -> bool {
     let json: Value = serde_json::from_str(&ok(&["status", job, "--json"])).unwrap();
-    json["states"][number as usize]["state"] != "done"
+    let state = &json["states"][number as usize];
+    assert!(state["identity_set"].is_string() && state["kind"].is_string() && state["shard"] == number, "{state}");
+    state["state"] != "done"
 }
 
 #[test]

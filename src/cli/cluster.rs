@@ -7,7 +7,7 @@ use ::augment::error::{Error, Result};
 use ::augment::jobs::cluster::plan::SHARD_IMAGES;
 use ::augment::jobs::cluster::shard::Request;
 use ::augment::jobs::cluster::status::State;
-use ::augment::jobs::cluster::{commit, plan, shard, status};
+use ::augment::jobs::cluster::{Shard, commit, plan, shard, status};
 use ::augment::jobs::length::in_words;
 use clap::Args;
 use serde_json::{Value, json};
@@ -30,7 +30,7 @@ pub struct PlanArgs {
 /// `augment run`
 #[derive(Args)]
 pub struct ShardArgs {
-    /// Folder of the job, or its address in an object store.
+    /// Folder of the job, or its address in an object store. Models lie in it, not in the cache.
     #[arg(value_name = "JOB")]
     pub job: PathBuf,
     /// Number of the shard, from 0.
@@ -112,8 +112,7 @@ pub fn status(dir: &Path, global: &GlobalArgs, terminal: &mut Terminal) -> Resul
             metrics.set("augment_shards", &[("state", state)], n as f64);
         }
     }
-    let seconds = |(shard, state): &(_, State)| {
-        let shard: &::augment::jobs::cluster::Shard = shard;
+    let seconds = |(shard, state): &(Shard, State)| {
         if matches!(state, State::Done { .. }) { 0.0 } else { shard.seconds.unwrap_or(0.0) }
     };
     let left: f64 = states.iter().map(seconds).sum();
@@ -136,10 +135,11 @@ pub fn status(dir: &Path, global: &GlobalArgs, terminal: &mut Terminal) -> Resul
             );
         }
     }
-    let object = |(shard, state): &(_, State)| -> Value {
-        let shard: &::augment::jobs::cluster::Shard = shard;
-        let mut object = json!(state);
-        object["shard"] = json!(shard.shard);
+    let object = |(shard, state): &(Shard, State)| -> Value {
+        let mut object = json!(shard);
+        for (key, value) in json!(state).as_object().into_iter().flatten() {
+            object[key] = value.clone();
+        }
         object
     };
     let list: Vec<Value> = states.iter().map(object).collect();
