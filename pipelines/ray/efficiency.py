@@ -3,11 +3,13 @@
 usage: python pipelines/ray/efficiency.py sets [--augment PATH] [--sets 64] [--rounds 3]     one worker against two, one thread each
        python pipelines/ray/efficiency.py empty [--shards 100000] [--workers 2]              shards that do nothing: the scheduler alone
 
-`sets`: drawn identity sets of 10 persons, tiny trainings, every run into a fresh job with a fresh model cache; one worker and two in turn. The
+`sets`: drawn identity sets of 10 persons, tiny trainings, every run into a fresh job, one worker and two in turn, and the same without Ray. The
 driver's own cost of a shard is what its task takes beyond the program, and what lies between tasks. Needs requirements-test.txt; Linux.
 """
 
 import argparse
+import collections
+import concurrent.futures
 import json
 import os
 import pathlib
@@ -55,12 +57,16 @@ def warm(workers: int) -> None:
     ray.get([idle.remote() for _ in range(2 * workers)])
 
 
-def one(work: pathlib.Path, name: str, workers: int, augment: str, manifest: pathlib.Path) -> dict[str, Any]:
-    folder = work / name
+def planned(folder: pathlib.Path, augment: str, manifest: pathlib.Path) -> tuple[str, list[dict[str, Any]]]:
+    """A fresh job, and its shards."""
     job = str(folder / "job")
     options = ["--manifest", str(manifest), "--per-id", str(PER_ID), *drawn.TINY, "--cache", str(folder / "cache")]
     command = [augment, "plan", "--job", job, *options, "--out", str(folder / "out"), "--json"]
-    listed = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)["shards"]
+    return job, json.loads(subprocess.run(command, check=True, capture_output=True).stdout)["shards"]
+
+
+def one(work: pathlib.Path, name: str, workers: int, augment: str, manifest: pathlib.Path) -> dict[str, Any]:
+    job, listed = planned(work / name, augment, manifest)
     made, _ = drawn.cluster([str(k) for k in range(workers)])
     args = driver.parse(["--job", job, "--augment", augment, "--address", made.address, "--cpus", "1", "--quiet"])
     shards = [driver.Shard(s["shard"], s["kind"], s["identity_set"], s["after"]) for s in listed]
@@ -81,19 +87,36 @@ def one(work: pathlib.Path, name: str, workers: int, augment: str, manifest: pat
     return {"workers": workers, "shards": len(shards), "seconds": seconds, "rate": len(shards) / seconds, **costs}
 
 
+def plain(work: pathlib.Path, name: str, workers: int, augment: str, manifest: pathlib.Path) -> dict[str, Any]:
+    """The same without Ray: so many processes at a time. What the machine itself allows."""
+    job, shards = planned(work / name, augment, manifest)
+
+    def shard(number: int) -> None:
+        env = {**os.environ, "RAYON_NUM_THREADS": "1", "AUGMENT_THREADS": "1"}
+        subprocess.run([augment, "run", job, "--json", "--shard", str(number)], check=True, capture_output=True, env=env)
+
+    begin = time.monotonic()
+    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+        list(pool.map(shard, range(len(shards))))
+    seconds = time.monotonic() - begin
+    return {"workers": workers, "shards": len(shards), "seconds": seconds, "rate": len(shards) / seconds}
+
+
 def sets(args: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(prefix="augment-efficiency-") as name:
         work = pathlib.Path(name)
         drawn.manifest(args.augment, work / "ids.parquet", args.sets, PERSONS, IMAGES)
-        rates: dict[int, list[float]] = {1: [], 2: []}
+        rates: dict[str, list[float]] = collections.defaultdict(list)
         for number in range(args.rounds):
-            for workers in (1, 2):
+            for kind, workers in (("ray", 1), ("ray", 2), ("plain", 1), ("plain", 2)):
                 load = os.getloadavg()[0]
-                result = one(work, f"{number}-{workers}", workers, args.augment, work / "ids.parquet")
-                rates[workers].append(result["rate"])
-                print(json.dumps({**result, "load_before": load}), flush=True)
+                measure = one if kind == "ray" else plain
+                result = measure(work, f"{number}-{kind}-{workers}", workers, args.augment, work / "ids.parquet")
+                rates[f"{kind}-{workers}"].append(result["rate"])
+                print(json.dumps({"with": kind, **result, "load_before": load}), flush=True)
         median = {k: statistics.median(v) for k, v in rates.items()}
-        print(json.dumps({"median_rates": median, "ratio": median[2] / median[1], "goal": 1.9}))
+        ratios = {kind: median[f"{kind}-2"] / median[f"{kind}-1"] for kind in ("ray", "plain")}
+        print(json.dumps({"median_rates": median, "two_workers_against_one": ratios, "goal": 1.9}))
 
 
 def empty(args: argparse.Namespace) -> None:
