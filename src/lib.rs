@@ -17,7 +17,7 @@
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let dir = tempfile::tempdir()?;
 //! let manifest = dir.path().join("faces.parquet");
-//! demo::run(&demo::Request { out: manifest.clone(), identities: 6, per_id: 10, image_size: 32, seed: 0 })?;
+//! demo::run(&demo::Request { out: manifest.clone(), identities: 6, per_id: 10, image_size: 32, seed: 0, sets: 1 })?;
 //! let context = Context::new(dir.path().join("cache"));
 //! let manifest = manifest.display().to_string();
 //!

@@ -215,6 +215,10 @@ fn machines_that_share_no_folder_share_a_job_in_a_store() {
     let other = [&plan[..], &options[..7], &["--sampling-seed", "5"]].concat();
     assert!(server.fails(2, &machine(1), &other).contains("s3://faces/jobs/nightly holds another job"));
     assert!(server.fails(75, &machine(1), &["run", job, "--shard", "1"]).contains("comes after shard 0"));
+    // What was made and could not be sent is sent by the next try.
+    server.ask("/_fail/put/100000");
+    server.fails(75, &machine(3), &["run", job, "--shard", "3"]);
+    server.ask("/_fail/put/0");
     // Each shard on a machine of its own.
     for shard in [3, 0, 1, 5, 4, 2] {
         let number = shard.to_string();

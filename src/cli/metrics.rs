@@ -75,6 +75,7 @@ impl Metrics {
             .filter_map(|(name, value)| Some((name, value?)))
             .for_each(|(name, value)| self.set(name, &[], value));
         self.written = Some(Instant::now());
+        // Not as outputs are written: a collector is another user, and no crash must be outlived.
         let temporary = self.path.with_added_extension("partial");
         let failed = |e| Error::io(&self.path, e);
         std::fs::write(&temporary, self.text()).map_err(failed)?;

@@ -148,14 +148,14 @@ pub fn main() -> ExitCode {
                 Error::Interrupted { .. } | Error::Stopped => terminal.stop_code(),
                 _ => e.exit_code(),
             };
-            terminal.line("error", &printable(&flags(&e.to_string())), json!({ "code": code }));
+            terminal.line("error", &printable(&flags(&e.to_string())), &json!({ "code": code }));
             code
         }
     };
     if let Some(metrics) = &mut terminal.metrics {
         metrics.set("augment_exit_code", &[], f64::from(code));
         if let Err(e) = metrics.write() {
-            terminal.line("warning", &e.to_string(), Value::Null);
+            terminal.line("warning", &e.to_string(), &Value::Null);
         }
     }
     ExitCode::from(code)

@@ -96,15 +96,16 @@ impl Terminal {
     }
 
     /// One line: of a level, with what a machine should know beside its text.
-    pub fn line(&self, level: &str, text: &str, more: Value) {
+    pub fn line(&self, level: &str, text: &str, more: &Value) {
         if self.quiet && !["warning", "error"].contains(&level) {
             return;
         }
         if self.format == LogFormat::Json {
             let now = chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
             let mut line = json!({ "time": now, "level": level, "message": text });
-            let more = if let Value::Object(more) = more { more } else { serde_json::Map::default() };
-            line.as_object_mut().into_iter().for_each(|line| line.extend(more.clone()));
+            for (key, value) in more.as_object().into_iter().flatten() {
+                line[key] = value.clone();
+            }
             let _ = writeln!(std::io::stderr(), "{line}");
             return;
         }
@@ -184,7 +185,7 @@ impl Progress for Terminal {
         let more = json!({
             "stage": stage.name, "done": done, "total": stage.total, "unit": stage.unit, "per_second": rate, "seconds_left": eta,
         });
-        self.line("info", text.trim_end(), more);
+        self.line("info", text.trim_end(), &more);
     }
 
     fn finish(&mut self) {
@@ -194,11 +195,11 @@ impl Progress for Terminal {
     }
 
     fn warn(&mut self, message: &str) {
-        self.line("warning", &super::printable(message), Value::Null);
+        self.line("warning", &super::printable(message), &Value::Null);
     }
 
     fn note(&mut self, message: &str) {
-        self.line("info", &super::printable(message), Value::Null);
+        self.line("info", &super::printable(message), &Value::Null);
     }
 
     fn train_step(&mut self, _: u64, losses: &[(&'static str, f32)]) {

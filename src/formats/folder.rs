@@ -30,6 +30,10 @@ impl Format for Imagefolder {
         FOLDER
     }
 
+    fn endings(&self) -> &'static [&'static str] {
+        &["jpg", "png"]
+    }
+
     fn unit(&self, site: &Arc<Site>, number: usize) -> Result<Box<dyn UnitWriter>> {
         Ok(Box::new(Images { site: site.clone(), paths: Vec::new(), rows: metadata::Rows::new(site, number)? }))
     }

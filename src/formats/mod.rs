@@ -25,13 +25,13 @@ pub const COMMITS: &str = "_commits";
 /// Folder of what units have made of files that are joined once all units are there. It is gone then.
 pub const PARTS: &str = "_parts";
 
-/// How the names of files end that readers of the formats look for: a file of any other kind in their folders is its owner's business.
-const ENDINGS: [&str; 10] = ["parquet", "jpg", "png", "rec", "idx", "lst", "tar", "json", "py", "property"];
+/// How the names of tables, of records and of files that are not complete end.
+const COMMON: [&str; 3] = ["parquet", "json", crate::store::PARTIAL];
 
-/// True for a file that no reader of a format takes for a part of a dataset.
+/// True for a file that no reader of a format takes for a part of a dataset: in their folders it is its owner's business.
 pub fn is_foreign(path: &Path) -> bool {
     let end = path.extension().or(path.file_name()).unwrap_or_default();
-    !ENDINGS.iter().chain([&crate::store::PARTIAL]).any(|known| end == *known)
+    !COMMON.iter().chain(FORMATS.iter().flat_map(|format| format.endings())).any(|known| end == *known)
 }
 
 /// Every format; what the more special ones hold, the first may take for its own.
@@ -115,6 +115,8 @@ pub trait Format: Send + Sync {
     fn about(&self) -> &'static str;
     /// The folder that holds its files and nothing else.
     fn folder(&self) -> &'static str;
+    /// How the names of its files end, tables and records left out; the whole name of one without an extension.
+    fn endings(&self) -> &'static [&'static str];
     /// Begins unit `number`.
     ///
     /// # Errors

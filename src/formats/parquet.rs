@@ -30,6 +30,10 @@ impl Format for Parquet {
         FOLDER
     }
 
+    fn endings(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     fn unit(&self, site: &Arc<Site>, number: usize) -> Result<Box<dyn UnitWriter>> {
         let path = format!("{FOLDER}/train-{number:05}-of-{:05}.parquet", site.units);
         let schema = Arc::new(output_schema(&site.classes, false));

@@ -82,6 +82,10 @@ impl Format for RecordIo {
         FOLDER
     }
 
+    fn endings(&self) -> &'static [&'static str] {
+        &["rec", "idx", "lst", "py", PROPERTY]
+    }
+
     fn unit(&self, site: &Arc<Site>, number: usize) -> Result<Box<dyn UnitWriter>> {
         if site.rows + site.classes.len() >= MOST_KEYS {
             return Err(Error::Usage(format!(

@@ -31,6 +31,10 @@ impl Format for WebDataset {
         FOLDER
     }
 
+    fn endings(&self) -> &'static [&'static str] {
+        &["tar"]
+    }
+
     fn unit(&self, site: &Arc<Site>, number: usize) -> Result<Box<dyn UnitWriter>> {
         let path = format!("{FOLDER}/train-{number:06}.tar");
         let staged = site.staged(&path);

@@ -11,10 +11,9 @@ use crate::config::{RunConfig, Settings};
 use crate::dataset::{IdentityDataset, View};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
-use crate::remote;
 use crate::sink::{commit, ledger};
+use crate::train::TrainedModel;
 use crate::train::base::Base;
-use crate::train::{TrainedModel, trained::MODEL_FILE};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -189,9 +188,7 @@ pub(super) fn prepare<'a>(
                 let message = format!("option `model` serves one identity set, the manifest has {}", sets.len());
                 return Err(Error::Usage(message));
             }
-            let path = remote::localize_model(spec, MODEL_FILE, &context.cache, &context.access)?;
-            let model = TrainedModel::load(&path, &context.device)?;
-            Some((path, model))
+            Some(models::load(spec, context)?)
         }
     };
     let mut config = match &given {

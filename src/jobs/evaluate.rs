@@ -6,7 +6,7 @@ use super::material::{Reading, listed, material};
 use super::seen::{SEEN, Seen};
 use super::splits::Splits;
 use super::verify::whole_dataset;
-use super::{Context, Rejected, place};
+use super::{Context, Rejected, models, place};
 use crate::config::{EvaluationConfig, EvaluationSettings};
 use crate::dataset::View;
 use crate::error::{Error, Result};
@@ -22,8 +22,8 @@ use crate::recogniser::outside::Outside;
 pub use crate::recogniser::outside::Placement;
 use crate::report::{self, Report};
 use crate::sink::ledger::{self, Entry};
-use crate::train::{TrainedModel, trained::MODEL_FILE};
-use crate::{remote, store};
+use crate::store;
+use crate::train::TrainedModel;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -209,6 +209,7 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
     store::write_atomic(&page, report.html()?.as_bytes())?;
     let fallen = request.gates.fallen(&results, &quality);
     if let Some(path) = &request.summary {
+        store::create_dir(folder_of(path))?;
         store::write_atomic(path, report.markdown(&fallen).as_bytes())?;
     }
     let mut json = report.json();
@@ -268,14 +269,16 @@ fn prepare(request: &Request, context: &Context) -> Result<Prepared> {
     })?;
     check(request, &source, &set, held_out.as_ref(), &test)?;
     request.gates.check(request.synthetic.is_some(), held_out.is_some())?;
-    let model = match &request.model {
-        Some(spec) => {
-            let path = remote::localize_model(spec, MODEL_FILE, &context.cache, &context.access)?;
-            Some(TrainedModel::load(&path, &context.device)?)
-        }
-        None => None,
-    };
+    if let Some(path) = &request.summary {
+        place::usable_as("summary", folder_of(path))?;
+    }
+    let model = request.model.as_ref().map(|spec| models::load(spec, context)).transpose()?.map(|(_, model)| model);
     Ok(Prepared { source, set, config, held_out, test, model })
+}
+
+/// The folder of a file.
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Refuses a folder with files of somebody else alone.

@@ -240,6 +240,29 @@ fn add_labels<'a>(
     }
 }
 
+/// Calls `f` with the samples of the written dataset in `dir` and their numbers, counted on from `done`, and tells `progress` of them.
+///
+/// # Errors
+/// `Stopped`; the dataset is damaged; and those of `f`.
+pub(super) fn each_sample(
+    dir: &Path,
+    done: &mut usize,
+    progress: &mut dyn Progress,
+    mut f: impl FnMut(usize, Sample) -> Result<()>,
+) -> Result<()> {
+    Reader::open(dir)?.read_all(|sample| {
+        f(*done, sample)?;
+        *done += 1;
+        if done.is_multiple_of(BATCH) {
+            progress.at(*done as u64);
+            if progress.stop_requested() {
+                return Err(Error::Stopped);
+            }
+        }
+        Ok(())
+    })
+}
+
 /// Copies the `rows` rows of the dataset behind `first` others, none of whom may be `forgotten`.
 fn copy(
     request: &Request,
@@ -248,17 +271,17 @@ fn copy(
     sink: &mut Sink,
     progress: &mut dyn Progress,
 ) -> Result<()> {
-    let (reader, missing) = (Reader::open(&request.dataset)?, sink.missing());
+    let missing = sink.missing();
     let size = request.destination.output_size;
     let (mut done, mut batch) = (0usize, Vec::new());
     progress.start("export", rows as u64, "images");
-    reader.read_all(|sample| {
+    each_sample(&request.dataset, &mut done, progress, |at, sample| {
         if forgotten.is_some() {
             let sources: Vec<(String, f32)> = serde_json::from_str(&sample.label_mix).unwrap_or_default();
             let shown = sources.iter().map(|(name, _)| name.as_str()).chain([sample.identity.as_str()]);
             refuse_forgotten(forgotten, shown, &request.destination.out)?;
         }
-        if missing.contains(first + done) {
+        if missing.contains(first + at) {
             match size {
                 None => sink.write(sample)?,
                 Some(size) => {
@@ -267,13 +290,6 @@ fn copy(
                         write_scaled(&mut batch, size, sink)?;
                     }
                 }
-            }
-        }
-        done += 1;
-        if done.is_multiple_of(BATCH) {
-            progress.at(done as u64);
-            if progress.stop_requested() {
-                return Err(Error::Stopped);
             }
         }
         Ok(())

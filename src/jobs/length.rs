@@ -5,8 +5,10 @@ use super::input::Source;
 use crate::config::{Extent, RunConfig, Settings};
 use crate::dataset::IdentityDataset;
 use crate::error::{Error, Result};
-use crate::nn::{Labels, Mode};
+use crate::model::build_generator;
+use crate::nn::{Labels, Mode, Weights};
 use crate::progress::Progress;
+use crate::seeds::Seeds;
 use crate::store;
 use crate::synthesize::BATCH;
 use crate::train::{State, total_steps};
@@ -129,10 +131,10 @@ pub(super) fn seconds_an_image(
     device: &Device,
     progress: &mut dyn Progress,
 ) -> Result<Option<f64>> {
-    let state = State::new(config, classes, device)?;
+    let generator = build_generator(config, classes, &mut Weights::Fresh(&Seeds::new(config.seed)), device)?;
     let z = Tensor::zeros((BATCH, config.model.latent_dim), DType::F32, device)?;
     let labels = Labels::plain(&[0; BATCH], device)?;
-    let make = || state.model.generator.net.forward(&(&z).into(), &labels, Mode::Eval);
+    let make = || generator.net.forward(&(&z).into(), &labels, Mode::Eval);
     make()?;
     let began = progress.elapsed();
     make()?;

@@ -29,6 +29,16 @@ pub fn folder(context: &Context, dataset: &IdentityDataset, config: &RunConfig) 
     Ok(context.cache()?.join("models").join(&key.to_hex()[..32]))
 }
 
+/// The model that `spec` names (folder or file, or its address on the hub or in a store), and where it lies here.
+///
+/// # Errors
+/// It cannot be brought or read.
+pub fn load(spec: &str, context: &Context) -> Result<(PathBuf, TrainedModel)> {
+    let path = remote::localize_model(spec, MODEL_FILE, &context.cache, &context.access)?;
+    let model = TrainedModel::load(&path, &context.device)?;
+    Ok((path, model))
+}
+
 /// The weights that `init` names (folder or file of a model, or its address on the hub), and `config` with their hash.
 ///
 /// # Errors

@@ -1,13 +1,13 @@
 //! Stored images made again from their rows, and compared.
 
-use super::Context;
+use super::{Context, models};
 use crate::dataset::decode;
 use crate::error::{Error, Result};
 use crate::formats::{Reader, Sample};
 use crate::progress::Progress;
+use crate::store;
 use crate::synthesize::{BATCH, Item, Sampling, item_of, picture, render};
-use crate::train::{TrainedModel, trained::MODEL_FILE};
-use crate::{remote, store};
+use crate::train::TrainedModel;
 use std::path::PathBuf;
 
 /// What to do.
@@ -37,8 +37,7 @@ pub struct Regenerated {
 /// # Errors
 /// `Model` if one differs; `Usage` if none was made by this model.
 pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) -> Result<Regenerated> {
-    let path = remote::localize_model(&request.model, MODEL_FILE, &context.cache, &context.access)?;
-    let model = &TrainedModel::load(&path, &context.device)?;
+    let model = &models::load(&request.model, context)?.1;
     let mut check = Check { model, request, equal: 0, different: Vec::new(), waiting: Vec::new() };
     let mut others = 0usize;
     let written = Reader::open(&request.dataset)?;

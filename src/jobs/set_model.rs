@@ -47,6 +47,16 @@ impl SetModel {
         }
     }
 
+    /// What an order says of it.
+    pub fn ordered(&self) -> OrderedModel {
+        OrderedModel {
+            identity_set: self.set.clone(),
+            hash: self.hash.clone(),
+            images: self.dataset_hash.clone(),
+            judge: self.judge.as_ref().map(|(_, hash)| hash.clone()),
+        }
+    }
+
     /// Describes a model of which only the record is left, and what is known of its identities and their images.
     pub fn recorded(model: &OrderedModel, identities: &[(String, usize)], image_size: usize) -> Self {
         Self {

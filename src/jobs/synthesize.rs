@@ -6,13 +6,11 @@ use super::preview::OutputPreview;
 use super::set_model::SetModel;
 use super::wanted::{Chooser, Destination, NamedJudge, Synthesis};
 use super::write::{Assembly, Written};
-use super::{Context, judges};
+use super::{Context, judges, models};
 use crate::config::RunConfig;
 use crate::error::{Error, Result};
 use crate::manifest::DEFAULT_SET;
 use crate::progress::Progress;
-use crate::remote;
-use crate::train::{TrainedModel, trained::MODEL_FILE};
 
 /// What to do.
 #[derive(Clone)]
@@ -68,8 +66,7 @@ fn prepare<'a>(
     if request.synthesis.max_copy_similarity.is_some() {
         return Err(needs("max_copy_similarity", "the training images"));
     }
-    let path = remote::localize_model(&request.model, MODEL_FILE, &context.cache, &context.access)?;
-    let model = TrainedModel::load(&path, &context.device)?;
+    let (path, model) = models::load(&request.model, context)?;
     let config = request.synthesis.over(model.header.config.clone())?;
     let hash = model.header.dataset_hash.clone();
     let mut of_set = SetModel::new(0, DEFAULT_SET, path, model);

@@ -17,7 +17,7 @@ use crate::sink::Sink;
 use crate::sink::commit::{Opened, Output, Stored, look};
 use crate::sink::erase::tombstones;
 use crate::sink::ledger::{CONFIG, Summary, committed_rows};
-use crate::sink::order::{Order, OrderedJudge, OrderedModel};
+use crate::sink::order::{Order, OrderedJudge};
 use crate::sink::verify::verify;
 use crate::store;
 use crate::synthesize::Sampling;
@@ -198,18 +198,12 @@ impl Assembly<'_> {
     fn order(&self, rows: Option<usize>) -> Result<Order> {
         let (s, d, synthesis) = (self.sampling(), self.destination, self.synthesis);
         let columns = |c: &crate::manifest::Columns| [c.identity.clone(), c.image.clone(), c.image_uri.clone()];
-        let model = |m: &SetModel| OrderedModel {
-            identity_set: m.set.clone(),
-            hash: m.hash.clone(),
-            images: m.dataset_hash.clone(),
-            judge: m.judge.as_ref().map(|(_, hash)| hash.clone()),
-        };
         let chosen = synthesis.chooser != Chooser::Nobody;
         Ok(Order {
             split: self.source.and_then(|s| s.split.clone()),
             policy: self.source.and_then(|s| s.policy.clone()),
             columns: self.source.map(|s| columns(&s.columns)),
-            models: rows.map(|_| self.models.iter().map(model).collect()),
+            models: rows.map(|_| self.models.iter().map(SetModel::ordered).collect()),
             alignment: self.config.alignment,
             algorithm: (train::VERSION, ops::VERSION),
             kernels: if self.device.is_cpu() { simd::name() } else { "cuda" }.into(),

@@ -180,8 +180,8 @@ impl Optimizer {
         for (name, (table, rows)) in &mut self.tables {
             rows.import(|kind| tensors.remove(&format!("adam.{kind}.{name}")))?
                 .map_err(|kind| missing(&format!("adam.{kind}.{name}")))?;
-            let average = name.strip_prefix("generator.").map(|name| (format!("averaged.{name}"), &averaged[name].var));
-            for (name, var) in average.into_iter().chain([(name.clone(), &*table)]) {
+            let of_average = name.strip_prefix("generator.").map(|own| &averaged[own].var);
+            for (name, var) in averaged_name(name).zip(of_average).into_iter().chain([(name.clone(), &*table)]) {
                 let key = format!("{RESTING}.{name}");
                 let t = tensors.remove(&key).filter(|t| t.dims() == var.dims());
                 var.set(&t.ok_or_else(|| missing(&key))?)?;

@@ -2,7 +2,7 @@
 
 usage: s3_server.py MANIFEST; the bucket `faces` holds MANIFEST as ids.parquet and, twice, below folder/.
 
-GET /_fail/KIND/N lets the next N requests fail: KIND is 500, 403, or cut (a body that ends too early). GET /_log tells the keys that were put, in
+GET /_fail/KIND/N lets the next N requests fail: KIND is 500, 403, put (500, of what is put alone), or cut (a body that ends too early). GET /_log tells the keys that were put, in
 order, a line each, and forgets them.
 """
 
@@ -31,11 +31,13 @@ class Failing:
                 body, self.puts = "\n".join(self.puts).encode(), []
                 start("200 OK", [("Content-Length", str(len(body)))])
                 return [body]
-            failing = self.left > 0 and (self.kind != "cut" or environ["REQUEST_METHOD"] == "GET" and path.endswith(".parquet"))
+            reads = environ["REQUEST_METHOD"] in ("GET", "HEAD")
+            concerned = {"cut": environ["REQUEST_METHOD"] == "GET" and path.endswith(".parquet"), "put": not reads}
+            failing = self.left > 0 and concerned.get(self.kind, True)
             self.left -= failing
             if not failing and environ["REQUEST_METHOD"] in ("PUT", "POST"):
                 self.puts.append(path)
-        if failing and self.kind == "500":
+        if failing and self.kind in ("500", "put"):
             start("500 Internal Server Error", [("Content-Length", "0")])
             return [b""]
         if failing and self.kind == "403":

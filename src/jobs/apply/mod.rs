@@ -8,7 +8,7 @@ mod treating;
 
 use super::input::Input;
 use super::wanted::Destination;
-use super::{Context, Rejected, place};
+use super::{Context, Rejected, models, place};
 pub use crate::apply::inpaint::{Inpaint, Seam};
 pub use crate::apply::morph::Path;
 pub use crate::apply::upscale::Upscale;
@@ -23,8 +23,8 @@ use crate::sink::commit::{Opened, Output};
 use crate::sink::erase::tombstones;
 use crate::sink::ledger::{CONFIG, Summary};
 use crate::sink::order::{Order, OrderedModel};
-use crate::train::{TrainedModel, trained::MODEL_FILE};
-use crate::{remote, store};
+use crate::store;
+use crate::train::TrainedModel;
 pub use attribute::Attribute;
 use given::Given;
 use std::path::PathBuf;
@@ -137,8 +137,7 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
         return Err(Error::Usage("option `include_real` does not apply here".into()));
     }
     let list = place::rejects_path(&d.out)?;
-    let path = remote::localize_model(&request.model, MODEL_FILE, &context.cache, &context.access)?;
-    let model = TrainedModel::load(&path, &context.device)?;
+    let model = models::load(&request.model, context)?.1;
     let treating = Treating::new(request, &model, context, progress)?;
     let given = Given::open(request, &model, treating.side(), context)?;
     // All are looked at before anything is written: how many there are, and what they hold.

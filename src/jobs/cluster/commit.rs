@@ -1,10 +1,9 @@
 //! What all shards made becomes the dataset that the main job would write.
 
-use super::mirror::Mirror;
-use super::{Done, JOB_FILE, Job, REJECTS, SetRows, Work, dataset, done, rejects, set_rows};
+use super::{Done, Job, REJECTS, SetRows, Work, dataset, done, open, rejects, set_rows};
 use crate::error::{Error, Result};
-use crate::formats::Reader;
 use crate::jobs::augment::Augmented;
+use crate::jobs::export::each_sample;
 use crate::jobs::input::Source;
 use crate::jobs::makers::{Chosen, Maker};
 use crate::jobs::set_model::SetModel;
@@ -17,24 +16,13 @@ use crate::sink::ledger::Screening;
 use crate::synthesize::plan::Plan;
 use std::path::{Path, PathBuf};
 
-/// Samples between two looks at whether a stop is asked for.
-const BATCH: usize = 512;
-
 /// Joins the shards of the job in `dir`; with `repair`, makes again what was changed or lost of the dataset since it was written.
 ///
 /// # Errors
 /// `NotYet`: some shards are not done. `Damaged`: one of them has changed since.
 pub fn run(dir: &Path, repair: bool, context: &Context, progress: &mut dyn Progress) -> Result<Augmented> {
-    let mirror = Mirror::of(dir, context)?;
-    let dir = &match &mirror {
-        Some(mirror) => mirror.dir.clone(),
-        None => std::path::absolute(dir).map_err(|e| Error::io(dir, e))?,
-    };
-    if let Some(mirror) = &mirror {
-        mirror.bring_plan(JOB_FILE, context)?;
-        mirror.bring_plan(REJECTS, context)?;
-    }
-    let mut job = Job::open(dir)?;
+    let (mut job, dir, mirror) = open(dir, context)?;
+    let dir = &dir;
     job.check_kernels(context)?;
     job.destination.repair |= repair;
     let mut records = Vec::with_capacity(job.shards.len());
@@ -56,7 +44,10 @@ pub fn run(dir: &Path, repair: bool, context: &Context, progress: &mut dyn Progr
             job.shards.len()
         )));
     }
-    mirror.map_or(Ok(()), |m| (0..job.sets).try_for_each(|n| m.bring_set(n, context)))?;
+    if let Some(mirror) = mirror {
+        mirror.bring_plan(REJECTS, context)?;
+        (0..job.sets).try_for_each(|n| mirror.bring_set(n, context))?;
+    }
     let sets = (0..job.sets).map(|n| set_rows(dir, n)).collect::<Result<Vec<_>>>()?;
     let source = if job.destination.include_real {
         // Real images are read again, so all of them must be what they were.
@@ -201,18 +192,11 @@ impl Maker for Shards {
         let (missing, mut at) = (sink.missing(), 0);
         progress.start("join", rows as u64, "images");
         for (number, _) in parts.iter().filter(|(_, done)| done.rows > 0) {
-            Reader::open(&dataset(&self.dir, *number))?.read_all(|mut sample| {
+            each_sample(&dataset(&self.dir, *number), &mut at, progress, |at, mut sample| {
                 if missing.contains(first_row + at) {
                     let own = sample.label;
                     sample.label = if own < existing { first + own } else { first_new + own - existing };
                     sink.write(sample)?;
-                }
-                at += 1;
-                if at.is_multiple_of(BATCH) {
-                    progress.at(at as u64);
-                    if progress.stop_requested() {
-                        return Err(Error::Stopped);
-                    }
                 }
                 Ok(())
             })?;

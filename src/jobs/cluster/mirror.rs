@@ -94,18 +94,15 @@ impl Mirror {
         self.bring_plan(&named(&self.dir, &set_file(&self.dir, set)), context)
     }
 
-    /// Brings what shard number `number` has made; false if it is not done.
+    /// Brings what shard number `number` has made, unless it is here; false if its record is not in the store, whatever is here: what was
+    /// made and not sent is no shard yet.
     ///
     /// # Errors
     /// The store fails.
     pub fn bring_shard(&self, number: usize, context: &Context) -> Result<bool> {
         let to = folder(&self.dir, number);
-        if to.join(DONE).exists() {
-            return Ok(true);
-        }
-        // The record comes last, so that what is there without one is no shard yet.
         Ok(remote::is_there(&self.place(&format!("shards/{number:05}/{DONE}")), &context.access)?
-            && self.bring(&format!("shards/{number:05}"), &to, context)?)
+            && (to.join(DONE).exists() || self.bring(&format!("shards/{number:05}"), &to, context)?))
     }
 
     /// Brings the model that shard `shard` uses and another one has trained.

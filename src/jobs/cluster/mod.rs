@@ -27,6 +27,7 @@ use crate::ops::{self, simd};
 use crate::sink::ledger::Screening;
 use crate::sink::order::OrderedModel;
 use crate::{remote, store, train};
+use mirror::Mirror;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -198,6 +199,17 @@ impl Job {
 /// True if `dir` holds a job, or may do so in an object store.
 pub fn is_job(dir: &Path) -> bool {
     dir.join(JOB_FILE).exists() || dir.to_str().is_some_and(remote::is_object)
+}
+
+/// The job that `spec` names, the folder where it is or its copy, and the store that it lies in, if it lies in one.
+fn open(spec: &Path, context: &Context) -> Result<(Job, PathBuf, Option<Mirror>)> {
+    let mirror = Mirror::of(spec, context)?;
+    let dir = match &mirror {
+        Some(mirror) => mirror.dir.clone(),
+        None => std::path::absolute(spec).map_err(|e| Error::io(spec, e))?,
+    };
+    mirror.as_ref().map_or(Ok(()), |m| m.bring_plan(JOB_FILE, context))?;
+    Ok((Job::open(&dir)?, dir, mirror))
 }
 
 /// Versions of training and kernels.

@@ -155,7 +155,7 @@ fn write((dir, name): (&Path, &Path), job: &Job, sets: &[SetRows], rejected: &[R
     let _lock = store::lock(dir)?;
     let path = dir.join(JOB_FILE);
     if let Some(mut there) = store::read_sealed(&path)? {
-        // What a clock said, and who may be told, are no other job.
+        // What a clock said makes no other job.
         let mut now = json!(job);
         for value in [&mut there, &mut now] {
             value.as_object_mut().map(|o| o.remove("blake3"));

@@ -1,7 +1,6 @@
 //! One shard: its images are read, its model is found or trained, its part of the dataset is written, and a record says so.
 
-use super::mirror::Mirror;
-use super::{DONE, Done, FAILED, JOB_FILE, Job, SetRows, Work, dataset, done, folder, set_rows};
+use super::{DONE, Done, FAILED, Job, SetRows, Work, dataset, done, folder, open, set_rows};
 use crate::config::RunConfig;
 use crate::dataset::{IdentityDataset, View};
 use crate::error::{Error, Result};
@@ -14,9 +13,7 @@ use crate::jobs::wanted::{Chooser, Destination};
 use crate::jobs::write::Assembly;
 use crate::jobs::{Context, models, verify};
 use crate::progress::Progress;
-use crate::sink::order::OrderedModel;
-use crate::train::{TrainedModel, trained::MODEL_FILE};
-use crate::{remote, store};
+use crate::store;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -46,13 +43,8 @@ pub struct Made {
 /// `NotYet`: another shard must be done first. `Busy`: somebody else does it. The manifest is not what it was when the job was planned; and
 /// those of training and synthesis.
 pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) -> Result<Made> {
-    let (mirror, number) = (Mirror::of(&request.job, context)?, request.shard);
-    let dir = &match &mirror {
-        Some(mirror) => mirror.dir.clone(),
-        None => std::path::absolute(&request.job).map_err(|e| Error::io(&request.job, e))?,
-    };
-    mirror.as_ref().map_or(Ok(()), |m| m.bring_plan(JOB_FILE, context))?;
-    let job = Job::open(dir)?;
+    let (job, dir, mirror) = open(&request.job, context)?;
+    let (dir, number) = (&dir, request.shard);
     let Some(shard) = job.shards.get(number) else {
         return Err(Error::Usage(format!(
             "option `shard` {number}: the job has {}, from 0 to {}",
@@ -60,8 +52,10 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
             job.shards.len().saturating_sub(1)
         )));
     };
+    // Whether a record that is here counts.
+    let mut counts = true;
     if let Some(mirror) = &mirror {
-        mirror.bring_shard(number, context)?;
+        counts = mirror.bring_shard(number, context)?;
         mirror.bring_set(shard.set, context)?;
         if let Some(after) = shard.after
             && mirror.bring_shard(after, context)?
@@ -70,7 +64,7 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
         }
     }
     let before = |done: Done| Made { rows: done.rows, before: true };
-    if let Some(done) = done(dir, number)?.filter(|_| !request.repair) {
+    if let Some(done) = done(dir, number)?.filter(|_| counts && !request.repair) {
         return Ok(before(done));
     }
     job.check_kernels(context)?;
@@ -83,9 +77,7 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
     store::create_dir(&place)?;
     let _lock = store::lock(&place)?;
     if let Some(done) = done(dir, number)? {
-        let data = dataset(dir, number);
-        let whole = done.rows == 0 || request.repair && verify::whole(&data).is_ok();
-        if whole || !request.repair {
+        if counts && (!request.repair || done.rows == 0 || verify::whole(&dataset(dir, number)).is_ok()) {
             return Ok(before(done));
         }
         store::remove(&place.join(DONE))?;
@@ -124,13 +116,7 @@ fn make(
     let mut trainer = trainer(job, context)?;
     let mut m = trainer.obtain(0, &rows.set, &images, config, &here, progress)?;
     check_identities(&m, &rows)?;
-    let model = OrderedModel {
-        identity_set: m.set.clone(),
-        hash: m.hash.clone(),
-        images: m.dataset_hash.clone(),
-        judge: m.judge.as_ref().map(|(_, hash)| hash.clone()),
-    };
-    let (image_size, path) = (m.image_size, m.path.clone());
+    let (model, image_size, path) = (m.ordered(), m.image_size, m.path.clone());
     if shard.kind == Work::Train {
         return Ok((Done { model, image_size, rows: 0, new_identities: 0, screenings: Vec::new() }, path));
     }
@@ -198,13 +184,8 @@ fn trainer(job: &Job, context: &Context) -> Result<Trainer> {
             job.init.as_deref().unwrap_or_default()
         )));
     }
-    let load = |spec: &String| -> Result<(PathBuf, TrainedModel)> {
-        let path = remote::localize_model(spec, MODEL_FILE, &context.cache, &context.access)?;
-        let model = TrainedModel::load(&path, &context.device)?;
-        Ok((path, model))
-    };
     Ok(Trainer {
-        given: job.model.as_ref().map(load).transpose()?,
+        given: job.model.as_ref().map(|spec| models::load(spec, context)).transpose()?,
         base,
         judged: job.synthesis.chooser == Chooser::Own,
         policy: job.policy.is_some(),

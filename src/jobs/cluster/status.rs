@@ -1,7 +1,6 @@
 //! How far a job is.
 
-use super::mirror::Mirror;
-use super::{Done, FAILED, JOB_FILE, Job, Shard, done, folder};
+use super::{Done, FAILED, Shard, done, folder, open};
 use crate::error::Result;
 use crate::jobs::Context;
 use crate::store;
@@ -35,19 +34,17 @@ pub enum State {
 /// # Errors
 /// There is none, or a record is damaged.
 pub fn run(dir: &Path, context: &Context) -> Result<Vec<(Shard, State)>> {
-    if let Some(mirror) = Mirror::of(dir, context)? {
-        mirror.bring_plan(JOB_FILE, context)?;
-        let job = Job::open(&mirror.dir)?;
+    let (job, dir, mirror) = open(dir, context)?;
+    if let Some(mirror) = mirror {
         let done = mirror.done(&job, context)?;
         // Who works on the others, a store does not know.
         let state = |done: bool| if done { State::Done { rows: None } } else { State::Waiting };
         return Ok(job.shards.into_iter().zip(done).map(|(shard, done)| (shard, state(done))).collect());
     }
-    let job = Job::open(dir)?;
     job.shards
         .into_iter()
         .map(|shard| {
-            let state = state(dir, shard.shard)?;
+            let state = state(&dir, shard.shard)?;
             Ok((shard, state))
         })
         .collect()
