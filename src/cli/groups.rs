@@ -63,6 +63,9 @@ pub struct RowArgs {
     /// Rows to use: a value of the column `split`, or `all` [default: `train` if there is one, else all].
     #[arg(long, env = "AUGMENT_SPLIT", value_name = "NAME", help_heading = "Input")]
     pub split: Option<String>,
+    /// This identity set alone: a value of the column `identity_set` [default: all].
+    #[arg(long, env = "AUGMENT_IDENTITY_SET", value_name = "NAME", help_heading = "Input")]
+    pub identity_set: Option<String>,
     #[command(flatten)]
     pub columns: ColumnArgs,
     /// Use only rows whose subjects agreed to this purpose: `consent` is true, `purpose` names it (several are separated by `;`),
@@ -82,6 +85,7 @@ impl RowArgs {
     pub fn request(&self, spec: &str) -> Input {
         Input {
             split: self.split.clone(),
+            identity_set: self.identity_set.clone(),
             columns: self.columns.columns(),
             purpose: self.purpose.clone(),
             as_of: self.as_of,

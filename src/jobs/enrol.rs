@@ -71,10 +71,7 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
     whole_dataset(&request.synthetic)?;
     let outside = Outside::load(&request.judge, None)?;
     let source = Source::open(&request.input, context)?;
-    let sets = source.sets();
-    let [set] = sets.as_slice() else {
-        return Err(Error::Usage(format!("one identity set is enrolled, the manifest has {}", sets.len())));
-    };
+    let set = &source.set_of("enrol serves")?;
     let split = request.held_out.clone().or(Splits::of(&source, set).of_known).ok_or_else(|| {
         Error::Usage(format!(
             "{}: no split holds other images of the training persons; name one with option `held_out`",

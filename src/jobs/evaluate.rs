@@ -248,11 +248,7 @@ struct Prepared {
 
 fn prepare(request: &Request, context: &Context) -> Result<Prepared> {
     let source = Source::open(&request.input, context)?;
-    let sets = source.sets();
-    let [set] = sets.as_slice() else {
-        return Err(Error::Usage(format!("evaluate serves one identity set, the manifest has {}", sets.len())));
-    };
-    let set = set.clone();
+    let set = source.set_of("evaluate serves")?;
     let images = Some(source.count(&set).1);
     let made = request.synthetic.as_ref().and_then(|dataset| ledger::order(dataset).ok().flatten());
     let alignment = request.settings.alignment()?.or(made.map(|order| order.alignment));

@@ -1,23 +1,18 @@
-//! The images of a job: a manifest, the rows of it to use, and one walk over them.
+//! The images of a job: a manifest, and the rows of it to use.
 
-use super::findings::Seen;
 use super::splits::choose_split;
+use super::walk::HELD;
 use super::{Context, boundary};
 use crate::config::Alignment;
 use crate::dataset::decode::read_source;
-use crate::dataset::{self, IdentityDataset, Selection, View};
+use crate::dataset::{Selection, View};
 use crate::error::{Error, Result};
-use crate::manifest::rejects::Reject;
 use crate::manifest::{Census, Columns, Manifest, Policy};
-use crate::progress::Progress;
 use crate::remote;
 use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::path::Path;
 
-/// Bytes of pixels that are held at a time, about: identity sets that fill more are read in several passes.
-pub(super) const HELD: usize = 2 << 30;
 /// First pictures of a manifest that tell how large its pictures are.
 const FIRST_PICTURES: usize = 64;
 
@@ -28,6 +23,9 @@ pub struct Input {
     pub manifest: String,
     /// Rows of this split, or of `all`; without one `train` if it occurs, else all.
     pub split: Option<String>,
+    /// This identity set alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity_set: Option<String>,
     /// Names of the columns.
     pub columns: Columns,
     /// Only rows whose subjects agreed to this purpose.
@@ -42,7 +40,7 @@ impl Input {
     /// The rows of split `train`, or all rows, of `manifest`.
     pub fn new(manifest: impl Into<String>) -> Self {
         let (manifest, columns) = (manifest.into(), Columns::default());
-        Self { manifest, split: None, columns, purpose: None, as_of: None, max_bad: 0.001 }
+        Self { manifest, split: None, identity_set: None, columns, purpose: None, as_of: None, max_bad: 0.001 }
     }
 
     /// The policy that is asked for.
@@ -65,6 +63,8 @@ pub struct Source {
     pub census: Census,
     /// Rows of this split only.
     pub split: Option<String>,
+    /// This identity set alone.
+    pub identity_set: Option<String>,
     /// What the rows must permit.
     pub policy: Option<Policy>,
     /// Largest share of rows that may be rejected.
@@ -107,7 +107,9 @@ impl Source {
         let census = Census::take(&manifest)?;
         let split = choose_split(&census.splits(), input.split.as_deref())
             .map_err(|e| Error::Manifest(format!("{spec}: {e}")))?;
-        let source = Self { spec, manifest, census, split, policy, max_bad: input.max_bad, columns, held: HELD };
+        let (identity_set, max_bad) = (input.identity_set.clone(), input.max_bad);
+        let source = Self { spec, manifest, census, split, identity_set, policy, max_bad, columns, held: HELD };
+        source.check_identity_set()?;
         if later.is_some() {
             source.refuse_lapsed()?;
         }
@@ -127,36 +129,61 @@ impl Source {
         Ok(source)
     }
 
+    /// Refuses an identity set that has no row.
+    fn check_identity_set(&self) -> Result<()> {
+        let all = self.census.sets(self.split.as_deref());
+        match &self.identity_set {
+            Some(set) if !all.contains(set) => {
+                let split = self.split.as_ref().map(|s| format!(" of split `{s}`")).unwrap_or_default();
+                let message = format!(
+                    "option `identity_set` {set}: no row{split} of {} is of it; there are: {}",
+                    self.spec,
+                    in_short(&all)
+                );
+                Err(Error::Usage(message))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Which rows are used, in words.
     pub fn in_words(&self) -> String {
         let counts = |used: bool| -> usize {
-            let labelled = self.census.images.iter().map(|((_, split, _), n)| (split, n));
-            let rows = labelled.chain(&self.census.unlabelled).filter(|(split, _)| !used || self.uses(split));
+            let rows = self.labelled().chain(&self.census.unlabelled).filter(|(split, _)| !used || self.uses(split));
             rows.map(|(_, n)| n).sum()
         };
-        let all = self.census.images.iter().map(|((_, split, _), n)| (split, n)).chain(&self.census.unlabelled);
+        let all = self.labelled().chain(&self.census.unlabelled);
         let without: usize = all.filter(|(split, _)| split.is_empty()).map(|(_, n)| n).sum();
         let mut others: Vec<String> = self.census.splits().into_iter().map(str::to_owned).collect();
         others.retain(|s| self.split.as_ref() != Some(s));
         if without > 0 {
             others.push(format!("{without} that name no split"));
         }
+        let images =
+            self.identity_set.as_ref().map_or("images".into(), |set| format!("images of identity set `{set}`"));
         match &self.split {
-            Some(split) if others.is_empty() => format!("using {} images, all of split `{split}`", counts(true)),
+            Some(split) if others.is_empty() => format!("using {} {images}, all of split `{split}`", counts(true)),
             Some(split) => format!(
-                "using {} of {} images: split `{split}`, not {}",
+                "using {} of {} {images}: split `{split}`, not {}",
                 counts(true),
                 counts(false),
                 others.join(", ")
             ),
             None if self.census.splits().is_empty() => {
-                format!("using all {} images: they have no splits", counts(true))
+                format!("using all {} {images}: they have no splits", counts(true))
             }
             None => {
                 let splits = self.census.splits().into_iter().collect::<Vec<_>>().join(", ");
-                format!("using all {} images, of the splits {splits}", counts(true))
+                format!("using all {} {images}, of the splits {splits}", counts(true))
             }
         }
+    }
+
+    /// Splits of the labelled rows of the identity sets to use, and how many are of each.
+    fn labelled(&self) -> impl Iterator<Item = (&String, &usize)> {
+        let chosen = self.identity_set.as_ref();
+        let rows = self.census.images.iter().filter(move |((set, _, _), _)| chosen.is_none_or(|c| c == set));
+        rows.map(|((_, split, _), n)| (split, n))
     }
 
     /// Refuses rows whose permission has ended since the work was begun.
@@ -186,9 +213,31 @@ impl Source {
         self.split.as_deref().is_none_or(|want| want == split)
     }
 
-    /// Identity sets that have rows, in order.
+    /// Identity sets to use that have rows, in order.
     pub fn sets(&self) -> Vec<String> {
-        self.census.sets(self.split.as_deref()).into_iter().collect()
+        self.sets_in(self.split.as_deref())
+    }
+
+    /// Identity sets to use that have rows in `split`, in order.
+    pub(super) fn sets_in(&self, split: Option<&str>) -> Vec<String> {
+        let sets = self.census.sets(split).into_iter();
+        sets.filter(|set| self.identity_set.as_ref().is_none_or(|chosen| chosen == set)).collect()
+    }
+
+    /// The identity set of a job that `serves` one.
+    ///
+    /// # Errors
+    /// There are several.
+    pub(super) fn set_of(&self, serves: &str) -> Result<String> {
+        let sets = self.sets();
+        let [set] = sets.as_slice() else {
+            return Err(Error::Usage(format!(
+                "{serves} one identity set, the manifest has {}: {}; choose with option `identity_set`",
+                sets.len(),
+                in_short(&sets)
+            )));
+        };
+        Ok(set.clone())
     }
 
     /// Numbers of identities and of labelled images of `set`.
@@ -222,116 +271,13 @@ impl Source {
         sides.sort_unstable();
         Ok(sides.get(sides.len() / 2).copied())
     }
-
-    /// Decodes the images of the sets and hands each set to `f` in turn. Before that all are tried, as in [`Source::try_all`], whose
-    /// rejected rows are returned. One pass over the row groups that the sets need serves as many sets as memory holds.
-    ///
-    /// # Errors
-    /// Those of [`Source::try_all`] and of `f`.
-    pub fn for_each_set(
-        &self,
-        view: View,
-        rejects_to: &Path,
-        progress: &mut dyn Progress,
-        mut f: impl FnMut(&str, IdentityDataset, &mut dyn Progress) -> Result<()>,
-    ) -> Result<Vec<Reject>> {
-        let sets = self.sets();
-        let held = |set: &String| self.count(set).1 * view.size() * view.size() * 3;
-        let mut passes: Vec<(usize, Vec<String>)> = Vec::new();
-        for set in &sets {
-            match passes.last_mut().filter(|(bytes, _)| bytes + held(set) <= self.held) {
-                Some((bytes, pass)) => {
-                    *bytes += held(set);
-                    pass.push(set.clone());
-                }
-                None => passes.push((held(set), vec![set.clone()])),
-            }
-        }
-        if let [(_, all)] = &passes[..] {
-            progress.note(&self.in_words());
-            let (datasets, rejected) = self.load(all, true, view, progress)?;
-            let sizes: Vec<usize> = datasets.iter().map(IdentityDataset::len).collect();
-            self.judge(&rejected, &sets, &sizes, Some(rejects_to), progress)?;
-            let mut seen = Seen::default();
-            sets.iter().zip(&datasets).for_each(|(set, dataset)| seen.add_all(set, dataset));
-            seen.findings().warnings().iter().for_each(|line| progress.warn(line));
-            for (set, dataset) in sets.iter().zip(datasets) {
-                f(set, dataset, progress)?;
-            }
-            return Ok(rejected);
-        }
-        let rejected = self.try_all(view, Some(rejects_to), progress)?;
-        for (_, pass) in passes {
-            let (datasets, _) = self.load(&pass, false, view, progress)?;
-            for (set, dataset) in pass.iter().zip(datasets) {
-                f(set, dataset, progress)?;
-            }
-        }
-        Ok(rejected)
-    }
-
-    /// The images of the only set, and the rows that were rejected.
-    ///
-    /// # Errors
-    /// Those of [`Source::for_each_set`].
-    pub(super) fn only_set(
-        &self,
-        view: View,
-        rejects_to: &Path,
-        progress: &mut dyn Progress,
-    ) -> Result<(IdentityDataset, Vec<Reject>)> {
-        let mut loaded = None;
-        let rejected = self.for_each_set(view, rejects_to, progress, |_, dataset, _| {
-            loaded = Some(dataset);
-            Ok(())
-        })?;
-        let loaded = loaded.ok_or_else(|| Error::Manifest(format!("{}: no image", self.spec)))?;
-        Ok((loaded, rejected))
-    }
-
-    /// The usable images of `set`, which was read before.
-    ///
-    /// # Errors
-    /// The manifest cannot be read.
-    pub(super) fn load_set(&self, set: &str, view: View, progress: &mut dyn Progress) -> Result<IdentityDataset> {
-        let (mut datasets, _) = self.load(&[set.to_owned()], false, view, progress)?;
-        datasets.pop().ok_or_else(|| Error::Manifest(format!("{}: no image in identity set `{set}`", self.spec)))
-    }
-
-    /// The rows of `sets`, and those without identity if `unlabelled`.
-    pub(super) fn selection(&self, sets: &[String], unlabelled: bool) -> Selection {
-        let places = Some(self.census.places(sets, unlabelled));
-        Selection { split: self.split.clone(), sets: Some(sets.to_vec()), unlabelled, places }
-    }
-
-    /// Decodes the images of some sets in one pass.
-    fn load(
-        &self,
-        sets: &[String],
-        unlabelled: bool,
-        view: View,
-        progress: &mut dyn Progress,
-    ) -> Result<(Vec<IdentityDataset>, Vec<Reject>)> {
-        let rows = if unlabelled { self.to_read(sets) } else { sets.iter().map(|s| self.count(s).1 as u64).sum() };
-        progress.start("read", rows, "images");
-        let selection = self.selection(sets, unlabelled);
-        let loaded = dataset::load_sets(&self.manifest, &selection, sets, view, at(progress))?;
-        progress.finish();
-        Ok(loaded)
-    }
-
-    /// Rows of `sets`, and those without identity.
-    pub(super) fn to_read(&self, sets: &[String]) -> u64 {
-        let labelled: usize = sets.iter().map(|s| self.count(s).1).sum();
-        let unlabelled = self.census.unlabelled.iter().filter(|(split, _)| self.uses(split)).map(|(_, n)| n);
-        (labelled + unlabelled.sum::<usize>()) as u64
-    }
 }
 
-/// Tells `progress` how many images are handled, and ends the reading where a stop is asked for.
-pub(super) fn at(progress: &mut dyn Progress) -> impl FnMut(usize) -> Result<()> {
-    |n| {
-        progress.at(n as u64);
-        if progress.stop_requested() { Err(Error::Stopped) } else { Ok(()) }
-    }
+/// The first of some names.
+fn in_short<'a>(names: impl IntoIterator<Item = &'a String>) -> String {
+    const SHOWN: usize = 8;
+    let all: Vec<&str> = names.into_iter().map(String::as_str).collect();
+    let more = all.len().saturating_sub(SHOWN);
+    let shown = all[..all.len() - more].join(", ");
+    if more > 0 { format!("{shown} and {more} others") } else { shown }
 }

@@ -39,7 +39,7 @@ pub(super) fn resolve(
     let mut config = settings.resolve(side, material)?;
     let Some(budget) = settings.budget else { return Ok(config) };
     let place = (context.device.is_cpu(), rayon::current_num_threads());
-    let key = (config.training_only().hash()?, source.manifest.hash(), &source.split, sets.len(), budget, place);
+    let key = (config.training_only().hash()?, source.manifest.hash(), &source.split, &sets, budget, place);
     let folder = context.cache()?.join("lengths");
     let path = folder.join(format!("{}.json", &crate::config::hash(&key)?[..32]));
     // A damaged file is written again.

@@ -1,7 +1,8 @@
 //! The images of an evaluation: held-out ones, those of the test, synthetic ones and reconstructions.
 
 use super::evaluate::{Request, Test};
-use super::input::{Source, at};
+use super::input::Source;
+use super::walk::at;
 use super::{Context, boundary};
 use crate::config::Alignment;
 use crate::dataset::{IdentityDataset, Selection, View, load_sets};

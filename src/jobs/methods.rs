@@ -176,11 +176,8 @@ fn prepare(request: &Request, context: &Context, progress: &mut dyn Progress) ->
     let is_own = |path: &Path| [PAGE, JSON, MODELS].iter().any(|name| path.ends_with(name));
     place::refuse_foreign(&request.out, ("comparison of methods", "out"), is_own)?;
     let source = Source::open(&request.input, context)?;
-    let sets = source.sets();
-    let [set] = sets.as_slice() else {
-        return Err(Error::Usage(format!("compare-methods serves one identity set, the manifest has {}", sets.len())));
-    };
-    let held_out = request.held_out.clone().or(Splits::of(&source, set).of_known);
+    let set = source.set_of("compare-methods serves")?;
+    let held_out = request.held_out.clone().or(Splits::of(&source, &set).of_known);
     let of = |set: &[String], progress: &mut dyn Progress| -> Result<RunConfig> {
         let set = request.settings.set.iter().chain(set).cloned().collect();
         let settings = Settings { set, ..request.settings.clone() };
@@ -197,7 +194,7 @@ fn prepare(request: &Request, context: &Context, progress: &mut dyn Progress) ->
         let of_seeds = (0..request.seeds).map(|n| RunConfig { seed: config.seed + n, ..config.clone() });
         configs.push((*variant, of_seeds.collect()));
     }
-    Ok(Prepared { set: set.clone(), source, held_out, base, configs })
+    Ok(Prepared { set, source, held_out, base, configs })
 }
 
 /// The ways in which z is drawn from a model of `config`: N(0, I) as in the paper, and what is the default.

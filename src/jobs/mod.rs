@@ -42,6 +42,7 @@ mod suspects;
 pub mod synthesize;
 pub mod train;
 pub mod verify;
+mod walk;
 pub mod wanted;
 mod watch;
 pub mod write;

@@ -83,9 +83,12 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
     let set = match &test {
         Test::List { pairs, images } => listed(pairs, images.as_deref(), &source, view, context)?,
         Test::Split(name) => {
-            let sets = source.census.sets(Some(name));
-            let [set] = &sets.into_iter().collect::<Vec<_>>()[..] else {
-                return Err(Error::Usage(format!("{}: split `{name}` must hold one identity set", source.spec)));
+            let sets = source.sets_in(Some(name));
+            let [set] = &sets[..] else {
+                return Err(Error::Usage(format!(
+                    "{}: split `{name}` holds several identity sets, or none; choose with option `identity_set`",
+                    source.spec
+                )));
             };
             PairSet::draw(name, of_split(&source, set, name, view, progress)?, request.count)?
         }

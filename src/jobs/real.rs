@@ -50,9 +50,8 @@ impl RealImages<'_> {
         let mut done = 0;
         let missing = sink.missing();
         progress.start("copy real", total as u64, "images");
-        let wanted = Selection { split: source.split.clone(), ..Selection::default() };
-        let places = source.census.places(&source.sets(), false);
-        source.manifest.read_places(true, Some(&places), |rows| {
+        let wanted = source.selection(&source.sets(), false);
+        source.manifest.read_places(true, wanted.places.as_ref(), |rows| {
             let encoded: Vec<EncodedRow> = rows
                 .into_par_iter()
                 .filter(|row| wanted.contains(row))

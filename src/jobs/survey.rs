@@ -1,7 +1,8 @@
 //! All images of a job are tried: which rows are unusable, and what the others hold.
 
 use super::findings::{Looked, Seen};
-use super::input::{Source, at};
+use super::input::Source;
+use super::walk::at;
 use crate::dataset::{self, Contents, View};
 use crate::error::{Error, Result};
 use crate::manifest::rejects::{self, Reject};

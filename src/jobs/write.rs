@@ -201,6 +201,7 @@ impl Assembly<'_> {
         let chosen = synthesis.chooser != Chooser::Nobody;
         Ok(Order {
             split: self.source.and_then(|s| s.split.clone()),
+            identity_set: self.source.and_then(|s| s.identity_set.clone()),
             policy: self.source.and_then(|s| s.policy.clone()),
             columns: self.source.map(|s| columns(&s.columns)),
             models: rows.map(|_| self.models.iter().map(SetModel::ordered).collect()),

@@ -22,6 +22,9 @@ pub struct Order {
     pub manifest_hash: String,
     /// Rows of this split only.
     pub split: Option<String>,
+    /// Rows of this identity set only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity_set: Option<String>,
     /// What rows must permit.
     pub policy: Option<Policy>,
     /// Names of the columns for identities, images, and paths of images.
@@ -114,6 +117,7 @@ impl Order {
             program: env!("CARGO_PKG_VERSION").into(),
             manifest_hash: manifest_hash.into(),
             split: None,
+            identity_set: None,
             policy: None,
             columns: None,
             alignment: Alignment::default(),
@@ -182,6 +186,7 @@ impl Order {
                 | "truncation"
                 | "alignment"
                 | "split"
+                | "identity_set"
                 | "format"
                 | "encoding"
                 | "output_size"

@@ -17,7 +17,8 @@ pub mod shard;
 pub mod status;
 
 use super::Context;
-use super::input::{HELD, Input, Source};
+use super::input::{Input, Source};
+use super::walk::HELD;
 use super::wanted::{Destination, Synthesis};
 use crate::config::RunConfig;
 use crate::error::{Error, Result};
@@ -184,6 +185,7 @@ impl Job {
             manifest,
             census,
             split: self.split.clone(),
+            identity_set: self.input.identity_set.clone(),
             policy: self.policy.clone(),
             max_bad: self.input.max_bad,
             columns: self.input.columns.clone(),
