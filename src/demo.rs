@@ -59,7 +59,8 @@ pub fn write(path: &Path, (identities, sets): (usize, usize), per_id: usize, siz
     let seeds = Seeds::new(seed);
     let mut of_sets = Vec::new();
     let (mut names, mut images, mut paths, mut splits) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    for number in 0..identities + self::size(identities, per_id).0 {
+    let others = self::size(identities, per_id).0;
+    for number in 0..identities + others {
         let other = number >= identities;
         for index in 0..per_id {
             let name = name(number);
@@ -74,7 +75,8 @@ pub fn write(path: &Path, (identities, sets): (usize, usize), per_id: usize, siz
                 "train"
             });
             names.push(name);
-            of_sets.push(format!("set-{:03}", (number % identities) * sets / identities));
+            let (number, all) = if other { (number - identities, others) } else { (number, identities) };
+            of_sets.push(format!("set-{:03}", number * sets / all));
         }
     }
     let names: ArrayRef = Arc::new(StringArray::from(names));

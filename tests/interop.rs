@@ -1,6 +1,7 @@
-//! Other people's readers on our output. Needs a Python with tests/interop/requirements.txt, named by AUGMENT_PYTHON, and
-//! one with pipelines/downstream/requirements.txt, named by AUGMENT_TORCH_PYTHON, and one with tests/interop/containers-requirements.txt,
-//! named by AUGMENT_CONTAINERS_PYTHON; skipped with a message where there is none.
+//! Other people's readers on our output. Needs a Python with tests/interop/requirements.txt, named by AUGMENT_PYTHON,
+//! one with pipelines/downstream/requirements.txt, named by AUGMENT_TORCH_PYTHON, one with tests/interop/containers-requirements.txt,
+//! named by AUGMENT_CONTAINERS_PYTHON, and one with torchvision, named by AUGMENT_TORCHVISION_PYTHON; skipped with a message where there
+//! is none.
 
 #![allow(
     clippy::unwrap_used,
@@ -95,6 +96,8 @@ fn every_format_is_read_by_its_own_readers() {
     });
     let (script, requirements) = ("tests/interop/formats.py", "tests/interop/containers-requirements.txt");
     python("AUGMENT_CONTAINERS_PYTHON", requirements, script, &[&parquet, &recordio, &webdataset, &folder]);
+    let images = folder.trim_start_matches("folder=");
+    python("AUGMENT_TORCHVISION_PYTHON", "torchvision", "tests/interop/torchvision_folder.py", &[images, "98"]);
     let hub = webdataset.replace("webdataset=", "hub=");
     check("formats.py", &[&parquet, &hub, "tables=", &folder]);
 }

@@ -938,6 +938,18 @@ fn every_identity_set_gets_its_own_model() {
     let merged = records(&real);
     let ids: BTreeSet<&str> = merged.iter().map(|r| r.sample_id.as_str()).collect();
     assert_eq!((merged.len(), ids.len()), (all.len() + 12, all.len() + 12));
+    // One set of the two, alone; the other is another order.
+    let alone = dir.path().join("alone");
+    let paths = ["--out", alone.to_str().unwrap(), "--cache", cache.to_str().unwrap(), "--duration-kimg", "0.07"];
+    ok(&[&args[..], &paths, &["--identity-set", "y"]].concat());
+    let own = records(&alone);
+    assert_eq!((own.len(), own.iter().all(|r| r.identity_set == "y")), (6, true));
+    let of_all = |r: &&Sample| all.iter().any(|a| a.sample_id == r.sample_id && a.image == r.image);
+    assert_eq!(own.iter().filter(of_all).count(), 6, "a set's images do not depend on the others");
+    let other = fails(2, &[&args[..], &paths, &["--identity-set", "x"]].concat());
+    assert!(other.contains("other --identity-set (y there, x now)"), "{other}");
+    let none = fails(2, &[&args[..], &paths, &["--identity-set", "z"]].concat());
+    assert!(none.contains("--identity-set z: no row") && none.contains("there are: x, y"), "{none}");
     // A dataset of two models is checked model by model.
     for model in std::fs::read_dir(cache.join("models")).unwrap() {
         let model = model.unwrap().path();

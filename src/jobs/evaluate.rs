@@ -194,8 +194,10 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
         judge.calibrate(held_out)?;
     }
     judge.save(&out.join(JUDGE_FILE))?;
+    let named = source.identity_set.iter().map(|set| format!(", identity set {set}"));
+    let manifest = std::iter::once(source.spec.clone()).chain(named).collect::<String>();
     let report = Report {
-        manifest: &source.spec,
+        manifest: &manifest,
         manifest_hash: source.manifest.hash(),
         config: &config,
         material: &material,

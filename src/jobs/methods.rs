@@ -194,7 +194,7 @@ fn prepare(request: &Request, context: &Context, progress: &mut dyn Progress) ->
         let of_seeds = (0..request.seeds).map(|n| RunConfig { seed: config.seed + n, ..config.clone() });
         configs.push((*variant, of_seeds.collect()));
     }
-    Ok(Prepared { set, source, held_out, base, configs })
+    Ok(Prepared { source, set, held_out, base, configs })
 }
 
 /// The ways in which z is drawn from a model of `config`: N(0, I) as in the paper, and what is the default.

@@ -1,9 +1,9 @@
 //! Real images in a dataset: decoded and encoded again, so that no metadata of a photograph gets out.
 
 use super::input::Source;
+use crate::dataset::View;
 use crate::dataset::decode::decode_source;
 use crate::dataset::encode::{Origin, encode};
-use crate::dataset::{Selection, View};
 use crate::error::{Error, Result};
 use crate::formats::Sample;
 use crate::manifest::Row;

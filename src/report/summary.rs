@@ -18,7 +18,8 @@ impl Report<'_> {
     /// The verdict, what fell short of what was demanded, the arms and the figures of the images.
     pub fn markdown(&self, fallen: &[String]) -> String {
         let test = &self.material.test;
-        let mut text = format!("## Evaluation\n\n**{}**\n\n", verdict(self.arms, test.pairs.len()));
+        let mut text =
+            format!("## Evaluation of `{}`\n\n**{}**\n\n", self.manifest, verdict(self.arms, test.pairs.len()));
         for line in fallen {
             let _ = writeln!(text, "- **failed**: {line}");
         }
