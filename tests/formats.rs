@@ -184,6 +184,9 @@ fn an_export_has_the_same_images_and_more_if_asked_for() {
         assert_eq!(r.label, other.label);
     }
     assert_eq!(std::fs::read_to_string(out.join("recordio/property")).unwrap(), "50,112,112\n");
+    let again = ["synthesize", "--model", &model_dir(), "--regenerate", out.to_str().unwrap()];
+    assert!(fails(2, &again).contains("its images were scaled by an export"));
+    assert!(fails(2, &["export", from, "--to", "recordio", "--size", "7", "--out", "x"]).contains("--size 7 must lie"));
     let again = ["export", out.to_str().unwrap(), "--to", "parquet", "--include-real", DEMO];
     assert!(fails(2, &again).contains("holds real images already"));
     // Of a person that was forgotten no image comes back.
@@ -266,17 +269,45 @@ fn inspect_tells_what_a_training_finds_and_stumbles_over() {
     let text = inspect(&folder);
     assert!(text.contains("pad them with zeros") && text.contains("1 labels below 47 have no image"), "{text}");
     assert!(text.contains("1 images cannot be decoded"), "{text}");
-    let tar = dir.path().join("dots.tar");
-    let mut writer = tar::Builder::new(std::fs::File::create(&tar).unwrap());
+    std::fs::create_dir(folder.join("0050")).unwrap();
+    let text = inspect(&folder);
+    assert!(text.contains("1 folders hold no picture, the first ") && text.contains("imgs/0050"), "{text}");
+    let other = dir.path().join("faces.rec");
+    std::fs::copy(set.join("train.rec"), &other).unwrap();
+    let text = inspect(&other);
+    assert!(text.contains("faces.rec is not called train.rec"), "{text}");
     let sample = records(&shared().join("first")).remove(0);
-    for (name, bytes) in [("a.b.jpg", &sample.image[..]), ("a.b.cls", b"0")] {
-        let mut header = tar::Header::new_ustar();
-        header.set_size(bytes.len() as u64);
-        writer.append_data(&mut header, name, bytes).unwrap();
-    }
-    writer.into_inner().unwrap();
-    let text = inspect(&tar);
+    // Whole at its head and its end.
+    let mut torn = sample.image.clone();
+    let half = torn.len() / 2;
+    torn[half..half + 40].fill(0xff);
+    let tars = dir.path().join("tars");
+    std::fs::create_dir(&tars).unwrap();
+    let tar = |name: &str, members: &[(&str, &[u8])]| {
+        let path = tars.join(name);
+        let mut writer = tar::Builder::new(std::fs::File::create(&path).unwrap());
+        for (name, bytes) in members {
+            let mut header = tar::Header::new_ustar();
+            header.set_size(bytes.len() as u64);
+            writer.append_data(&mut header, name, *bytes).unwrap();
+        }
+        writer.into_inner().unwrap();
+        path
+    };
+    let text = inspect(&tar("0.tar", &[("a.b.jpg", &sample.image[..]), ("a.b.cls", b"0")]));
     assert!(text.contains("2 names with dots in their keys, the first a.b.jpg"), "{text}");
+    tar("0.tar", &[("a.jpg", &sample.image[..]), ("a.cls", b"-1"), ("b.jpg", &sample.image[..])]);
+    tar("1.tar", &[]);
+    tar("2.tar", &[("c.jpg", &torn[..]), ("c.cls", b"ann")]);
+    let text = inspect(&tars);
+    for problem in [
+        "2 labels are no numbers of classes from 0 on, the first `-1`",
+        "1 images have no label",
+        "1 tars hold no picture, the first ",
+        "1 images cannot be decoded; the first: c",
+    ] {
+        assert!(text.contains(problem), "{problem}: {text}");
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use super::input::{Input, Source};
 use super::place;
 use super::real::RealImages;
 use super::verify::{Kind, whole};
-use super::wanted::Destination;
+use super::wanted::{Destination, check_size};
 use super::write::Written;
 use super::{Context, Rejected};
 use crate::dataset::View;
@@ -30,6 +30,8 @@ use std::path::{Path, PathBuf};
 
 /// Images that are scaled at a time.
 const BATCH: usize = 512;
+/// What an order of an export says that it is.
+pub(super) const TASK: &str = "export";
 
 /// What to do.
 #[derive(Clone)]
@@ -64,6 +66,7 @@ struct Real {
 /// # Errors
 /// It is damaged or not complete; a person of the real images was forgotten in it; a file cannot be written.
 pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) -> Result<Exported> {
+    request.destination.output_size.map_or(Ok(()), |size| check_size("size", size))?;
     let (from, d) = (&request.dataset, &request.destination.placed()?);
     let done = complete(request)?;
     let real = |path: &Path| path.ancestors().find_map(|p| p.canonicalize().ok());
@@ -104,7 +107,7 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
         shard_rows: d.shard_rows.get(),
         share: d.share,
         rows: Some(rows),
-        task: Some(json!({ "name": "export", "contents": done.content_hash, "real": merged })),
+        task: Some(json!({ "name": TASK, "contents": done.content_hash, "real": merged })),
         ..done.order.clone()
     };
     let rejected = real.as_ref().map(|r| Rejected { count: r.rejected.len(), list: r.list.clone() });

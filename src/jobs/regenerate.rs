@@ -1,10 +1,12 @@
 //! Stored images made again from their rows, and compared.
 
+use super::export::TASK;
 use super::{Context, models};
 use crate::dataset::decode;
 use crate::error::{Error, Result};
 use crate::formats::{Reader, Sample};
 use crate::progress::Progress;
+use crate::sink::ledger;
 use crate::store;
 use crate::synthesize::{BATCH, Item, Sampling, item_of, picture, render};
 use crate::train::TrainedModel;
@@ -37,6 +39,13 @@ pub struct Regenerated {
 /// # Errors
 /// `Model` if one differs; `Usage` if none was made by this model.
 pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) -> Result<Regenerated> {
+    let order = ledger::order(&request.dataset).ok().flatten();
+    if order.is_some_and(|o| o.output_size.is_some() && o.task.is_some_and(|task| task["name"] == TASK)) {
+        return Err(Error::Usage(format!(
+            "{}: its images were scaled by an export; regenerate the dataset that it was made of, and check the files of this one with `verify`",
+            request.dataset.display()
+        )));
+    }
     let model = &models::load(&request.model, context)?.1;
     let mut check = Check { model, request, equal: 0, different: Vec::new(), waiting: Vec::new() };
     let mut others = 0usize;

@@ -2,7 +2,7 @@
 
 use super::sorting::bytes_of;
 use super::verify::Kind;
-use crate::dataset::decode::look;
+use crate::dataset::decode::decode_bytes;
 use crate::error::{Error, Result};
 use crate::formats::pairs::FOLDS;
 use crate::formats::recordio::SET;
@@ -54,6 +54,9 @@ pub struct Found {
     pub problems: Vec<String>,
 }
 
+/// Width and height of a picture that can be decoded, and the bytes of its file; or what is wrong with it.
+type Looked = std::result::Result<((u32, u32), usize), String>;
+
 /// Counts what is gathered on the way.
 #[derive(Default)]
 struct Counts {
@@ -65,8 +68,7 @@ struct Counts {
 }
 
 impl Counts {
-    fn add(&mut self, place: String, label: Option<String>, bytes: std::result::Result<Vec<u8>, String>) {
-        let looked = bytes.and_then(|bytes| look(&bytes).map(|size| (size, bytes.len())));
+    fn add(&mut self, place: String, label: Option<String>, looked: Looked) {
         match &looked {
             Ok((size, _)) => *self.sizes.entry(*size).or_default() += 1,
             Err(e) => {
@@ -88,6 +90,11 @@ impl Counts {
         counts.sort_unstable();
         let mut sizes: Vec<((u32, u32), usize)> = self.sizes.into_iter().collect();
         sizes.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
+        match (counts.is_empty(), self.labels.get("")) {
+            (true, _) => problems.push("no image at all".into()),
+            (_, Some(n)) => problems.push(format!("{n} images have no label")),
+            _ => {}
+        }
         if let Some(first) = self.first_bad {
             problems.push(format!("{} images cannot be decoded; the first: {first}", self.bad));
         }
@@ -110,7 +117,7 @@ impl Counts {
     }
 }
 
-/// Reads every image's head.
+/// Decodes every image.
 ///
 /// # Errors
 /// The set cannot be read.
@@ -133,17 +140,22 @@ pub fn run(set: &Path, progress: &mut dyn Progress) -> Result<Found> {
             .into_par_iter()
             .map(|item| {
                 let place = item.image_id.unwrap_or_else(|| format!("{} row {}", item.place.0, item.place.1));
-                (place, item.identity, bytes_of(item.picture))
+                (place, item.identity, bytes_of(item.picture).and_then(|bytes| decoded(&bytes)))
             })
             .collect();
         done += looked.len();
-        looked.into_iter().for_each(|(place, label, bytes)| counts.add(place, label, bytes));
+        looked.into_iter().for_each(|(place, label, looked)| counts.add(place, label, looked));
         progress.at(done as u64);
         if progress.stop_requested() { Err(Error::Stopped) } else { Ok(()) }
     })?;
     progress.finish();
     let problems = source.problems(&counts.labels)?;
     Ok(counts.found(source.kind(), problems))
+}
+
+/// What there is to know of a picture.
+fn decoded(bytes: &[u8]) -> Looked {
+    decode_bytes(bytes).map(|image| (image.dimensions(), bytes.len()))
 }
 
 /// The set that a dataset of ours holds, or `set` itself.
@@ -158,8 +170,9 @@ fn pairs(path: &Path) -> Result<Found> {
     let (images, same) = bin::read(path)?;
     let mut counts = Counts::default();
     let of_one = same.iter().filter(|s| **s).count();
-    for (i, bytes) in images.into_iter().enumerate() {
-        counts.add(format!("image {i}"), Some(if same[i / 2] { "same" } else { "other" }.into()), Ok(bytes));
+    let looked: Vec<Looked> = images.par_iter().map(|bytes| decoded(bytes)).collect();
+    for (i, looked) in looked.into_iter().enumerate() {
+        counts.add(format!("image {i}"), Some(if same[i / 2] { "same" } else { "other" }.into()), looked);
     }
     let mut problems = Vec::new();
     let alike = |fold: &&[bool]| fold.iter().all(|s| *s == fold[0]);

@@ -288,6 +288,13 @@ pub(crate) fn sorted(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
+/// What is wrong with `labels` that trainings take for the numbers of classes.
+fn no_classes(labels: &BTreeMap<String, usize>) -> Option<String> {
+    let wrong: Vec<&String> = labels.keys().filter(|l| !l.is_empty() && l.parse::<u32>().is_err()).collect();
+    let first = wrong.first()?;
+    Some(format!("{} labels are no numbers of classes from 0 on, the first `{first}`", wrong.len()))
+}
+
 /// Collects pictures, and hands them over when they are many or large.
 struct Gathering<'a> {
     items: Vec<Item>,

@@ -66,8 +66,9 @@ impl Source for Records {
         "the label of a record names its person"
     }
 
-    fn problems(&self, _: &BTreeMap<String, usize>) -> Result<Vec<String>> {
-        Ok(self.paths.iter().map(|path| problems(path)).collect::<Result<Vec<_>>>()?.concat())
+    fn problems(&self, labels: &BTreeMap<String, usize>) -> Result<Vec<String>> {
+        let of_files = self.paths.iter().map(|path| problems(path)).collect::<Result<Vec<_>>>()?.concat();
+        Ok(of_files.into_iter().chain(super::no_classes(labels)).collect())
     }
 
     fn read(&self, pictures: bool, f: &mut dyn FnMut(Chunk) -> Result<()>) -> Result<()> {

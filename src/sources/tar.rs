@@ -102,8 +102,8 @@ impl Source for Tars {
         "persons are named by the member .cls or .json of a picture's own name, or by its folder"
     }
 
-    fn problems(&self, _: &BTreeMap<String, usize>) -> Result<Vec<String>> {
-        names::problems(&self.paths)
+    fn problems(&self, labels: &BTreeMap<String, usize>) -> Result<Vec<String>> {
+        names::problems(&self.paths, labels)
     }
 
     fn read(&self, pictures: bool, f: &mut dyn FnMut(Chunk) -> Result<()>) -> Result<()> {

@@ -3,7 +3,7 @@
 use super::{Chunk, Gathering, Item, Picture, Source, picture_of, picture_within, sorted};
 use crate::error::{Error, Result};
 use crate::manifest::schema::named_split;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -13,6 +13,10 @@ pub(super) struct Tree {
     /// Folders of persons lie in folders of splits.
     splits: bool,
     others: Cell<usize>,
+    /// Pictures so far.
+    found: Cell<usize>,
+    /// Folders of persons that hold none.
+    empty: RefCell<Vec<PathBuf>>,
 }
 
 impl Tree {
@@ -29,7 +33,8 @@ impl Tree {
             )));
         }
         let splits = folders.iter().all(|f| named_split(&name(f).to_lowercase()).is_some());
-        Ok(Self { root: root.to_owned(), splits, others: Cell::new(0) })
+        let (others, found, empty) = (Cell::new(0), Cell::new(0), RefCell::new(Vec::new()));
+        Ok(Self { root: root.to_owned(), splits, others, found, empty })
     }
 
     /// The pictures below `folder`, which belong to `identity`. `above` are the real folders that lead to it: links back are passed over.
@@ -61,6 +66,7 @@ impl Tree {
                 Some(Ok(())) => Picture::File(path.clone()),
             };
             let (of, identity, split) = person;
+            self.found.set(self.found.get() + 1);
             let inner = path.strip_prefix(of).unwrap_or(&path).with_extension("");
             gathering.push(Item {
                 place: (path.display().to_string(), 0, 0),
@@ -87,7 +93,11 @@ impl Tree {
                         path.display()
                     )));
                 }
+                let before = self.found.get();
                 self.walk(&path, &above, (&path, &name(&path), split), gathering)?;
+                if self.found.get() == before {
+                    self.empty.borrow_mut().push(path);
+                }
             } else if picture_of(&path).is_some() {
                 gathering.push(Item {
                     place: (path.display().to_string(), 0, 0),
@@ -143,6 +153,7 @@ impl Source for Tree {
 
     fn read(&self, _pictures: bool, f: &mut dyn FnMut(Chunk) -> Result<()>) -> Result<()> {
         self.others.set(0);
+        self.empty.borrow_mut().clear();
         let mut gathering = Gathering::new(f);
         if self.splits {
             for folder in sorted(&self.root)?.into_iter().filter(|p| p.is_dir()) {
@@ -155,7 +166,15 @@ impl Source for Tree {
     }
 
     fn problems(&self, labels: &BTreeMap<String, usize>) -> Result<Vec<String>> {
-        Ok(gaps(labels))
+        let empty = self.empty.borrow();
+        let hollow = empty.first().map(|first| {
+            format!(
+                "{} folders hold no picture, the first {}: torchvision's ImageFolder stops at them",
+                empty.len(),
+                first.display()
+            )
+        });
+        Ok(gaps(labels).into_iter().chain(hollow).collect())
     }
 
     fn passed_over(&self) -> Option<String> {

@@ -2,7 +2,7 @@
 //! sets of others.
 
 use super::records::{HEADER, Header, Reader};
-use super::{ARCFACE, FOLDER, INDEX, LIST, PROPERTY};
+use super::{ARCFACE, FOLDER, INDEX, LIST, PROPERTY, SET};
 use crate::dataset::decode::look;
 use crate::error::{Error, Result};
 use crate::store;
@@ -89,6 +89,9 @@ pub fn problems(set: &Path) -> Result<Vec<String>> {
             places.len()
         )),
         Some(_) => {}
+    }
+    if set.file_name().is_none_or(|name| name != SET) {
+        problems.push(format!("{} is not called {SET}: arcface_torch and AdaFace look for that name", set.display()));
     }
     let index = set.with_extension("idx");
     match std::fs::read_to_string(&index) {

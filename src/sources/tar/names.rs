@@ -1,27 +1,45 @@
-//! Names in tars that readers take for others.
+//! What readers of tars stumble over: names that they take for others, tars without a picture, labels that are no classes.
 
+use super::super::no_classes;
+use super::{is_apart, is_picture, parts};
 use crate::error::{Error, Result};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::PathBuf;
 
-/// What is wrong with the names in `tars`, in sentences.
+/// What is wrong with `tars`, whose pictures have `labels`, in sentences.
 ///
 /// # Errors
 /// A tar cannot be read.
-pub(super) fn problems(tars: &[PathBuf]) -> Result<Vec<String>> {
-    let (mut dotted, mut first) = (0, None);
+pub(super) fn problems(tars: &[PathBuf], labels: &BTreeMap<String, usize>) -> Result<Vec<String>> {
+    let (mut dotted, mut first, mut empty, mut classes) = (0, None, Vec::new(), false);
     for path in tars {
+        let mut pictures = 0;
         let damaged = |e: std::io::Error| Error::Manifest(format!("{}: damaged tar: {e}", path.display()));
         let file = File::open(path).map_err(|e| Error::io(path, e))?;
         for member in tar::Archive::new(file).entries_with_seek().map_err(damaged)? {
             let name = String::from_utf8_lossy(&member.map_err(damaged)?.path_bytes()).into_owned();
             if name.rsplit('/').next().is_some_and(|file| file.matches('.').count() > 1) {
                 dotted += 1;
-                first.get_or_insert(name);
+                first.get_or_insert_with(|| name.clone());
             }
+            let kind = parts(&name).filter(|_| !is_apart(&name)).map_or("", |(_, _, kind)| kind);
+            pictures += usize::from(is_picture(kind));
+            classes |= kind == "cls";
+        }
+        if pictures == 0 {
+            empty.push(path);
         }
     }
     let told =
         |first| format!("{dotted} names with dots in their keys, the first {first}: readers cut at the first dot");
-    Ok(first.map(told).into_iter().collect())
+    let hollow = empty.first().map(|path| {
+        format!(
+            "{} tars hold no picture, the first {}: a worker that reads one gets nothing",
+            empty.len(),
+            path.display()
+        )
+    });
+    let no_classes = if classes { no_classes(labels) } else { None };
+    Ok(first.map(told).into_iter().chain(hollow).chain(no_classes).collect())
 }
