@@ -960,6 +960,48 @@ fn every_identity_set_gets_its_own_model() {
 }
 
 #[test]
+fn one_identity_set_of_several_is_used_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name).display().to_string();
+    let (manifest, cache) = (at("sets.parquet"), at("cache"));
+    ok(&["demo", "--out", &manifest, "--identities", "12", "--sets", "3", "--per-id", "6", "--image-size", "32"]);
+    let common = ["--manifest", &manifest, "--cache", &cache, "-q"];
+    let made = at("made");
+    let job = ["--duration-kimg", "0.05", "--no-judge", "--per-id", "2", "--out", &made];
+    let only = |set| ["--identity-set", set];
+    ok(&[&common[..], &job, &only("set-001")].concat());
+    let model = std::fs::read_dir(dir.path().join("cache/models")).unwrap().next().unwrap().unwrap().path();
+    // Where a job serves one set, it says which there are.
+    let model = model.to_str().unwrap();
+    let upscale = ["upscale", "--model", model, "--factor", "2", "--out", &at("large")];
+    let evaluate =
+        ["evaluate", "--seeds", "1", "--set", "recipe.steps=2", "--out", &at("report"), "--synthetic", &made];
+    for command in [&upscale[..], &evaluate, &["pairs", "--out", &at("all.bin")]] {
+        let told = fails(2, &[command, &common].concat());
+        assert!(told.contains("set-000, set-001, set-002; choose with --identity-set"), "{told}");
+    }
+    let of_three = ok(&[&upscale[..], &common, &only("set-001")].concat());
+    assert_eq!(records(&dir.path().join("large")).len(), 16, "{of_three}");
+    let other = fails(2, &[&evaluate[..], &common, &only("set-000")].concat());
+    assert!(other.contains("holds persons of identity set `set-001`, not of `set-000`"), "{other}");
+    ok(&[&evaluate[..], &common, &only("set-001"), &["--arms", "existing"]].concat());
+    let shown = ok(&["inspect", "--manifest", &manifest, "--identity-set", "set-001"]);
+    assert!(shown.contains("set-001") && !shown.contains("set-000"), "{shown}");
+    // Real images of one set: its classes alone, and another set is another order.
+    let all = at("all");
+    ok(&[&common[..], &["--duration-kimg", "0.05", "--no-judge", "--per-id", "2", "--out", &all]].concat());
+    let export =
+        ["export", &all, "--to", "recordio", "--include-real", &manifest, "--cache", &cache, "-q", "--out", &at("rec")];
+    ok(&[&export[..], &only("set-000")].concat());
+    let merged = records(&dir.path().join("rec"));
+    assert_eq!(
+        merged.iter().filter(|r| !r.synthetic).map(|r| r.identity_set.as_str()).collect::<BTreeSet<_>>(),
+        ["set-000"].into()
+    );
+    assert!(fails(2, &[&export[..], &only("set-002")].concat()).contains("other command, or options of it"));
+}
+
+#[test]
 fn paths_and_urls_outside_the_manifest_are_not_followed() {
     use arrow::array::{ArrayRef, RecordBatch, StringArray};
     use std::sync::Arc;

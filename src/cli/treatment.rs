@@ -20,6 +20,9 @@ pub struct TreatmentArgs {
     /// With --manifest: rows to use, a value of the column `split`, or `all` [default: `train` if there is one, else all].
     #[arg(long, value_name = "NAME", requires = "manifest", help_heading = "Input")]
     pub split: Option<String>,
+    /// With --manifest: this identity set alone, where it has several.
+    #[arg(long, value_name = "NAME", requires = "manifest", help_heading = "Input")]
+    pub identity_set: Option<String>,
     #[command(flatten)]
     pub columns: ColumnArgs,
     /// Folder or file of a trained model; `hf://owner/name@COMMIT` for a hub model.
@@ -54,6 +57,7 @@ impl TreatmentArgs {
         let images = match &self.manifest {
             Some(spec) => Images::Manifest(Input {
                 split: self.split.clone(),
+                identity_set: self.identity_set.clone(),
                 columns: self.columns.columns(),
                 ..Input::new(spec)
             }),

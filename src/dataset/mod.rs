@@ -23,6 +23,8 @@ pub struct Selection {
     pub sets: Option<Vec<String>>,
     /// Also rows without identity, of whatever set: they are rejected, and must not go unseen.
     pub unlabelled: bool,
+    /// Of these, those of this set alone.
+    pub alone: Option<String>,
     /// Only these row groups, which hold all rows of the sets.
     pub places: Option<BTreeSet<Place>>,
 }
@@ -32,7 +34,8 @@ impl Selection {
     pub fn contains(&self, row: &Row) -> bool {
         let split = self.split.is_none() || self.split == row.split;
         let set = self.sets.as_ref().is_none_or(|sets| sets.iter().any(|s| s == row.set()));
-        split && if row.identity.is_some() { set } else { self.unlabelled }
+        let alone = self.alone.as_ref().is_none_or(|alone| alone == row.set());
+        split && if row.identity.is_some() { set } else { self.unlabelled && alone }
     }
 }
 
@@ -89,18 +92,20 @@ pub fn for_each_image(
 }
 
 /// The selected images of `manifest` as `view` shows them: a dataset for each of `sets`, in their order, read in one pass; and the
-/// rows that are unusable.
+/// rows that are unusable. Memory is taken at once for as many images of a set as are expected.
 ///
 /// # Errors
 /// As [`for_each_image`].
 pub fn load_sets(
     manifest: &Manifest,
     selection: &Selection,
-    sets: &[String],
+    sets: &[(&str, usize)],
     view: View,
     progress: impl FnMut(usize) -> Result<()>,
 ) -> Result<(Vec<IdentityDataset>, Vec<Reject>)> {
-    let mut growing: BTreeMap<&str, Growing> = sets.iter().map(|s| (s.as_str(), Growing::default())).collect();
+    let image = view.size() * view.size() * 3;
+    let begun = |expected: usize| Growing { pixels: Vec::with_capacity(expected * image), ..Growing::default() };
+    let mut growing: BTreeMap<&str, Growing> = sets.iter().map(|(set, expected)| (*set, begun(*expected))).collect();
     let rejects = for_each_image(manifest, selection, view, progress, |row, image| {
         let (Some(set), Some(identity)) = (growing.get_mut(row.set()), row.identity) else { return };
         set.pixels.extend_from_slice(image);
@@ -109,7 +114,7 @@ pub fn load_sets(
         }
         set.names.push(identity);
     })?;
-    let datasets = sets.iter().map(|s| growing.remove(s.as_str()).unwrap_or_default().complete(view.size()));
+    let datasets = sets.iter().map(|(set, _)| growing.remove(set).unwrap_or_default().complete(view.size()));
     Ok((datasets.collect::<Result<_>>()?, rejects))
 }
 
@@ -216,23 +221,20 @@ impl IdentityDataset {
     /// # Errors
     /// An index of no image.
     pub fn subset(&self, indices: &[usize]) -> Result<Self> {
-        let pixels = indices.iter().flat_map(|i| self.image(*i)).copied().collect();
+        let mut pixels = Vec::with_capacity(indices.len() * self.image_size * self.image_size * 3);
+        indices.iter().for_each(|i| pixels.extend_from_slice(self.image(*i)));
         let labels = indices.iter().map(|i| self.labels[*i]).collect();
         Self::new(self.image_size, pixels, labels, self.identities.clone())
     }
 
-    /// The images cut in two, every other one of each identity. Who has a single image has it in both.
-    ///
-    /// # Errors
-    /// Too little memory.
-    pub fn halves(&self) -> Result<[Self; 2]> {
-        let half = |part: usize| {
+    /// The images cut in two, every other one of each identity: their indices. Who has a single image has it in both.
+    pub fn halves(&self) -> [Vec<usize>; 2] {
+        [0, 1].map(|part: usize| {
             let of_one = |own: &Vec<usize>| {
                 own.iter().copied().skip(part.min(own.len().saturating_sub(1))).step_by(2).collect::<Vec<_>>()
             };
-            self.subset(&self.by_label.iter().flat_map(of_one).collect::<Vec<_>>())
-        };
-        Ok([half(0)?, half(1)?])
+            self.by_label.iter().flat_map(of_one).collect()
+        })
     }
 
     /// The same images as `view` shows them.
@@ -344,7 +346,7 @@ mod tests {
         let names = ["a", "b", "c"].map(Into::into).to_vec();
         let all = IdentityDataset::new(2, pixels, vec![0, 2, 2, 0, 2, 1], names).unwrap();
         let seen = |half: &IdentityDataset| (0..half.len()).map(|i| half.image(i)[0]).collect::<Vec<_>>();
-        let [first, second] = all.halves().unwrap();
+        let [first, second] = all.halves().map(|half| all.subset(&half).unwrap());
         assert_eq!((seen(&first), first.labels()), (vec![0, 5, 1, 4], &[0, 1, 2, 2][..]));
         assert_eq!((seen(&second), second.labels()), (vec![3, 5, 2], &[0, 1, 2][..]));
         assert_eq!(first.identities(), all.identities());

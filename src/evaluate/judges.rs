@@ -43,7 +43,8 @@ impl Role {
             let all: Vec<usize> = (0..images.len()).collect();
             return Ok((images.subset(&all)?, images.subset(&[])?));
         }
-        let [first, second] = images.halves()?;
+        let [first, second] = images.halves().map(|half| images.subset(&half));
+        let (first, second) = (first?, second?);
         Ok(if self == Self::Chooses { (first, second) } else { (second, first) })
     }
 }

@@ -20,7 +20,7 @@ pub mod verification;
 use crate::dataset::{IdentityDataset, View};
 use crate::error::{Error, Result};
 use crate::formats::Reader;
-use crate::manifest::keys;
+use crate::manifest::{DEFAULT_SET, keys};
 use crate::sink::ledger;
 use rayon::prelude::*;
 use std::collections::BTreeSet;
@@ -43,7 +43,18 @@ impl Synthetic {
     /// # Errors
     /// The dataset is damaged, or has no such image.
     pub fn read(dataset: &Path, real: &IdentityDataset, set: &str) -> Result<Self> {
-        let sets = ledger::order(dataset)?.and_then(|order| order.models).map_or(1, |models| models.len());
+        let models = ledger::order(dataset)?.and_then(|order| order.models).unwrap_or_default();
+        let sets = models.len();
+        if let [model] = &models[..]
+            && ![set, DEFAULT_SET].contains(&model.identity_set.as_str())
+            && set != DEFAULT_SET
+        {
+            return Err(Error::Usage(format!(
+                "{}: holds persons of identity set `{}`, not of `{set}`",
+                dataset.display(),
+                model.identity_set
+            )));
+        }
         let (mut existing, mut new, mut foreign) = (Vec::new(), Vec::new(), BTreeSet::new());
         Reader::open(dataset)?.read_all(|r| {
             // Keys are unique within a set alone.

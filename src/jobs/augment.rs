@@ -184,10 +184,7 @@ pub(super) fn prepare<'a>(
                 let message = format!("option `{name}` has no effect with option `model`: the model is trained");
                 return Err(Error::Usage(message));
             }
-            if sets.len() != 1 {
-                let message = format!("option `model` serves one identity set, the manifest has {}", sets.len());
-                return Err(Error::Usage(message));
-            }
+            source.set_of("option `model` serves")?;
             Some(models::load(spec, context)?)
         }
     };

@@ -194,10 +194,8 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
         judge.calibrate(held_out)?;
     }
     judge.save(&out.join(JUDGE_FILE))?;
-    let named = source.identity_set.iter().map(|set| format!(", identity set {set}"));
-    let manifest = std::iter::once(source.spec.clone()).chain(named).collect::<String>();
     let report = Report {
-        manifest: &manifest,
+        manifest: &source.named(),
         manifest_hash: source.manifest.hash(),
         config: &config,
         material: &material,
@@ -211,7 +209,7 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
     store::write_atomic(&page, report.html()?.as_bytes())?;
     let fallen = request.gates.fallen(&results, &quality);
     if let Some(path) = &request.summary {
-        store::create_dir(folder_of(path))?;
+        store::create_dir(place::folder_of(path))?;
         store::write_atomic(path, report.markdown(&fallen).as_bytes())?;
     }
     let mut json = report.json();
@@ -268,15 +266,10 @@ fn prepare(request: &Request, context: &Context) -> Result<Prepared> {
     check(request, &source, &set, held_out.as_ref(), &test)?;
     request.gates.check(request.synthetic.is_some(), held_out.is_some())?;
     if let Some(path) = &request.summary {
-        place::usable_as("summary", folder_of(path))?;
+        place::usable_as("summary", place::folder_of(path))?;
     }
     let model = request.model.as_ref().map(|spec| models::load(spec, context)).transpose()?.map(|(_, model)| model);
     Ok(Prepared { source, set, config, held_out, test, model })
-}
-
-/// The folder of a file.
-fn folder_of(path: &Path) -> &Path {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Refuses a folder with files of somebody else alone.
@@ -317,7 +310,7 @@ fn check(request: &Request, source: &Source, set: &str, held_out: Option<&String
             let have = source.census.splits().into_iter().collect::<Vec<_>>().join(", ");
             return Err(Error::Usage(format!(
                 "option `{option}` {name}: no row of {} has this split; there are: {have}",
-                source.spec
+                source.named()
             )));
         }
     }

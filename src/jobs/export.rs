@@ -32,6 +32,8 @@ use std::path::{Path, PathBuf};
 const BATCH: usize = 512;
 /// What an order of an export says that it is.
 pub(super) const TASK: &str = "export";
+/// Key of it that says that images are no longer what a model made.
+pub(super) const SCALED: &str = "scaled";
 
 /// What to do.
 #[derive(Clone)]
@@ -95,9 +97,13 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
     // Which real rows are merged in.
     let merged = real.as_ref().map(|real| {
         let s = &real.source;
-        json!({ "manifest": s.manifest.hash(), "split": s.split, "policy": s.policy, "identity": s.columns.identity,
+        json!({ "manifest": s.manifest.hash(), "split": s.split, "identity_set": s.identity_set, "policy": s.policy, "identity": s.columns.identity,
                 "image": s.columns.image, "image_uri": s.columns.image_uri, "rows": real.total })
     });
+    let mut task = json!({ "name": TASK, "contents": done.content_hash, "real": merged });
+    if d.output_size.is_some() || done.order.task.as_ref().is_some_and(|task| task[SCALED] == true) {
+        task[SCALED] = true.into();
+    }
     let order = Order {
         version: ORDER_VERSION,
         program: env!("CARGO_PKG_VERSION").into(),
@@ -107,7 +113,7 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
         shard_rows: d.shard_rows.get(),
         share: d.share,
         rows: Some(rows),
-        task: Some(json!({ "name": TASK, "contents": done.content_hash, "real": merged })),
+        task: Some(task),
         ..done.order.clone()
     };
     let rejected = real.as_ref().map(|r| Rejected { count: r.rejected.len(), list: r.list.clone() });
@@ -205,8 +211,7 @@ fn look(
     let rejected = source.try_all(view, Some(&list), progress)?;
     let labelled: usize = sets.iter().map(|set| source.count(set).1).sum();
     // A row without a person is rejected, too, but not counted.
-    let unlabelled: usize = source.census.unlabelled.iter().filter(|(s, _)| source.uses(s)).map(|(_, n)| n).sum();
-    let total = labelled + unlabelled - rejected.len();
+    let total = labelled + source.unlabelled() - rejected.len();
     Ok(Real { source, rejected, list, total })
 }
 
@@ -233,7 +238,9 @@ fn add_labels<'a>(
     labels: &mut BTreeMap<(&'a str, &'a str), i64>,
 ) {
     let mut known: BTreeMap<String, i64> = names.iter().cloned().zip(0..).collect();
-    for (set, _, identity) in source.census.images.keys().filter(|(_, split, _)| source.uses(split)) {
+    for (set, _, identity) in
+        source.census.images.keys().filter(|(set, split, _)| source.serves(set) && source.uses(split))
+    {
         let class = class_name(sets.max(1), set, identity);
         let label = *known.entry(class.clone()).or_insert_with(|| {
             names.push(class);

@@ -148,12 +148,9 @@ impl Source {
 
     /// Which rows are used, in words.
     pub fn in_words(&self) -> String {
-        let counts = |used: bool| -> usize {
-            let rows = self.labelled().chain(&self.census.unlabelled).filter(|(split, _)| !used || self.uses(split));
-            rows.map(|(_, n)| n).sum()
-        };
-        let all = self.labelled().chain(&self.census.unlabelled);
-        let without: usize = all.filter(|(split, _)| split.is_empty()).map(|(_, n)| n).sum();
+        let counts =
+            |used: bool| -> usize { self.rows().filter(|(split, _)| !used || self.uses(split)).map(|(_, n)| n).sum() };
+        let without: usize = self.rows().filter(|(split, _)| split.is_empty()).map(|(_, n)| n).sum();
         let mut others: Vec<String> = self.census.splits().into_iter().map(str::to_owned).collect();
         others.retain(|s| self.split.as_ref() != Some(s));
         if without > 0 {
@@ -179,11 +176,28 @@ impl Source {
         }
     }
 
-    /// Splits of the labelled rows of the identity sets to use, and how many are of each.
-    fn labelled(&self) -> impl Iterator<Item = (&String, &usize)> {
-        let chosen = self.identity_set.as_ref();
-        let rows = self.census.images.iter().filter(move |((set, _, _), _)| chosen.is_none_or(|c| c == set));
-        rows.map(|((_, split, _), n)| (split, n))
+    /// Splits of the rows of the identity sets to use, and how many are of each.
+    fn rows(&self) -> impl Iterator<Item = (&String, &usize)> {
+        let labelled = self.census.images.iter().map(|((set, split, _), n)| (set, split, n));
+        let all = labelled.chain(self.census.unlabelled.iter().map(|((set, split), n)| (set, split, n)));
+        all.filter(|(set, ..)| self.serves(set)).map(|(_, split, n)| (split, n))
+    }
+
+    /// True if `set` is to be used.
+    pub(super) fn serves(&self, set: &str) -> bool {
+        self.identity_set.as_ref().is_none_or(|chosen| chosen == set)
+    }
+
+    /// Number of rows that are used and name no identity.
+    pub(super) fn unlabelled(&self) -> usize {
+        let used = |set: &str, split: &str| self.serves(set) && self.uses(split);
+        self.census.unlabelled.iter().filter(|((set, split), _)| used(set, split)).map(|(_, n)| n).sum()
+    }
+
+    /// The manifest as it was named, and the identity set of it that is used alone.
+    pub(super) fn named(&self) -> String {
+        let set = self.identity_set.as_ref().map(|set| format!(", identity set {set}"));
+        format!("{}{}", self.spec, set.unwrap_or_default())
     }
 
     /// Refuses rows whose permission has ended since the work was begun.
@@ -221,7 +235,7 @@ impl Source {
     /// Identity sets to use that have rows in `split`, in order.
     pub(super) fn sets_in(&self, split: Option<&str>) -> Vec<String> {
         let sets = self.census.sets(split).into_iter();
-        sets.filter(|set| self.identity_set.as_ref().is_none_or(|chosen| chosen == set)).collect()
+        sets.filter(|set| self.serves(set)).collect()
     }
 
     /// The identity set of a job that `serves` one.

@@ -9,8 +9,8 @@ use crate::config::Alignment;
 use crate::dataset::View;
 use crate::dataset::decode::read_source;
 use crate::error::{Error, Result};
+use crate::manifest::Row;
 use crate::manifest::rejects::Reject;
-use crate::manifest::{Census, Row};
 use crate::progress::Progress;
 use polars::prelude::*;
 use rayon::prelude::*;
@@ -86,7 +86,7 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
     let source = Source::open(&request.input, context)?;
     let (findings, unusable) = look_at_all(&source, request.alignment, progress)?;
     let failed = |e: PolarsError| Error::Manifest(format!("{}: table: {e}", source.spec));
-    let table = frame(&source.census).map_err(failed)?;
+    let table = frame(&source).map_err(failed)?;
     Ok(Inspected {
         sets: set_rows(&table).map_err(failed)?,
         identities: identity_rows(&table, request.top).map_err(failed)?,
@@ -117,6 +117,7 @@ fn look_at_all(
         Ok(Looked::at(&bytes, Some(view.side(row.face.as_ref(), &row.column, &bytes)?), 1))
     };
     source.manifest.read(true, |rows| {
+        let rows: Vec<Row> = rows.into_iter().filter(|row| source.serves(row.set())).collect();
         let looked: Vec<std::result::Result<Looked, String>> = rows.par_iter().map(look).collect();
         done += rows.len();
         for (row, looked) in rows.into_iter().zip(looked) {
@@ -144,11 +145,12 @@ fn look_at_all(
 }
 
 /// One row an identity of a set and split.
-fn frame(census: &Census) -> PolarsResult<DataFrame> {
+fn frame(source: &Source) -> PolarsResult<DataFrame> {
+    let rows: Vec<_> = source.census.images.iter().filter(|((set, ..), _)| source.serves(set)).collect();
     let column = |name: &str, f: fn(&(String, String, String)) -> &String| {
-        Column::new(name.into(), census.images.keys().map(|k| f(k).as_str()).collect::<Vec<_>>())
+        Column::new(name.into(), rows.iter().map(|(k, _)| f(k).as_str()).collect::<Vec<_>>())
     };
-    let images: Vec<u64> = census.images.values().map(|n| *n as u64).collect();
+    let images: Vec<u64> = rows.iter().map(|(_, n)| **n as u64).collect();
     DataFrame::new_infer_height(vec![
         column("set", |k| &k.0),
         column("split", |k| &k.1),

@@ -121,8 +121,8 @@ pub(super) fn of_split(
 ) -> Result<IdentityDataset> {
     let sets = [set.to_owned()];
     let places = Some(source.census.places(&sets, false));
-    let selection = Selection { split: Some(name.into()), sets: Some(sets.to_vec()), unlabelled: false, places };
-    let (mut images, rejects) = load_sets(&source.manifest, &selection, &sets, view, at(progress))?;
+    let selection = Selection { split: Some(name.into()), sets: Some(sets.to_vec()), places, ..Selection::default() };
+    let (mut images, rejects) = load_sets(&source.manifest, &selection, &[(set, 0)], view, at(progress))?;
     if let Some(first) = rejects.first() {
         progress.note(&format!("{} rows of split {name} left out; first: {first}", rejects.len()));
     }

@@ -11,6 +11,7 @@ use crate::evaluate::judges::{Role, possible};
 use crate::evaluate::quality::{Figures, Measures};
 use crate::evaluate::statistics::summary;
 use crate::progress::Progress;
+use crate::recogniser::judge::{JUDGE_FILE, Judge};
 use crate::report::methods::{Row, Samples, Table};
 use crate::store;
 use crate::synthesize::{Item, Sampling, render};
@@ -104,6 +105,12 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
             None
         }
     };
+    if Judge::load(&out.join(JUDGE_FILE), &context.device).is_ok_and(|judge| judge.images != real.hash()) {
+        return Err(Error::Usage(format!(
+            "{}: holds a comparison on other images; name another folder with option `out`, or delete it",
+            out.display()
+        )));
+    }
     let (_, mut judge) = judges::trained(Role::Labels, out, &real, &base, context, progress)?;
     let (hash, recipe) = (judge.hash.clone(), judge.config.clone());
     let measures = Measures::new(&real, held_out.as_ref(), &mut judge, &recipe, None, progress)?;
@@ -132,7 +139,7 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
         }
     }
     let table = Table {
-        manifest: source.spec.clone(),
+        manifest: source.named(),
         dataset_hash: real.hash().to_owned(),
         identities: real.identities().len(),
         images: real.len(),

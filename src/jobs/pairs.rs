@@ -15,7 +15,7 @@ use crate::formats::pairs::PairSet;
 use crate::progress::Progress;
 use crate::store;
 use rayon::prelude::*;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// What to do.
 #[derive(Clone, Debug)]
@@ -60,14 +60,12 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
             request.out.display()
         )));
     }
-    let folder = request.out.parent().filter(|p| !p.as_os_str().is_empty());
-    store::create_dir(&place::usable(folder.unwrap_or(Path::new(".")))?)?;
+    store::create_dir(&place::usable(place::folder_of(&request.out))?)?;
     let source = Source::open(&request.input, context)?;
     let view = View::new(request.size, request.alignment);
-    let test = match (&request.test, &source.sets()[..]) {
-        (Some(test), _) => Some(test.clone()),
-        (None, [set]) => Splits::of(&source, set).of_others.map(Test::Split),
-        (None, _) => None,
+    let test = match &request.test {
+        Some(test) => Some(test.clone()),
+        None => Splits::of(&source, &source.set_of("the pairs are of")?).of_others.map(Test::Split),
     };
     let test = test.ok_or_else(|| {
         Error::Usage(format!(
@@ -85,10 +83,12 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
         Test::Split(name) => {
             let sets = source.sets_in(Some(name));
             let [set] = &sets[..] else {
-                return Err(Error::Usage(format!(
-                    "{}: split `{name}` holds several identity sets, or none; choose with option `identity_set`",
-                    source.spec
-                )));
+                let holds = if sets.is_empty() {
+                    "no labelled row"
+                } else {
+                    "several identity sets; choose with option `identity_set`"
+                };
+                return Err(Error::Usage(format!("{}: split `{name}` holds {holds}", source.named())));
             };
             PairSet::draw(name, of_split(&source, set, name, view, progress)?, request.count)?
         }

@@ -78,6 +78,11 @@ pub(super) fn usable_parquet(out: &Path, is_own: impl Fn(&Path) -> bool) -> Resu
     Ok(())
 }
 
+/// The folder of a file.
+pub(super) fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 /// Where the list of rejected rows goes: beside the output folder, which belongs to the dataset alone.
 ///
 /// # Errors
@@ -91,9 +96,7 @@ pub(super) fn list_path(out: &Path, suffix: &str, what: &str) -> Result<PathBuf>
     let mut name = out.file_name().unwrap_or_default().to_owned();
     name.push(suffix);
     let path = out.with_file_name(name);
-    if let Some(folder) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
-        store::create_dir(folder)?;
-    }
+    store::create_dir(folder_of(&path))?;
     if path.exists() && !rejects::is_list(&path) {
         return Err(Error::Usage(format!(
             "{} has the name of the list of {what}, and is none; name another output with option `out`",

@@ -68,12 +68,12 @@ struct Counts {
 }
 
 impl Counts {
-    fn add(&mut self, place: String, label: Option<String>, looked: Looked) {
+    fn add(&mut self, file: &str, place: String, label: Option<String>, looked: Looked) {
         match &looked {
             Ok((size, _)) => *self.sizes.entry(*size).or_default() += 1,
             Err(e) => {
                 self.bad += 1;
-                self.first_bad.get_or_insert_with(|| format!("{place}: {e}"));
+                self.first_bad.get_or_insert_with(|| format!("{file} {place}: {e}"));
             }
         }
         let label = label.unwrap_or_default();
@@ -107,7 +107,7 @@ impl Counts {
         Found {
             kind: kind.into(),
             images: counts.iter().sum(),
-            classes: counts.len(),
+            classes: self.labels.keys().filter(|label| !label.is_empty()).count(),
             per_class: [counts.first(), counts.get(counts.len() / 2), counts.last()].map(|n| n.copied().unwrap_or(0)),
             sizes: sizes.into_iter().take(SIZES).collect(),
             pairs: None,
@@ -139,12 +139,13 @@ pub fn run(set: &Path, progress: &mut dyn Progress) -> Result<Found> {
             .items
             .into_par_iter()
             .map(|item| {
-                let place = item.image_id.unwrap_or_else(|| format!("{} row {}", item.place.0, item.place.1));
-                (place, item.identity, bytes_of(item.picture).and_then(|bytes| decoded(&bytes)))
+                let file = item.place.0;
+                let place = item.image_id.unwrap_or_else(|| format!("{file} row {}", item.place.1));
+                (file, place, item.identity, bytes_of(item.picture).and_then(|bytes| decoded(&bytes)))
             })
             .collect();
         done += looked.len();
-        looked.into_iter().for_each(|(place, label, looked)| counts.add(place, label, looked));
+        looked.into_iter().for_each(|(file, place, label, looked)| counts.add(&file, place, label, looked));
         progress.at(done as u64);
         if progress.stop_requested() { Err(Error::Stopped) } else { Ok(()) }
     })?;
@@ -172,7 +173,7 @@ fn pairs(path: &Path) -> Result<Found> {
     let of_one = same.iter().filter(|s| **s).count();
     let looked: Vec<Looked> = images.par_iter().map(|bytes| decoded(bytes)).collect();
     for (i, looked) in looked.into_iter().enumerate() {
-        counts.add(format!("image {i}"), Some(if same[i / 2] { "same" } else { "other" }.into()), looked);
+        counts.add("", format!("image {i}"), Some(if same[i / 2] { "same" } else { "other" }.into()), looked);
     }
     let mut problems = Vec::new();
     let alike = |fold: &&[bool]| fold.iter().all(|s| *s == fold[0]);

@@ -90,7 +90,8 @@ impl Source {
     /// The rows of `sets`, and those without identity if `unlabelled`.
     pub(super) fn selection(&self, sets: &[String], unlabelled: bool) -> Selection {
         let places = Some(self.census.places(sets, unlabelled));
-        Selection { split: self.split.clone(), sets: Some(sets.to_vec()), unlabelled, places }
+        let (split, alone) = (self.split.clone(), self.identity_set.clone());
+        Selection { split, sets: Some(sets.to_vec()), unlabelled, alone, places }
     }
 
     /// Decodes the images of some sets in one pass.
@@ -104,7 +105,8 @@ impl Source {
         let rows = if unlabelled { self.to_read(sets) } else { sets.iter().map(|s| self.count(s).1 as u64).sum() };
         progress.start("read", rows, "images");
         let selection = self.selection(sets, unlabelled);
-        let loaded = dataset::load_sets(&self.manifest, &selection, sets, view, at(progress))?;
+        let expected: Vec<_> = sets.iter().map(|set| (set.as_str(), self.count(set).1)).collect();
+        let loaded = dataset::load_sets(&self.manifest, &selection, &expected, view, at(progress))?;
         progress.finish();
         Ok(loaded)
     }
@@ -112,8 +114,7 @@ impl Source {
     /// Rows of `sets`, and those without identity.
     pub(super) fn to_read(&self, sets: &[String]) -> u64 {
         let labelled: usize = sets.iter().map(|s| self.count(s).1).sum();
-        let unlabelled = self.census.unlabelled.iter().filter(|(split, _)| self.uses(split)).map(|(_, n)| n);
-        (labelled + unlabelled.sum::<usize>()) as u64
+        (labelled + self.unlabelled()) as u64
     }
 }
 

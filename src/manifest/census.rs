@@ -1,6 +1,6 @@
 //! What a manifest holds, counted without looking at pictures.
 
-use super::{DEFAULT_SET, Manifest, Place};
+use super::{Manifest, Place};
 use crate::error::Result;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Census {
     /// Number of images by (set, split, identity); no split is the empty string.
     pub images: BTreeMap<(String, String, String), usize>,
-    /// Number of rows without identity by split.
-    pub unlabelled: BTreeMap<String, usize>,
+    /// Number of rows without identity by (set, split).
+    pub unlabelled: BTreeMap<(String, String), usize>,
     /// The row groups that hold rows of a set; those without identity are of no set.
     places: BTreeMap<Option<String>, BTreeSet<Place>>,
 }
@@ -24,17 +24,15 @@ impl Census {
         let mut census = Self::default();
         manifest.read(false, |rows| {
             for row in rows {
-                let set = row.identity.is_some().then(|| row.set().to_owned());
-                if !census.places.get(&set).is_some_and(|known| known.contains(&row.place)) {
-                    census.places.entry(set).or_default().insert(row.place);
+                let set = row.set().to_owned();
+                let of_set = row.identity.is_some().then(|| set.clone());
+                if !census.places.get(&of_set).is_some_and(|known| known.contains(&row.place)) {
+                    census.places.entry(of_set).or_default().insert(row.place);
                 }
+                let split = row.split.unwrap_or_default();
                 match row.identity {
-                    None => *census.unlabelled.entry(row.split.unwrap_or_default()).or_default() += 1,
-                    Some(identity) => {
-                        let set = row.identity_set.unwrap_or_else(|| DEFAULT_SET.to_owned());
-                        let key = (set, row.split.unwrap_or_default(), identity);
-                        *census.images.entry(key).or_default() += 1;
-                    }
+                    None => *census.unlabelled.entry((set, split)).or_default() += 1,
+                    Some(identity) => *census.images.entry((set, split, identity)).or_default() += 1,
                 }
             }
             Ok(())

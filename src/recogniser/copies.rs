@@ -95,9 +95,10 @@ pub fn natural(similarities: impl IntoIterator<Item = f32>) -> f64 {
 /// # Errors
 /// `Stopped`.
 pub fn natural_level(images: &IdentityDataset, progress: &mut dyn Progress) -> Result<f64> {
-    let [first, second] = images.halves()?;
+    let [first, second] = images.halves();
     let step = first.len().div_ceil(LOOKED_AT).max(1);
-    let first = first.subset(&(0..first.len()).step_by(step).collect::<Vec<_>>())?;
+    let first = images.subset(&first.into_iter().step_by(step).collect::<Vec<_>>())?;
+    let second = images.subset(&second)?;
     progress.start("copies (natural level)", second.len() as u64, "training images");
     let nearest = search(&first, &second, progress)?;
     progress.finish();

@@ -34,7 +34,7 @@ impl Attribute {
         progress: &mut dyn Progress,
     ) -> Result<Vec<f32>> {
         let source = Source::open(&self.input, context)?;
-        let sets = source.sets();
+        let sets = [source.set_of("a model serves")?];
         let (mut waiting, mut rows, mut failed) = (Vec::new(), [Vec::new(), Vec::new()], Ok(()));
         progress.start("attribute", sets.iter().map(|set| source.count(set).1 as u64).sum(), "images");
         let at = |handled: usize| {

@@ -54,6 +54,7 @@ impl<'a> Given<'a> {
         match &request.images {
             Images::Manifest(input) => {
                 let source = Box::new(Source::open(input, context)?);
+                source.set_of("a model serves")?;
                 if let Whom::Both(..) = whom {
                     return Err(Error::Usage("two identities are named for images that are given one by one, not for a manifest".into()));
                 }

@@ -7,6 +7,9 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::PathBuf;
 
+/// Kinds of members that hold the number of a class.
+const CLASSES: [&str; 2] = ["cls", "class"];
+
 /// What is wrong with `tars`, whose pictures have `labels`, in sentences.
 ///
 /// # Errors
@@ -17,7 +20,10 @@ pub(super) fn problems(tars: &[PathBuf], labels: &BTreeMap<String, usize>) -> Re
         let mut pictures = 0;
         let damaged = |e: std::io::Error| Error::Manifest(format!("{}: damaged tar: {e}", path.display()));
         let file = File::open(path).map_err(|e| Error::io(path, e))?;
-        for member in tar::Archive::new(file).entries_with_seek().map_err(damaged)? {
+        let mut archive = tar::Archive::new(file);
+        // Tars that were put one after the other each have an end.
+        archive.set_ignore_zeros(true);
+        for member in archive.entries_with_seek().map_err(damaged)? {
             let name = String::from_utf8_lossy(&member.map_err(damaged)?.path_bytes()).into_owned();
             if name.rsplit('/').next().is_some_and(|file| file.matches('.').count() > 1) {
                 dotted += 1;
@@ -25,7 +31,7 @@ pub(super) fn problems(tars: &[PathBuf], labels: &BTreeMap<String, usize>) -> Re
             }
             let kind = parts(&name).filter(|_| !is_apart(&name)).map_or("", |(_, _, kind)| kind);
             pictures += usize::from(is_picture(kind));
-            classes |= kind == "cls";
+            classes |= CLASSES.iter().any(|class| kind.eq_ignore_ascii_case(class));
         }
         if pictures == 0 {
             empty.push(path);
