@@ -8,7 +8,7 @@ use crate::dataset::IdentityDataset;
 use crate::error::Result;
 use crate::progress::Progress;
 use crate::recogniser::copies;
-use crate::recogniser::{Embeddings, Recogniser, class_means};
+use crate::recogniser::{Embeddings, class_means};
 use rayon::prelude::*;
 use std::collections::BTreeSet;
 
@@ -69,26 +69,25 @@ pub fn find(material: &Material, progress: &mut dyn Progress) -> Result<Vec<Stri
     Ok(found)
 }
 
-/// Looks for test images that are training photographs, and test persons that are training persons, whatever their names, with a
-/// recogniser that was trained on the real images and embeds them as `training`. Returns what was found, in words.
+/// Looks for test images that are training photographs, and test persons that are training persons, whatever their names, by what one network
+/// makes of both: `tested` and `training`. Returns what was found, in words.
 ///
 /// # Errors
 /// `Stopped`; shapes that do not fit together, or too little memory.
 pub fn find_by_embedding(
     material: &Material,
-    recogniser: &Recogniser,
+    tested: &Embeddings,
     training: &Embeddings,
     progress: &mut dyn Progress,
 ) -> Result<Vec<String>> {
     let (test, real) = (&material.test.images, &material.real);
-    let tested = recogniser.embed(test)?;
     let mut found = Vec::new();
-    let copied = copied_images((test, &tested), (real, training), progress)?;
+    let copied = copied_images((test, tested), (real, training), progress)?;
     if !copied.is_empty() {
         let persons: Vec<&str> = copied.iter().map(|i| name(test, *i)).collect();
         found.push(format!("{} test images look like training images: of {}", copied.len(), listed(&persons)));
     }
-    let renamed = renamed_persons((test, &tested), (real, training), progress)?;
+    let renamed = renamed_persons((test, tested), (real, training), progress)?;
     if !renamed.is_empty() {
         let persons =
             renamed.iter().map(|(l, k)| format!("{} (like {})", test.identities()[*l], real.identities()[*k]));

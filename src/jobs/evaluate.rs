@@ -173,7 +173,8 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
     ));
     let baseline = comparison.baseline(progress)?;
     let embedded = baseline.embed(&material.real)?;
-    let alike = contamination::find_by_embedding(&material, &baseline, &embedded, progress)?;
+    let tested = baseline.embed(&material.test.images)?;
+    let mut alike = contamination::find_by_embedding(&material, &tested, &embedded, progress)?;
     if material.real.identities().len() >= contamination::ENOUGH_IDENTITIES {
         refuse(&alike)?;
     } else if !alike.is_empty() {
@@ -182,6 +183,15 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
             contamination::ENOUGH_IDENTITIES,
             alike.join("; ")
         ));
+    }
+    if let Some(outside) = &outside {
+        let training = outside.embed("outside judge (training)", &material.real, progress)?;
+        let tested = outside.embed("outside judge (test)", &material.test.images, progress)?;
+        let found = contamination::find_by_embedding(&material, &tested, &training, progress)?;
+        if !found.is_empty() {
+            progress.warn(&format!("under the outside judge, look whether that is so: {}", found.join("; ")));
+            alike.extend(found.into_iter().map(|line| format!("under the outside judge: {line}")));
+        }
     }
     let runs = comparison.run(&arms, request.seeds, progress)?;
     let results = summarise(&runs);
