@@ -981,7 +981,7 @@ fn one_identity_set_of_several_is_used_alone() {
         assert!(told.contains("set-000, set-001, set-002; choose with --identity-set"), "{told}");
     }
     let of_three = ok(&[&upscale[..], &common, &only("set-001")].concat());
-    assert_eq!(records(&dir.path().join("large")).len(), 16, "{of_three}");
+    assert_eq!(records(&dir.path().join("large")).len(), 20, "{of_three}");
     let other = fails(2, &[&evaluate[..], &common, &only("set-000")].concat());
     assert!(other.contains("holds persons of identity set `set-001`, not of `set-000`"), "{other}");
     ok(&[&evaluate[..], &common, &only("set-001"), &["--arms", "existing"]].concat());
