@@ -186,6 +186,11 @@ fn an_export_has_the_same_images_and_more_if_asked_for() {
     assert_eq!(std::fs::read_to_string(out.join("recordio/property")).unwrap(), "50,112,112\n");
     let again = ["synthesize", "--model", &model_dir(), "--regenerate", out.to_str().unwrap()];
     assert!(fails(2, &again).contains("its images were scaled by an export"));
+    let once_more = dir.path().join("once-more");
+    let args = ["export", out.to_str().unwrap(), "--to", "parquet", "-q", "--out", once_more.to_str().unwrap()];
+    ok(&args);
+    let again = ["synthesize", "--model", &model_dir(), "--regenerate", once_more.to_str().unwrap()];
+    assert!(fails(2, &again).contains("its images were scaled by an export"));
     assert!(fails(2, &["export", from, "--to", "recordio", "--size", "7", "--out", "x"]).contains("--size 7 must lie"));
     let again = ["export", out.to_str().unwrap(), "--to", "parquet", "--include-real", DEMO];
     assert!(fails(2, &again).contains("holds real images already"));

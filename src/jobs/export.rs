@@ -24,16 +24,14 @@ use crate::sink::order::{ORDER_VERSION, Order};
 use crate::store;
 use crate::tombstones::Tombstones;
 use rayon::prelude::*;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Images that are scaled at a time.
 const BATCH: usize = 512;
-/// What an order of an export says that it is.
-pub(super) const TASK: &str = "export";
-/// Key of it that says that images are no longer what a model made.
-pub(super) const SCALED: &str = "scaled";
+/// Key of an export's task that says that the images which it copied had been scaled by another.
+const SCALED: &str = "scaled";
 
 /// What to do.
 #[derive(Clone)]
@@ -97,11 +95,15 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
     // Which real rows are merged in.
     let merged = real.as_ref().map(|real| {
         let s = &real.source;
-        json!({ "manifest": s.manifest.hash(), "split": s.split, "identity_set": s.identity_set, "policy": s.policy, "identity": s.columns.identity,
-                "image": s.columns.image, "image_uri": s.columns.image_uri, "rows": real.total })
+        let mut merged = json!({ "manifest": s.manifest.hash(), "split": s.split, "policy": s.policy, "identity": s.columns.identity,
+                                 "image": s.columns.image, "image_uri": s.columns.image_uri, "rows": real.total });
+        if let Some(set) = &s.identity_set {
+            merged["identity_set"] = json!(set);
+        }
+        merged
     });
-    let mut task = json!({ "name": TASK, "contents": done.content_hash, "real": merged });
-    if d.output_size.is_some() || done.order.task.as_ref().is_some_and(|task| task[SCALED] == true) {
+    let mut task = json!({ "name": "export", "contents": done.content_hash, "real": merged });
+    if is_scaled(&done.order) {
         task[SCALED] = true.into();
     }
     let order = Order {
@@ -248,6 +250,12 @@ fn add_labels<'a>(
         });
         labels.insert((set, identity), label);
     }
+}
+
+/// True if `order` is an export's whose images are no longer what a model made.
+pub(super) fn is_scaled(order: &Order) -> bool {
+    let of_export = |task: &Value| task["name"] == "export" && (order.output_size.is_some() || task[SCALED] == true);
+    order.task.as_ref().is_some_and(of_export)
 }
 
 /// Calls `f` with the samples of the written dataset in `dir` and their numbers, counted on from `done`, and tells `progress` of them.

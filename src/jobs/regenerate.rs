@@ -1,6 +1,6 @@
 //! Stored images made again from their rows, and compared.
 
-use super::export::SCALED;
+use super::export::is_scaled;
 use super::{Context, models};
 use crate::dataset::decode;
 use crate::error::{Error, Result};
@@ -40,7 +40,7 @@ pub struct Regenerated {
 /// `Model` if one differs; `Usage` if none was made by this model.
 pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) -> Result<Regenerated> {
     let order = ledger::order(&request.dataset).ok().flatten();
-    if order.is_some_and(|o| o.task.is_some_and(|task| task[SCALED] == true)) {
+    if order.is_some_and(|order| is_scaled(&order)) {
         return Err(Error::Usage(format!(
             "{}: its images were scaled by an export; regenerate the dataset that it was made of, and check the files of this one with `verify`",
             request.dataset.display()

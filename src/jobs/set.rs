@@ -173,7 +173,12 @@ fn pairs(path: &Path) -> Result<Found> {
     let of_one = same.iter().filter(|s| **s).count();
     let looked: Vec<Looked> = images.par_iter().map(|bytes| decoded(bytes)).collect();
     for (i, looked) in looked.into_iter().enumerate() {
-        counts.add("", format!("image {i}"), Some(if same[i / 2] { "same" } else { "other" }.into()), looked);
+        counts.add(
+            &path.display().to_string(),
+            format!("image {i}"),
+            Some(if same[i / 2] { "same" } else { "other" }.into()),
+            looked,
+        );
     }
     let mut problems = Vec::new();
     let alike = |fold: &&[bool]| fold.iter().all(|s| *s == fold[0]);
