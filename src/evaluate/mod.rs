@@ -41,13 +41,13 @@ impl Synthetic {
     /// Reads the images of `dataset` that belong to identities of `real`, which are of identity set `set`, or to mixes of them, at its image size.
     ///
     /// # Errors
-    /// The dataset is damaged, or has no such image.
+    /// The dataset is damaged, has no such image, or is of another identity set alone.
     pub fn read(dataset: &Path, real: &IdentityDataset, set: &str) -> Result<Self> {
         let models = ledger::order(dataset)?.and_then(|order| order.models).unwrap_or_default();
         let sets = models.len();
         if let [model] = &models[..]
-            && ![set, DEFAULT_SET].contains(&model.identity_set.as_str())
-            && set != DEFAULT_SET
+            && model.identity_set != set
+            && ![set, &model.identity_set].contains(&DEFAULT_SET)
         {
             return Err(Error::Usage(format!(
                 "{}: holds persons of identity set `{}`, not of `{set}`",

@@ -74,15 +74,15 @@ mod tests {
     use crate::seeds::{Seeds, normal_vec};
     use candle_core::Device;
 
-    const CPU: Device = Device::Cpu;
-    const SHAPE: (usize, usize) = (9, 5);
+    pub(super) const CPU: Device = Device::Cpu;
+    pub(super) const SHAPE: (usize, usize) = (9, 5);
 
-    fn draw(shape: (usize, usize), key: u64) -> Tensor {
+    pub(super) fn draw(shape: (usize, usize), key: u64) -> Tensor {
         let values = normal_vec(&mut Seeds::new(2).stream("rows", &[key]), shape.0 * shape.1);
         (Tensor::from_vec(values, shape, &CPU).unwrap() * 0.1).unwrap()
     }
 
-    fn values(t: &Tensor) -> Vec<f32> {
+    pub(super) fn values(t: &Tensor) -> Vec<f32> {
         t.flatten_all().unwrap().to_vec1().unwrap()
     }
 

@@ -6,6 +6,7 @@ use crate::dataset::for_each_image;
 use crate::error::{Error, Result};
 use crate::jobs::Context;
 use crate::jobs::input::{Input, Source};
+use crate::jobs::walk::at;
 use crate::progress::Progress;
 use crate::train::TrainedModel;
 
@@ -34,13 +35,9 @@ impl Attribute {
         progress: &mut dyn Progress,
     ) -> Result<Vec<f32>> {
         let source = Source::open(&self.input, context)?;
-        let sets = [source.set_of("a model serves")?];
+        let set = source.set_of("a model serves")?;
         let (mut waiting, mut rows, mut failed) = (Vec::new(), [Vec::new(), Vec::new()], Ok(()));
-        progress.start("attribute", sets.iter().map(|set| source.count(set).1 as u64).sum(), "images");
-        let at = |handled: usize| {
-            progress.at(handled as u64);
-            if progress.stop_requested() { Err(Error::Stopped) } else { Ok(()) }
-        };
+        progress.start("attribute", source.count(&set).1 as u64, "images");
         let mut flush = |waiting: &mut Vec<(usize, u32, Vec<f32>)>| -> Result<()> {
             if waiting.is_empty() {
                 return Ok(());
@@ -53,17 +50,23 @@ impl Attribute {
             }
             Ok(())
         };
-        let selection = source.selection(&sets, false);
-        for_each_image(&source.manifest, &selection, view(model, networks.image_size()), at, |row, pixels| {
-            let group = self.groups.iter().position(|g| row.group.as_deref() == Some(g));
-            let label = row.identity.as_deref().and_then(|identity| label_of(model, identity).ok());
-            if let (Some(group), Some(label), true) = (group, label, failed.is_ok()) {
-                waiting.push((group, label, values(pixels)));
-                if waiting.len() == BATCH {
-                    failed = flush(&mut waiting);
+        let selection = source.selection(&[set], false);
+        for_each_image(
+            &source.manifest,
+            &selection,
+            view(model, networks.image_size()),
+            at(progress),
+            |row, pixels| {
+                let group = self.groups.iter().position(|g| row.group.as_deref() == Some(g));
+                let label = row.identity.as_deref().and_then(|identity| label_of(model, identity).ok());
+                if let (Some(group), Some(label), true) = (group, label, failed.is_ok()) {
+                    waiting.push((group, label, values(pixels)));
+                    if waiting.len() == BATCH {
+                        failed = flush(&mut waiting);
+                    }
                 }
-            }
-        })?;
+            },
+        )?;
         failed.and_then(|()| flush(&mut waiting))?;
         progress.finish();
         let z = networks.latent_dim();

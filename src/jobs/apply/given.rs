@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::jobs::Context;
 use crate::jobs::input::Source;
 use crate::jobs::sorting;
+use crate::jobs::walk::at;
 use crate::manifest::rejects::Reject;
 use crate::manifest::{is_input, keys};
 use crate::progress::Progress;
@@ -118,13 +119,9 @@ impl<'a> Given<'a> {
                     )),
                 };
                 let (selection, view) = (source.selection(&source.sets(), false), view(model, *side));
-                let at = |handled: usize| {
-                    progress.at(handled as u64);
-                    if progress.stop_requested() { Err(Error::Stopped) } else { Ok(()) }
-                };
                 // A closure that may fail stands in one that may not.
                 let mut failed = Ok(());
-                let rejects = for_each_image(&source.manifest, &selection, view, at, |row, pixels| {
+                let rejects = for_each_image(&source.manifest, &selection, view, at(progress), |row, pixels| {
                     if failed.is_err() {
                         return;
                     }

@@ -164,22 +164,10 @@ impl RowMoments {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::{CPU, SHAPE, draw, values};
     use super::*;
     use crate::ops::adam::{AdamParams, moving_average};
-    use crate::seeds::{Seeds, normal_vec};
     use std::collections::BTreeMap;
-
-    const CPU: Device = Device::Cpu;
-    const SHAPE: (usize, usize) = (9, 5);
-
-    fn draw(shape: (usize, usize), key: u64) -> Tensor {
-        let values = normal_vec(&mut Seeds::new(2).stream("rows", &[key]), shape.0 * shape.1);
-        (Tensor::from_vec(values, shape, &CPU).unwrap() * 0.1).unwrap()
-    }
-
-    fn values(t: &Tensor) -> Vec<f32> {
-        t.flatten_all().unwrap().to_vec1().unwrap()
-    }
 
     fn adam(weight_decay: f64) -> AdamParams {
         AdamParams { learning_rate: 1e-2, beta1: 0.5, beta2: 0.999, eps: 1e-8, weight_decay }
