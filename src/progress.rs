@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// Receives events of a running stage; what an implementation leaves out is not reported.
 pub trait Progress {
-    /// A stage begins that will handle `total` items.
+    /// A stage begins that will handle `total` items; 0 where nobody knows.
     fn start(&mut self, _stage: &str, _total: u64, _unit: &str) {}
     /// `done` items of the current stage are complete.
     fn at(&mut self, _done: u64) {}

@@ -63,20 +63,29 @@ pub fn normal(rng: &mut ChaCha8Rng, shape: &[usize], device: &Device) -> candle_
     Tensor::from_vec(normal_vec(rng, shape.iter().product()), shape, device)
 }
 
-/// Indices below `n` of `step`, `count` a step: epoch by epoch, each in an order of its own.
-pub fn shuffled(n: usize, count: usize, seeds: &Seeds, purpose: &str, step: u64) -> Vec<usize> {
-    let mut order: (u64, Vec<usize>) = (u64::MAX, Vec::new());
-    (step * count as u64..(step + 1) * count as u64)
-        .map(|position| {
+/// Indices in shuffled orders, epoch by epoch; the order of an epoch is made once.
+#[derive(Default)]
+pub struct Shuffled {
+    /// Number of indices and epoch of `order`.
+    of: Option<(usize, u64)>,
+    order: Vec<u32>,
+}
+
+impl Shuffled {
+    /// Indices below `n` of `step`, `count` a step. What is drawn depends on the arguments alone; `purpose` must be the same in every call.
+    pub fn draw(&mut self, n: usize, count: usize, seeds: &Seeds, purpose: &str, step: u64) -> Vec<usize> {
+        let positions = step * count as u64..(step + 1) * count as u64;
+        let of_position = |position: u64| {
             let epoch = position / n as u64;
-            if order.0 != epoch {
-                let mut indices: Vec<usize> = (0..n).collect();
-                indices.shuffle(&mut seeds.stream(purpose, &[epoch]));
-                order = (epoch, indices);
+            if self.of != Some((n, epoch)) {
+                self.order = (0..n as u32).collect();
+                self.order.shuffle(&mut seeds.stream(purpose, &[epoch]));
+                self.of = Some((n, epoch));
             }
-            order.1[(position % n as u64) as usize]
-        })
-        .collect()
+            self.order[(position % n as u64) as usize] as usize
+        };
+        positions.map(of_position).collect()
+    }
 }
 
 #[cfg(test)]
@@ -100,6 +109,22 @@ mod tests {
         for (i, a) in all.iter().enumerate() {
             assert!(!all[..i].contains(a));
         }
+    }
+
+    #[test]
+    fn an_order_is_the_same_whoever_made_it_before() {
+        let (seeds, mut kept) = (Seeds::new(3), Shuffled::default());
+        let mut seen = Vec::new();
+        for step in [0, 1, 2, 3, 4, 9, 2] {
+            let drawn = kept.draw(10, 4, &seeds, "order", step);
+            assert_eq!(drawn, Shuffled::default().draw(10, 4, &seeds, "order", step));
+            seen.extend(drawn);
+        }
+        let mut epoch = seen[..10].to_vec();
+        epoch.sort_unstable();
+        assert_eq!(epoch, (0..10).collect::<Vec<_>>());
+        assert_eq!(seen[8..12], seen[24..28]);
+        assert_eq!(kept.draw(3, 3, &seeds, "order", 0).iter().max(), Some(&2));
     }
 
     #[test]

@@ -3,12 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use augment::config::{Alignment, EvaluationConfig, RecogniserPreset, with};
-use augment::dataset::IdentityDataset;
+use augment::dataset::{IdentityDataset, StockWriter};
 use augment::error::Error;
 use augment::evaluate::comparison::{Arm, Comparison, Material};
 use augment::evaluate::contamination::{ENOUGH_IDENTITIES, find, find_by_embedding};
 use augment::evaluate::distribution::distances;
 use augment::evaluate::gain::summarise;
+use augment::evaluate::synthetic::Made;
 use augment::evaluate::verification::judge;
 use augment::formats::pairs::{Pair, PairSet};
 use augment::progress::{Progress, Silent};
@@ -168,6 +169,14 @@ impl Progress for StopAfter {
     }
 }
 
+/// As if they had been synthesized.
+fn made(images: &IdentityDataset) -> Made {
+    let dir = tempfile::tempdir().unwrap();
+    let mut writer = StockWriter::new(dir.path(), images.image_size()).unwrap();
+    (0..images.len()).for_each(|i| writer.add(images.image(i)).unwrap());
+    Made::new(writer.finish(images.labels().to_vec(), images.identities().to_vec()).unwrap()).unwrap()
+}
+
 #[test]
 fn an_interrupted_recogniser_ends_with_the_same_weights() {
     let real = images(6, 8, 1);
@@ -212,7 +221,7 @@ fn a_comparison_learns_keeps_its_outcomes_and_finds_real_help() {
     };
     let material = Material {
         real: take(0, 1),
-        existing: Some(take(1, 36)),
+        existing: Some(made(&take(1, 36))),
         new: None,
         held_out: Some(take(36, 40)),
         foreign: BTreeSet::new(),
@@ -263,8 +272,8 @@ fn a_comparison_learns_keeps_its_outcomes_and_finds_real_help() {
 #[test]
 fn new_identities_and_own_labels_are_classes_of_their_own() {
     let material = |new: usize| Material {
-        existing: Some(images(6, 4, 1)),
-        new: Some(images(new, 4, 2)),
+        existing: Some(made(&images(6, 4, 1))),
+        new: Some(made(&images(new, 4, 2))),
         real: images(6, 4, 1),
         held_out: None,
         foreign: BTreeSet::new(),

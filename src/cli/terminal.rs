@@ -31,6 +31,7 @@ fn is_ignored(signal: i32) -> bool {
 struct Stage {
     name: String,
     unit: String,
+    /// 0 where nobody knows.
     total: u64,
     /// Item count when the stage began (a resumed training does not begin at 0).
     first: Option<u64>,
@@ -122,8 +123,11 @@ impl Terminal {
 impl Progress for Terminal {
     fn start(&mut self, name: &str, total: u64, unit: &str) {
         let bar = (!self.quiet && self.format == LogFormat::Text && std::io::stderr().is_terminal()).then(|| {
-            let template =
-                format!("{{prefix:>10}} {{bar:30}} {{pos}}/{{len}} {unit} {{rate}} eta {{eta}} {{wide_msg}}");
+            let template = if total == 0 {
+                format!("{{prefix:>10}} {{pos}} {unit} {{rate}} {{wide_msg}}")
+            } else {
+                format!("{{prefix:>10}} {{bar:30}} {{pos}}/{{len}} {unit} {{rate}} eta {{eta}} {{wide_msg}}")
+            };
             let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
             let style = style.with_key("rate", |state: &ProgressState, w: &mut dyn std::fmt::Write| {
                 let _ = write!(w, "{:.1}/s", state.per_sec());
@@ -173,17 +177,19 @@ impl Progress for Terminal {
         let (last, when) = stage.reported;
         let (waited, more) = (when.elapsed(), (done - last.min(done)) * 20 >= stage.total.max(1));
         let due = (waited >= BETWEEN && more) || waited >= SILENCE;
-        if done == first || done == last || (!due && done < stage.total) {
+        let complete = stage.total > 0 && done >= stage.total;
+        if done == first || done == last || !(due || complete) {
             return;
         }
         stage.reported = (done, Instant::now());
-        let eta = stage.total.saturating_sub(done) as f64 / rate.max(1e-9);
-        let text = format!(
-            "{}: {done}/{} {} {rate:.1}/s eta {eta:.0} s {}",
-            stage.name, stage.total, stage.unit, stage.detail
-        );
+        let left = (stage.total > 0).then(|| stage.total.saturating_sub(done) as f64 / rate.max(1e-9));
+        let Stage { name, total, unit, detail, .. } = &*stage;
+        let text = match left {
+            Some(left) => format!("{name}: {done}/{total} {unit} {rate:.1}/s eta {left:.0} s {detail}"),
+            None => format!("{name}: {done} {unit} {rate:.1}/s {detail}"),
+        };
         let more = json!({
-            "stage": stage.name, "done": done, "total": stage.total, "unit": stage.unit, "per_second": rate, "seconds_left": eta,
+            "stage": name, "done": done, "total": total, "unit": unit, "per_second": rate, "seconds_left": left,
         });
         self.line("info", text.trim_end(), &more);
     }

@@ -1,17 +1,25 @@
-//! The decoded images of one identity set, in memory as bytes, and the one place where [-1, 1] is defined.
+//! The decoded images of one identity set, in memory as bytes or on the disk, and the one place where [-1, 1] is defined.
 
 pub(crate) mod align;
+mod catalogue;
 pub mod decode;
 pub mod encode;
+mod repeats;
 pub(crate) mod scale;
+mod stock;
 mod view;
 
 use crate::error::{Error, Result};
 use crate::manifest::rejects::Reject;
 use crate::manifest::{Manifest, Place, Row, keys};
 use candle_core::{Device, Tensor};
+use catalogue::unfit;
+pub use catalogue::{Catalogue, Contents, Images};
 use rayon::prelude::*;
+pub use repeats::Repeats;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+pub use stock::{Stock, StockWriter};
 pub use view::View;
 
 /// Which rows of a manifest belong to datasets.
@@ -118,69 +126,22 @@ pub fn load_sets(
     Ok((datasets.collect::<Result<_>>()?, rejects))
 }
 
-/// blake3 (hex) of images whose `pixels` have been hashed, and of the identities that they show.
-fn content_hash<'a>(mut pixels: blake3::Hasher, identities: impl Iterator<Item = &'a str>) -> String {
-    for identity in identities {
-        pixels.update(identity.as_bytes());
-        pixels.update(&[0]);
-    }
-    pixels.finalize().to_hex().to_string()
-}
-
-/// What a dataset holds, seen image by image without keeping them.
-#[derive(Default)]
-pub struct Contents {
-    pixels: blake3::Hasher,
-    /// Number of each identity by the first sight of it, and its images.
-    identities: BTreeMap<String, (u32, usize)>,
-    shown: Vec<u32>,
-}
-
-impl Contents {
-    /// Adds an image of `identity`.
-    pub fn add(&mut self, identity: &str, pixels: &[u8]) {
-        self.pixels.update(pixels);
-        let next = self.identities.len() as u32;
-        let (number, images) = match self.identities.get_mut(identity) {
-            Some(known) => known,
-            None => self.identities.entry(identity.to_owned()).or_insert((next, 0)),
-        };
-        *images += 1;
-        self.shown.push(*number);
-    }
-
-    /// Number of images.
-    pub fn len(&self) -> usize {
-        self.shown.len()
-    }
-
-    /// True without images.
-    pub fn is_empty(&self) -> bool {
-        self.shown.is_empty()
-    }
-
-    /// The hash of the dataset, and its identities in the order of their labels with the number of their images.
-    pub fn finish(self) -> (String, Vec<(String, usize)>) {
-        let mut names = vec![""; self.identities.len()];
-        self.identities.iter().for_each(|(name, (number, _))| names[*number as usize] = name);
-        let hash = content_hash(self.pixels, self.shown.iter().map(|number| names[*number as usize]));
-        let mut identities: Vec<(String, usize)> =
-            self.identities.into_iter().map(|(name, (_, n))| (name, n)).collect();
-        identities.sort_by(|(a, _), (b, _)| keys::compare(a, b));
-        (hash, identities)
-    }
-}
-
 /// Labelled square images of one identity set.
 pub struct IdentityDataset {
-    image_size: usize,
     /// `[N, S, S, 3]`
     pixels: Vec<u8>,
-    labels: Vec<u32>,
-    identities: Vec<String>,
-    by_label: Vec<Vec<usize>>,
+    catalogue: Catalogue,
     groups: BTreeMap<String, String>,
-    hash: String,
+}
+
+impl Images for IdentityDataset {
+    fn catalogue(&self) -> &Catalogue {
+        &self.catalogue
+    }
+
+    fn read(&self, i: usize) -> Result<Cow<'_, [u8]>> {
+        Ok(self.image(i).into())
+    }
 }
 
 impl IdentityDataset {
@@ -189,19 +150,27 @@ impl IdentityDataset {
     /// # Errors
     /// Numbers of pixels and labels that do not fit together.
     pub fn new(image_size: usize, pixels: Vec<u8>, labels: Vec<u32>, identities: Vec<String>) -> Result<Self> {
-        if pixels.len() != labels.len() * image_size * image_size * 3
-            || labels.iter().any(|l| *l as usize >= identities.len())
-        {
-            return Err(Error::Manifest("images, labels and identities do not fit together".into()));
-        }
-        let mut by_label = vec![Vec::new(); identities.len()];
-        for (i, l) in labels.iter().enumerate() {
-            by_label[*l as usize].push(i);
+        if pixels.len() != labels.len() * image_size * image_size * 3 {
+            return Err(unfit());
         }
         let mut hasher = blake3::Hasher::new();
         hasher.update(&pixels);
-        let hash = content_hash(hasher, labels.iter().map(|l| identities[*l as usize].as_str()));
-        Ok(Self { image_size, pixels, labels, identities, by_label, groups: BTreeMap::new(), hash })
+        let catalogue = Catalogue::new(image_size, hasher, labels, identities)?;
+        Ok(Self { pixels, catalogue, groups: BTreeMap::new() })
+    }
+
+    /// The images `indices` of `images`, with the same identities.
+    ///
+    /// # Errors
+    /// They lie on a disk that cannot be read.
+    pub fn of(images: &dyn Images, indices: &[usize]) -> Result<Self> {
+        let all = images.catalogue();
+        let mut pixels = Vec::with_capacity(indices.len() * all.image_size().pow(2) * 3);
+        for i in indices {
+            pixels.extend_from_slice(&images.read(*i)?);
+        }
+        let labels = indices.iter().map(|i| all.labels()[*i]).collect();
+        Self::new(all.image_size(), pixels, labels, all.identities().to_vec())
     }
 
     /// The same images with the groups of their identities, which are not part of the hash.
@@ -213,28 +182,20 @@ impl IdentityDataset {
 
     /// Group of identity `label`, if it has one.
     pub fn group(&self, label: u32) -> Option<&str> {
-        self.groups.get(&self.identities[label as usize]).map(String::as_str)
+        self.groups.get(&self.identities()[label as usize]).map(String::as_str)
     }
 
     /// The images `indices`, with the same identities.
     ///
     /// # Errors
-    /// An index of no image.
+    /// Numbers that do not fit together.
     pub fn subset(&self, indices: &[usize]) -> Result<Self> {
-        let mut pixels = Vec::with_capacity(indices.len() * self.image_size * self.image_size * 3);
-        indices.iter().for_each(|i| pixels.extend_from_slice(self.image(*i)));
-        let labels = indices.iter().map(|i| self.labels[*i]).collect();
-        Self::new(self.image_size, pixels, labels, self.identities.clone())
+        Self::of(self, indices)
     }
 
-    /// The images cut in two, every other one of each identity: their indices. Who has a single image has it in both.
+    /// The images cut in two, see [`Catalogue::halves`].
     pub fn halves(&self) -> [Vec<usize>; 2] {
-        [0, 1].map(|part: usize| {
-            let of_one = |own: &Vec<usize>| {
-                own.iter().copied().skip(part.min(own.len().saturating_sub(1))).step_by(2).collect::<Vec<_>>()
-            };
-            self.by_label.iter().flat_map(of_one).collect()
-        })
+        self.catalogue.halves()
     }
 
     /// The same images as `view` shows them.
@@ -242,50 +203,50 @@ impl IdentityDataset {
     /// # Errors
     /// A picture cannot be scaled.
     pub fn seen_as(&self, view: View) -> Result<Self> {
-        let seen = |i: usize| view.pixels(self.image(i).to_vec(), self.image_size).map_err(Error::Model);
+        let seen = |i: usize| view.pixels(self.image(i).to_vec(), self.image_size()).map_err(Error::Model);
         let pixels: Vec<Vec<u8>> = (0..self.len()).into_par_iter().map(seen).collect::<Result<_>>()?;
-        let same = Self::new(view.size(), pixels.concat(), self.labels.clone(), self.identities.clone())?;
+        let same = Self::new(view.size(), pixels.concat(), self.labels().to_vec(), self.identities().to_vec())?;
         Ok(same.with_groups(self.groups.clone()))
     }
 
     /// Number of images.
     pub fn len(&self) -> usize {
-        self.labels.len()
+        self.catalogue.len()
     }
 
     /// True without images.
     pub fn is_empty(&self) -> bool {
-        self.labels.is_empty()
+        self.catalogue.is_empty()
     }
 
     /// Side of the images, in pixels.
     pub fn image_size(&self) -> usize {
-        self.image_size
+        self.catalogue.image_size()
     }
 
     /// Identity keys in the order of their labels.
     pub fn identities(&self) -> &[String] {
-        &self.identities
+        self.catalogue.identities()
     }
 
     /// Label of each image.
     pub fn labels(&self) -> &[u32] {
-        &self.labels
+        self.catalogue.labels()
     }
 
     /// Indices of the images of `label`.
     pub fn images_of(&self, label: u32) -> &[usize] {
-        &self.by_label[label as usize]
+        self.catalogue.images_of(label)
     }
 
     /// blake3 (hex) over pixels and identities.
     pub fn hash(&self) -> &str {
-        &self.hash
+        self.catalogue.hash()
     }
 
     /// Pixels of image `i`, row-major RGB.
     pub fn image(&self, i: usize) -> &[u8] {
-        let n = self.image_size * self.image_size * 3;
+        let n = self.image_size() * self.image_size() * 3;
         &self.pixels[i * n..(i + 1) * n]
     }
 
@@ -294,7 +255,7 @@ impl IdentityDataset {
     /// # Errors
     /// Too little memory.
     pub fn batch(&self, indices: &[usize], flips: &[bool], device: &Device) -> Result<Tensor> {
-        let s = self.image_size;
+        let s = self.image_size();
         let mut values = Vec::with_capacity(indices.len() * s * s * 3);
         for (n, &i) in indices.iter().enumerate() {
             for row in self.image(i).chunks_exact(3 * s) {
@@ -327,17 +288,6 @@ mod tests {
     fn bytes_survive_the_signed_range() {
         assert!((0..=255).all(|b| to_byte(to_signed(b)) == b));
         assert_eq!((to_signed(0), to_signed(255)), (-1.0, 1.0));
-    }
-
-    #[test]
-    fn contents_are_known_without_keeping_the_images() {
-        let shown = [("10", 3u8), ("9", 1), ("10", 2)];
-        let mut contents = Contents::default();
-        shown.iter().for_each(|(name, v)| contents.add(name, &[*v; 12]));
-        let pixels = shown.iter().flat_map(|(_, v)| [*v; 12]).collect();
-        let dataset = IdentityDataset::new(2, pixels, vec![1, 0, 1], vec!["9".into(), "10".into()]).unwrap();
-        assert_eq!(contents.len(), 3);
-        assert_eq!(contents.finish(), (dataset.hash().to_owned(), vec![("9".into(), 1), ("10".into(), 2)]));
     }
 
     #[test]

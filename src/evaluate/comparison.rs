@@ -1,11 +1,11 @@
 //! The comparison: recognisers trained with the same recipe and seeds on real images alone and with synthetic ones.
 
 use super::composite::composites;
-use super::figures::present;
 use super::judges::{Role, train_judge};
+use super::synthetic::Made;
 use super::verification::{PROTOCOL, Verification, identify, test_pairs};
 use crate::config::{Alignment, EvaluationConfig};
-use crate::dataset::IdentityDataset;
+use crate::dataset::{Catalogue, IdentityDataset, Images, Repeats, Stock};
 use crate::error::{Error, Result};
 use crate::formats::pairs::PairSet;
 use crate::progress::Progress;
@@ -93,9 +93,9 @@ pub struct Material {
     /// Training images.
     pub real: IdentityDataset,
     /// Synthetic images of the identities of `real`.
-    pub existing: Option<IdentityDataset>,
+    pub existing: Option<Made>,
     /// Images of new identities.
-    pub new: Option<IdentityDataset>,
+    pub new: Option<Made>,
     /// Real images of the identities of `real` that nothing is trained on, for identification.
     pub held_out: Option<IdentityDataset>,
     /// Identities that the generator knew and `real` does not show.
@@ -123,26 +123,27 @@ impl Material {
         Arm::ALL.into_iter().filter(possible).collect()
     }
 
-    /// As many images as there are synthetic ones, of as many identities, pasted together from real ones.
-    fn composites(&self) -> Result<IdentityDataset> {
-        let synthetic = || [&self.existing, &self.new].into_iter().flatten();
-        let images: usize = synthetic().map(IdentityDataset::len).sum();
-        let identities: usize = synthetic().map(|s| present(s).count()).sum();
-        composites(&self.real, self.frame, identities, images.div_ceil(identities.max(1)))
+    /// The synthetic images of both kinds.
+    fn synthetic(&self) -> impl Iterator<Item = &Catalogue> {
+        [&self.existing, &self.new].into_iter().flatten().map(|made| made.all.catalogue())
+    }
+
+    /// As many images as there are synthetic ones, of as many identities, pasted together from real ones, on the disk of `scratch`.
+    fn composites(&self, scratch: &Path) -> Result<Stock> {
+        let images: usize = self.synthetic().map(Catalogue::len).sum();
+        let identities: usize = self.synthetic().map(|s| s.present().count()).sum();
+        composites(&self.real, self.frame, identities, images.div_ceil(identities.max(1)), scratch)
     }
 
     /// As many images as there are synthetic ones, all of them real: each identity's in turn.
-    fn repeats(&self) -> Result<IdentityDataset> {
+    fn repeats(&self) -> Result<Repeats<'_>> {
         let identities = self.real.identities();
-        let wanted: usize = [&self.existing, &self.new].into_iter().flatten().map(IdentityDataset::len).sum();
-        let (mut pixels, mut labels) = (Vec::new(), Vec::new());
-        for i in 0..wanted {
-            let label = (i % identities.len()) as u32;
-            let own = self.real.images_of(label);
-            pixels.extend_from_slice(self.real.image(own[(i / identities.len()) % own.len()]));
-            labels.push(label);
-        }
-        IdentityDataset::new(self.real.image_size(), pixels, labels, identities.to_vec())
+        let wanted: usize = self.synthetic().map(Catalogue::len).sum();
+        let of = |i: usize| {
+            let own = self.real.images_of((i % identities.len()) as u32);
+            own[(i / identities.len()) % own.len()]
+        };
+        Repeats::new(&self.real, (0..wanted).map(of).collect())
     }
 }
 
@@ -188,13 +189,16 @@ impl Comparison<'_> {
     pub fn run(&self, arms: &[Arm], seeds: u64, progress: &mut dyn Progress) -> Result<Vec<Run>> {
         let mut runs = Vec::new();
         for arm in arms {
-            // One control at a time is in memory.
-            let control = match arm {
-                Arm::Repeats => Some(self.material.repeats()?),
-                Arm::Composite => Some(self.material.composites()?),
+            // One control at a time is there.
+            let control: Option<Box<dyn Images + '_>> = match arm {
+                Arm::Repeats => Some(Box::new(self.material.repeats()?)),
+                Arm::Composite => {
+                    store::create_dir(&self.folder)?;
+                    Some(Box::new(self.material.composites(&self.folder)?))
+                }
                 _ => None,
             };
-            let curriculum = self.curriculum(*arm, control.as_ref())?;
+            let curriculum = self.curriculum(*arm, control.as_deref())?;
             for seed in (0..seeds).map(|s| self.config.seed + s) {
                 runs.push(self.one(*arm, seed, &curriculum, progress)?);
             }
@@ -203,7 +207,7 @@ impl Comparison<'_> {
     }
 
     /// What `arm` is trained on, with the images of a control where it is one.
-    fn curriculum<'b>(&'b self, arm: Arm, control: Option<&'b IdentityDataset>) -> Result<Curriculum<'b>> {
+    fn curriculum<'b>(&'b self, arm: Arm, control: Option<&'b dyn Images>) -> Result<Curriculum<'b>> {
         let (m, c, steps) = (self.material, &self.config.comparison, self.config.recipe.steps);
         let known = m.real.identities().len() as u32;
         if known < 2 {
@@ -214,18 +218,19 @@ impl Comparison<'_> {
         let apart = c.own_labels && m.existing.is_some() && arm != Arm::New && arm != Arm::Composite;
         let own = if apart { (known..2 * known).collect() } else { same.clone() };
         let first_new = if apart { 2 * known } else { known };
-        let source = |images: &'b IdentityDataset, classes: &[u32], share: f64| Ingredient {
+        let source = |images: &'b dyn Images, classes: &[u32], share: f64| Ingredient {
             images,
             classes: classes.to_vec(),
             share,
         };
         let real = |share: f64| source(&m.real, &same, share);
         let absent = || Error::Usage(format!("arm `{}`: the dataset holds no such synthetic images", arm.name()));
-        let existing = |share: f64| m.existing.as_ref().map(|e| source(e, &own, share));
+        let existing = |share: f64| m.existing.as_ref().map(|e| source(&e.all, &own, share));
         let new = |share: f64| {
             m.new.as_ref().map(|n| {
-                let classes: Vec<u32> = (first_new..first_new + n.identities().len() as u32).collect();
-                source(n, &classes, share)
+                let persons = n.all.catalogue().identities().len() as u32;
+                let classes: Vec<u32> = (first_new..first_new + persons).collect();
+                source(&n.all, &classes, share)
             })
         };
         let mixed = |others: Vec<Ingredient<'b>>| {
@@ -241,7 +246,8 @@ impl Comparison<'_> {
             Arm::Repeats => mixed(vec![source(control.ok_or_else(absent)?, &same, s)]),
             Arm::Composite => {
                 let control = control.ok_or_else(absent)?;
-                let classes: Vec<u32> = (known..known + control.identities().len() as u32).collect();
+                let persons = control.catalogue().identities().len() as u32;
+                let classes: Vec<u32> = (known..known + persons).collect();
                 mixed(vec![source(control, &classes, s)])
             }
             Arm::Existing => mixed(vec![existing(s).ok_or_else(absent)?]),

@@ -2,11 +2,12 @@
 //! mouth they exchange (after Hu et al. 2017, "Frankenstein"). What a generator makes must be worth more than this.
 
 use crate::config::Alignment;
-use crate::dataset::IdentityDataset;
+use crate::dataset::{IdentityDataset, Stock, StockWriter};
 use crate::error::{Error, Result};
 use crate::seeds::Seeds;
 use rand::RngExt;
 use rand::seq::SliceRandom;
+use std::path::Path;
 
 /// Upper and lower end of the bands of eyes, nose and mouth, as shares of the side of a face that fills the image.
 const TIGHT: [(f32, f32); 3] = [(0.22, 0.48), (0.48, 0.68), (0.68, 0.92)];
@@ -16,23 +17,25 @@ const USUAL: [(f32, f32); 3] = [(0.36, 0.56), (0.56, 0.71), (0.71, 0.89)];
 const SEAM: f32 = 0.06;
 
 /// `identities` identities of `per_identity` images each, from pairs of persons of `real`, whose faces lie in `frame`. A band of the second
-/// photograph gets the mean colour of the first one's.
+/// photograph gets the mean colour of the first one's. The images lie on the disk of `scratch`.
 ///
 /// # Errors
-/// Fewer than two persons.
+/// Fewer than two persons; the disk is full.
 pub fn composites(
     real: &IdentityDataset,
     frame: Alignment,
     identities: usize,
     per_identity: usize,
-) -> Result<IdentityDataset> {
+    scratch: &Path,
+) -> Result<Stock> {
     let bands = if frame == Alignment::Arcface { USUAL } else { TIGHT };
     let persons: Vec<u32> = super::figures::present(real).collect();
     if persons.len() < 2 {
         return Err(Error::Manifest("composites need two persons or more".into()));
     }
     let seeds = Seeds::keyed(&[b"composite"]);
-    let (mut pixels, mut labels, mut names) = (Vec::new(), Vec::new(), Vec::new());
+    let mut writer = StockWriter::new(scratch, real.image_size())?;
+    let (mut labels, mut names) = (Vec::new(), Vec::new());
     for n in 0..identities {
         let mut rng = seeds.stream("identity", &[n as u64]);
         let mut order = persons.clone();
@@ -43,12 +46,12 @@ pub fn composites(
         let own = [two[0], two[1]].map(|label| real.images_of(label));
         for _ in 0..per_identity {
             let [a, b] = own.map(|own| real.image(own[rng.random_range(0..own.len())]));
-            pixels.extend(paste(a, b, real.image_size(), bands, taken));
+            writer.add(&paste(a, b, real.image_size(), bands, taken))?;
             labels.push(n as u32);
         }
         names.push(format!("composite-{n:06}"));
     }
-    IdentityDataset::new(real.image_size(), pixels, labels, names)
+    writer.finish(labels, names)
 }
 
 /// `a` with the bands `taken` of `b`.
@@ -83,6 +86,7 @@ fn paste(a: &[u8], b: &[u8], size: usize, bands: [(f32, f32); 3], taken: [bool; 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dataset::Images;
 
     #[test]
     fn composites_take_bands_of_two_persons() {
@@ -100,10 +104,13 @@ mod tests {
         assert!([17, 18].iter().all(|y| ((row(*y) - 100).abs() - 20).abs() <= 1), "{} {}", row(17), row(18));
         assert_eq!((row(2), row(3), row(30), row(31)), (96, 104, 96, 104));
         let real = IdentityDataset::new(size, [a, b].concat(), vec![0, 1], ["a", "b"].map(Into::into).into()).unwrap();
-        let made = composites(&real, Alignment::None, 4, 3).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let of = |real: &IdentityDataset| composites(real, Alignment::None, 4, 3, dir.path());
+        let stock = of(&real).unwrap();
+        let made = stock.catalogue();
         assert_eq!((made.len(), made.identities().len(), made.images_of(3).len()), (12, 4, 3));
-        assert!((0..12).all(|i| (0..2).all(|r| made.image(i) != real.image(r))));
-        assert_eq!(made.hash(), composites(&real, Alignment::None, 4, 3).unwrap().hash());
-        assert!(composites(&real.subset(&[0]).unwrap(), Alignment::None, 4, 3).is_err());
+        assert!((0..12).all(|i| (0..2).all(|r| *stock.read(i).unwrap() != *real.image(r))));
+        assert_eq!(made.hash(), of(&real).unwrap().catalogue().hash());
+        assert!(of(&real.subset(&[0]).unwrap()).is_err());
     }
 }

@@ -4,13 +4,13 @@ use super::comparison::Material;
 use super::figures::{present, quantile};
 use super::nearest::nearest_of;
 use super::quality::NATURAL;
-use crate::dataset::IdentityDataset;
+use crate::dataset::{IdentityDataset, Images};
 use crate::error::Result;
 use crate::progress::Progress;
 use crate::recogniser::copies;
 use crate::recogniser::{Embeddings, class_means};
 use rayon::prelude::*;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Similarity (aligned pixels) of two photographs above which they are taken for the same photograph.
 const SAME_PHOTOGRAPH: f32 = 0.985;
@@ -43,10 +43,10 @@ pub fn find(material: &Material, progress: &mut dyn Progress) -> Result<Vec<Stri
     if !known.is_empty() {
         found.push(format!("the generator was trained on {} test persons: {}", known.len(), listed(&known)));
     }
-    let kinds =
-        [("training", Some(real)), ("synthetic", material.existing.as_ref()), ("synthetic", material.new.as_ref())];
-    for (kind, images) in kinds.into_iter().filter_map(|(kind, images)| Some((kind, images?))) {
-        let equal = equal_images(test, images);
+    let made = [&material.existing, &material.new].into_iter().flatten();
+    let made = made.map(|made| ("synthetic", &made.all as &dyn Images));
+    for (kind, images) in std::iter::once(("training", real as &dyn Images)).chain(made) {
+        let equal = equal_images(test, images)?;
         if !equal.is_empty() {
             let persons: Vec<&str> = equal.iter().map(|i| name(test, *i)).collect();
             found.push(format!("{} test images are {kind} images: of {}", equal.len(), listed(&persons)));
@@ -184,10 +184,16 @@ fn listed(names: &[&str]) -> String {
 }
 
 /// Indices of the images of `test` whose pixels are those of one of `others`.
-fn equal_images(test: &IdentityDataset, others: &IdentityDataset) -> Vec<usize> {
-    let hash = |images: &IdentityDataset, i: usize| *blake3::hash(images.image(i)).as_bytes();
-    let known: BTreeSet<[u8; 32]> = (0..others.len()).map(|i| hash(others, i)).collect();
-    (0..test.len()).filter(|i| known.contains(&hash(test, *i))).collect()
+fn equal_images(test: &IdentityDataset, others: &dyn Images) -> Result<Vec<usize>> {
+    let mut tested: BTreeMap<[u8; 32], Vec<usize>> = BTreeMap::new();
+    for i in 0..test.len() {
+        tested.entry(*blake3::hash(test.image(i)).as_bytes()).or_default().push(i);
+    }
+    let mut equal = BTreeSet::new();
+    for i in 0..others.catalogue().len() {
+        equal.extend(tested.get(blake3::hash(&others.read(i)?).as_bytes()).into_iter().flatten().copied());
+    }
+    Ok(equal.into_iter().collect())
 }
 
 #[cfg(test)]

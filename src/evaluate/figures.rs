@@ -1,23 +1,28 @@
 //! The figures of embedded images: similarity to identities, score, uniqueness, diversity, equal error.
 
-use crate::dataset::IdentityDataset;
+use crate::dataset::{Catalogue, IdentityDataset, Images};
 use crate::recogniser::copies;
 use crate::recogniser::{Embeddings, class_means, dot};
 
 /// Images of an identity that its diversity is measured on, at most.
 const DIVERSITY_IMAGES: usize = 20;
 
-/// Images of a kind that are looked at, about: as many of each identity as possible, two at least.
+/// Images of a kind that are looked at, about: as many of each identity as possible.
 const SAMPLE: usize = 4000;
+/// Images of an identity that are looked at, at least: of more identities than that allows, some are looked at.
+const LEAST: usize = 2;
+
 /// Labels that have images.
 pub(super) fn present(images: &IdentityDataset) -> impl Iterator<Item = u32> {
-    (0..images.identities().len() as u32).filter(|l| !images.images_of(*l).is_empty())
+    images.catalogue().present()
 }
 
-/// The first images of each identity, see [`SAMPLE`].
-pub(super) fn sample(images: &IdentityDataset) -> Vec<usize> {
-    let per_id = (SAMPLE / present(images).count().max(1)).max(2);
-    present(images).flat_map(|l| images.images_of(l).iter().take(per_id)).copied().collect()
+/// The first images of each identity, or of identities evenly spread over all, see [`SAMPLE`].
+pub(super) fn sample(images: &Catalogue) -> Vec<usize> {
+    let present: Vec<u32> = images.present().collect();
+    let persons = present.len().min(SAMPLE / LEAST);
+    let chosen = (0..persons).map(|i| present[i * present.len() / persons]);
+    chosen.flat_map(|l| images.images_of(l).iter().take(SAMPLE / persons)).copied().collect()
 }
 
 /// Cosine of each image to the mean of the other images of its label; of the only one to itself.
@@ -44,22 +49,45 @@ pub(super) fn quantile(mut values: Vec<f64>, share: f64) -> Option<f64> {
     values.get(((values.len() as f64 * share).ceil() as usize).saturating_sub(1)).copied()
 }
 
-/// See [`super::quality::Figures::score`].
-pub(super) fn score(cosines: &[Vec<f32>], scale: f64) -> f64 {
-    let softmax = |row: &Vec<f32>| -> Vec<f64> {
-        let largest = row.iter().fold(f32::MIN, |a, b| a.max(*b));
-        let e: Vec<f64> = row.iter().map(|c| (scale * f64::from(c - largest)).exp()).collect();
-        let sum: f64 = e.iter().sum();
-        e.into_iter().map(|v| v / sum).collect()
-    };
-    let each: Vec<Vec<f64>> = cosines.iter().map(softmax).collect();
-    let mut mean = vec![0.0; cosines.first().map_or(0, Vec::len)];
-    for p in &each {
-        mean.iter_mut().zip(p).for_each(|(m, p)| *m += p / each.len() as f64);
+/// What a recogniser takes images for, summed up image by image.
+pub(super) struct TakenFor {
+    scale: f64,
+    /// Sum of p(y given x).
+    sum: Vec<f64>,
+    /// Sum of E log p(y given x) under itself.
+    certainty: f64,
+    /// The identity that each image is taken for.
+    pub top: Vec<usize>,
+}
+
+impl TakenFor {
+    /// Of cosines that `scale` makes logits of.
+    pub fn new(scale: f64) -> Self {
+        Self { scale, sum: Vec::new(), certainty: 0.0, top: Vec::new() }
     }
-    let divergence =
-        |p: &Vec<f64>| -> f64 { p.iter().zip(&mean).filter(|(p, _)| **p > 0.0).map(|(p, m)| p * (p / m).ln()).sum() };
-    (each.iter().map(divergence).sum::<f64>() / each.len().max(1) as f64).exp()
+
+    /// Adds an image by its cosines.
+    pub fn add(&mut self, cosines: &[f32]) {
+        let largest = cosines.iter().fold(f32::MIN, |a, b| a.max(*b));
+        let logit = |c: &f32| self.scale * f64::from(c - largest);
+        let sum: f64 = cosines.iter().map(|c| logit(c).exp()).sum();
+        let mut certainty = 0.0;
+        self.sum.resize(cosines.len(), 0.0);
+        for (total, c) in self.sum.iter_mut().zip(cosines) {
+            let p = logit(c).exp() / sum;
+            certainty += p * (logit(c) - sum.ln());
+            *total += p;
+        }
+        self.certainty += certainty;
+        self.top.push(top(cosines));
+    }
+
+    /// See [`super::quality::Figures::score`].
+    pub fn score(&self) -> f64 {
+        let n = self.top.len().max(1) as f64;
+        let of_all: f64 = self.sum.iter().map(|s| s / n).filter(|m| *m > 0.0).map(|m| m * m.ln()).sum();
+        (self.certainty / n - of_all).exp()
+    }
 }
 
 /// See [`super::quality::Figures::uniqueness`]: identities that no earlier unique one is taken for.

@@ -3,7 +3,7 @@
 use super::comparison::Material;
 use super::distribution::{NEIGHBOURS, distances, frechet};
 use super::figures::{sample, top};
-use crate::dataset::IdentityDataset;
+use crate::dataset::{IdentityDataset, Images};
 use crate::error::Result;
 use crate::progress::Progress;
 use crate::recogniser::outside::{Outside, Placement};
@@ -44,23 +44,27 @@ pub struct OutsideQuality {
     pub existing: Option<OutsideFigures>,
 }
 
-/// Measures the images of `material`.
+/// Measures the images of `material`, whose training images are `embedded` already.
 ///
 /// # Errors
 /// `Stopped`; `Model`: the network fails on an image.
-pub fn measure(outside: &Outside, material: &Material, progress: &mut dyn Progress) -> Result<OutsideQuality> {
+pub fn measure(
+    outside: &Outside,
+    embedded: &Embeddings,
+    material: &Material,
+    progress: &mut dyn Progress,
+) -> Result<OutsideQuality> {
     let training = &material.real;
-    let embedded = outside.embed("outside judge (training)", training, progress)?;
-    let means = class_means(&embedded, training);
-    let mut embed = |name: &str, images: &Option<IdentityDataset>| -> Result<Option<(IdentityDataset, Embeddings)>> {
+    let means = class_means(embedded, training);
+    let mut embed = |name: &str, images: Option<&IdentityDataset>| -> Result<Option<(IdentityDataset, Embeddings)>> {
         let Some(images) = images else { return Ok(None) };
-        let images = images.subset(&sample(images))?;
+        let images = images.subset(&sample(images.catalogue()))?;
         let embeddings = outside.embed(name, &images, progress)?;
         Ok(Some((images, embeddings)))
     };
-    let held_out = embed("outside judge (held out)", &material.held_out)?;
-    let reconstructed = embed("outside judge (reconstructions)", &material.reconstructed)?;
-    let existing = embed("outside judge (synthetic)", &material.existing)?;
+    let held_out = embed("outside judge (held out)", material.held_out.as_ref())?;
+    let reconstructed = embed("outside judge (reconstructions)", material.reconstructed.as_ref())?;
+    let existing = embed("outside judge (synthetic)", material.existing.as_ref().map(|made| &made.sample))?;
     let figures = |images: &IdentityDataset, embeddings: &Embeddings, reference: Option<&Embeddings>| {
         let n = embeddings.len();
         let cosines = |i: usize| (0..means.len()).map(|c| dot(embeddings.row(i), means.row(c))).collect::<Vec<_>>();
@@ -78,7 +82,7 @@ pub fn measure(outside: &Outside, material: &Material, progress: &mut dyn Progre
             images: n,
             top1: right as f64 / n as f64,
             similarity: similarity / n as f64,
-            frechet: Some(frechet(&embedded, embeddings)),
+            frechet: Some(frechet(embedded, embeddings)),
             precision: near.map(|d| d.precision),
             recall: near.map(|d| d.recall),
         }
@@ -88,7 +92,7 @@ pub fn measure(outside: &Outside, material: &Material, progress: &mut dyn Progre
         network: outside.hash.clone(),
         placement: outside.placement(),
         held_out: held_out.as_ref().map(|(images, e)| figures(images, e, None)),
-        training: OutsideFigures { frechet: None, ..figures(training, &embedded, reference) },
+        training: OutsideFigures { frechet: None, ..figures(training, embedded, reference) },
         reconstructed: reconstructed.as_ref().map(|(images, e)| figures(images, e, reference)),
         existing: existing.as_ref().map(|(images, e)| figures(images, e, reference)),
     })

@@ -5,11 +5,12 @@
 
 use super::comparison::Material;
 use super::distribution::{Distances, NEIGHBOURS, distances};
-use super::figures::{diversity, present, quantile, sample, score, similarity_to_others, top, uniqueness};
+use super::figures::{TakenFor, diversity, present, quantile, sample, similarity_to_others, uniqueness};
 use super::membership::{self, Membership};
 use super::nearest::nearest_cosines;
+use super::synthetic::Made;
 use crate::config::EvaluationConfig;
-use crate::dataset::IdentityDataset;
+use crate::dataset::{IdentityDataset, Images};
 use crate::error::Result;
 use crate::progress::Progress;
 use crate::recogniser::copies;
@@ -187,7 +188,7 @@ impl<'a> Measures<'a> {
         progress: &mut dyn Progress,
     ) -> Result<Self> {
         let embedded_training = judge.recogniser().embed(training)?;
-        let halves = held_out.map(|h| halves(&h.subset(&sample(h))?)).transpose()?.flatten();
+        let halves = held_out.map(|h| halves(&h.subset(&sample(h.catalogue()))?)).transpose()?.flatten();
         let (mut limit, mut embedded_limit) = (copies::LIMIT, copies::LIMIT);
         let (mut embedded, mut level) = (None, None);
         if let Some((reference, other)) = halves {
@@ -219,7 +220,7 @@ impl<'a> Measures<'a> {
     /// # Errors
     /// `Stopped`.
     pub fn figures(&self, name: &str, images: &IdentityDataset, progress: &mut dyn Progress) -> Result<Figures> {
-        let images = images.subset(&sample(images))?;
+        let images = images.subset(&sample(images.catalogue()))?;
         Ok(self.judged(&format!("copies ({name})"), &images, true, progress)?.figures)
     }
 
@@ -235,16 +236,16 @@ impl<'a> Measures<'a> {
         };
         let found = nearest(images, self.training, name, progress)?;
         let near: Vec<f64> = found.iter().map(|n| f64::from(n.similarity)).collect();
-        let cosines = recogniser.class_cosines(images)?;
+        let mut taken_for = TakenFor::new(self.scale);
+        recogniser.class_cosines(images, |cosines| taken_for.add(cosines))?;
         let share = |n: usize| n as f64 / images.len() as f64;
-        let taken_for: Vec<usize> = cosines.iter().map(|c| top(c)).collect();
-        let right = (0..images.len()).filter(|i| known && taken_for[*i] == label(*i)).count();
+        let right = (0..images.len()).filter(|i| known && taken_for.top[*i] == label(*i)).count();
         let stage = name.replacen("copies", "nearest", 1);
         let cosine_of_nearest = nearest_cosines(&stage, &embeddings, &self.embedded_training, progress)?;
         let figures = Figures {
             images: images.len(),
             top1: known.then(|| share(right)),
-            score: score(&cosines, self.scale),
+            score: taken_for.score(),
             similarity: similarity.iter().map(|s| f64::from(*s)).sum::<f64>() / images.len() as f64,
             consistency: share(similarity.iter().filter(|s| self.consistent(**s)).count()),
             uniqueness: uniqueness(&embeddings, images, self.judge.known.threshold),
@@ -254,7 +255,7 @@ impl<'a> Measures<'a> {
             copies: NearFigures::new(near, self.copy_limit),
             embedded: NearFigures::new(cosine_of_nearest, self.embedded_limit),
         };
-        Ok(Judged { figures, similarity, found, taken_for })
+        Ok(Judged { figures, similarity, found, taken_for: taken_for.top })
     }
 
     fn consistent(&self, similarity: f32) -> bool {
@@ -328,13 +329,12 @@ pub fn measure(
         .map(|images| measures.figures("reconstructions", images, progress))
         .transpose()?;
     let (mut near, mut identities, mut failing) = (Vec::new(), Vec::new(), Vec::new());
-    let mut synthetic = |name: &str, images: &Option<IdentityDataset>, known: bool| -> Result<Option<Figures>> {
-        let Some(images) = images else { return Ok(None) };
-        let images = images.subset(&sample(images))?;
-        let judged = measures.judged(name, &images, known, progress)?;
+    let mut synthetic = |name: &str, made: &Option<Made>, known: bool| -> Result<Option<Figures>> {
+        let Some(Made { sample: images, .. }) = made else { return Ok(None) };
+        let judged = measures.judged(name, images, known, progress)?;
         if known {
-            identities = measures.by_identity(&images, &judged);
-            failing = measures.failing(&images, &judged);
+            identities = measures.by_identity(images, &judged);
+            failing = measures.failing(images, &judged);
         }
         let pair = |(i, n): (usize, &copies::Nearest)| NearPair {
             identity: training.identities()[training.labels()[n.index] as usize].clone(),
@@ -350,9 +350,12 @@ pub fn measure(
     let existing = synthetic("copies (existing)", &material.existing, true)?;
     let new = synthetic("copies (new)", &material.new, false)?;
     let membership = match (&material.existing, &material.held_out) {
-        (Some(made), Some(others)) => {
-            let (made, others) = (made.subset(&sample(made))?, others.subset(&sample(others))?);
-            Some(membership::attack(&made, training, &others, progress)?)
+        (Some(Made { sample: made, .. }), Some(others)) => {
+            // Of persons that the images show.
+            let shown = |i: &usize| !made.images_of(others.labels()[*i]).is_empty();
+            let others = others.subset(&(0..others.len()).filter(shown).collect::<Vec<_>>())?;
+            let others = others.subset(&sample(others.catalogue()))?;
+            (!others.is_empty()).then(|| membership::attack(made, training, &others, progress)).transpose()?
         }
         _ => None,
     };

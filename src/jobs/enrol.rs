@@ -5,11 +5,11 @@ use super::material::held_out;
 use super::splits::Splits;
 use super::verify::whole_dataset;
 use super::{Context, Rejected, place};
-use crate::dataset::View;
+use crate::dataset::{Images, View};
 use crate::error::{Error, Result};
-use crate::evaluate::Synthetic;
 pub use crate::evaluate::enrolment::{Enrolment, Share, Template};
 use crate::evaluate::enrolment::{Labelled, measure};
+use crate::evaluate::synthetic::Synthetic;
 use crate::progress::Progress;
 use crate::recogniser::outside::Outside;
 use crate::sink::ledger;
@@ -88,16 +88,16 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
     let view = View::new(outside.placement().side, alignment);
     let (real, rejected) = source.only_set(view, &list, progress)?;
     let probes = held_out(&source, set, &split, view, &real, progress)?;
-    let made = Synthetic::read(&request.synthetic, &real, set)?;
-    let made = made.existing.ok_or_else(|| {
+    let made = Synthetic::read(&request.synthetic, &real, set, place::folder_of(&request.out), progress)?;
+    let made = made.existing.map(|made| made.all).ok_or_else(|| {
         Error::Usage(format!("{}: holds no image of an existing person", request.synthetic.display()))
     })?;
-    let mut embed = |name: &str, images| outside.embed(name, images, progress);
+    let mut embed = |name: &str, images: &dyn Images| outside.embed(name, images, progress);
     let (of_real, of_made, of_probes) = (embed("real", &real)?, embed("synthetic", &made)?, embed("probes", &probes)?);
     let persons = real.identities().len();
     let figures = measure(
         &Labelled { embeddings: &of_real, labels: real.labels() },
-        &Labelled { embeddings: &of_made, labels: made.labels() },
+        &Labelled { embeddings: &of_made, labels: made.catalogue().labels() },
         &Labelled { embeddings: &of_probes, labels: probes.labels() },
         persons,
         &request.shots,
@@ -106,14 +106,14 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
     )?;
     let document = json!({
         "version": 1, "judge": outside.hash, "placement": outside.placement(), "split": split, "persons": persons,
-        "probes": probes.len(), "synthetic": made.len(), "draws": request.draws, "figures": figures,
+        "probes": probes.len(), "synthetic": made.catalogue().len(), "draws": request.draws, "figures": figures,
     });
     store::write_sealed(&request.out, &document)?;
     Ok(Enrolled {
         figures,
         persons,
         probes: probes.len(),
-        synthetic: made.len(),
+        synthetic: made.catalogue().len(),
         out: request.out.clone(),
         rejected: Rejected { count: rejected.len(), list },
     })

@@ -184,10 +184,14 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
             alike.join("; ")
         ));
     }
-    if let Some(outside) = &outside {
-        let training = outside.embed("outside judge (training)", &material.real, progress)?;
+    let outside = outside
+        .map(|judge| {
+            judge.embed("outside judge (training)", &material.real, progress).map(|embedded| (judge, embedded))
+        })
+        .transpose()?;
+    if let Some((outside, training)) = &outside {
         let tested = outside.embed("outside judge (test)", &material.test.images, progress)?;
-        let found = contamination::find_by_embedding(&material, &tested, &training, progress)?;
+        let found = contamination::find_by_embedding(&material, &tested, training, progress)?;
         if !found.is_empty() {
             progress.warn(&format!("under the outside judge, look whether that is so: {}", found.join("; ")));
             alike.extend(found.into_iter().map(|line| format!("under the outside judge: {line}")));
@@ -197,7 +201,8 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
     let results = summarise(&runs);
     let mut measuring = comparison.measuring_judge(progress)?;
     let quality = quality::measure(&material, &mut measuring, &config, request.max_copy_similarity, progress)?;
-    let outside = outside.map(|judge| outside::measure(&judge, &material, progress)).transpose()?;
+    let outside =
+        outside.map(|(judge, training)| outside::measure(&judge, &training, &material, progress)).transpose()?;
     // Synthesis can filter its images with the baseline.
     let mut judge = Judge::new(baseline, &config, &material.real, &embedded);
     if let Some(held_out) = &material.held_out {

@@ -7,8 +7,8 @@ use super::{Context, boundary};
 use crate::config::Alignment;
 use crate::dataset::{IdentityDataset, Selection, View, load_sets};
 use crate::error::{Error, Result};
-use crate::evaluate::Synthetic;
 use crate::evaluate::comparison::Material;
+use crate::evaluate::synthetic::Synthetic;
 use crate::formats::bin;
 use crate::formats::pairs::PairSet;
 use crate::manifest::keys;
@@ -60,7 +60,7 @@ pub(super) fn material(
         );
     }
     let synthetic = match &request.synthetic {
-        Some(dataset) => Synthetic::read(dataset, &real, set)?,
+        Some(dataset) => Synthetic::read(dataset, &real, set, &request.out, progress)?,
         None => Synthetic::default(),
     };
     if !synthetic.foreign.is_empty() {

@@ -118,19 +118,17 @@ impl Recogniser {
         Ok(Embeddings { size: self.embedding_size, values })
     }
 
-    /// Cosines between the embedding of each image (not mirrored) and the weights of each class, `[N, K]`.
+    /// Calls `f` for each image with the cosines between its embedding (not mirrored) and the weights of each class.
     ///
     /// # Errors
     /// Shapes that do not fit together, or too little memory.
-    pub fn class_cosines(&self, images: &IdentityDataset) -> Result<Vec<Vec<f32>>> {
-        let mut rows = Vec::new();
+    pub fn class_cosines(&self, images: &IdentityDataset, mut f: impl FnMut(&[f32])) -> Result<()> {
         in_batches(images, |part| {
             let x = images.batch(part, &[], &self.device)?;
             let cosines = self.network.net.cosines(&self.network.net.embed(&(&x).into(), Mode::Eval)?)?;
-            rows.extend(cosines.tensor().to_vec2::<f32>()?);
+            cosines.tensor().to_vec2::<f32>()?.iter().for_each(|row| f(row));
             Ok(())
-        })?;
-        Ok(rows)
+        })
     }
 
     /// Every parameter, named `recogniser.layer.value`.

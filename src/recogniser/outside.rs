@@ -3,7 +3,7 @@
 use super::filter::{Chooser, Known};
 use super::judge::{THRESHOLD, equal_error_of, step};
 use super::{Embeddings, class_means, dot};
-use crate::dataset::{IdentityDataset, View};
+use crate::dataset::{IdentityDataset, Images, View};
 use crate::error::{Error, Result};
 use crate::onnx::{Model, Network};
 use crate::progress::Progress;
@@ -151,19 +151,20 @@ impl Outside {
     /// Embeddings of `images`, of length 1.
     ///
     /// # Errors
-    /// `Stopped`; `Model`: the network fails on an image.
-    pub fn embed(&self, name: &str, images: &IdentityDataset, progress: &mut dyn Progress) -> Result<Embeddings> {
-        progress.start(name, images.len() as u64, "images");
+    /// `Stopped`; `Model`: the network fails on an image; the disk cannot be read.
+    pub fn embed(&self, name: &str, images: &dyn Images, progress: &mut dyn Progress) -> Result<Embeddings> {
+        let (n, side) = (images.catalogue().len(), images.catalogue().image_size());
+        progress.start(name, n as u64, "images");
         let mut values = Vec::new();
         let mut size = 0;
-        for start in (0..images.len()).step_by(PART) {
-            let part = start..(start + PART).min(images.len());
-            let rows = part.into_par_iter().map(|i| self.embed_one(images.image(i), images.image_size()));
-            for row in rows.collect::<std::result::Result<Vec<_>, String>>().map_err(Error::Model)? {
+        for start in (0..n).step_by(PART) {
+            let part = start..(start + PART).min(n);
+            let rows = part.into_par_iter().map(|i| self.embed_one(&images.read(i)?, side).map_err(Error::Model));
+            for row in rows.collect::<Result<Vec<_>>>()? {
                 size = row.len();
                 values.extend(row);
             }
-            progress.at((start + PART).min(images.len()) as u64);
+            progress.at((start + PART).min(n) as u64);
             if progress.stop_requested() {
                 return Err(Error::Stopped);
             }

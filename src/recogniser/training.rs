@@ -4,7 +4,7 @@ use super::augmentation::{augment, plain};
 use super::margin::margin_softmax;
 use super::{Recogniser, label_tensor, streams};
 use crate::config::{EvaluationConfig, OptimiserKind, RecipeConfig};
-use crate::dataset::IdentityDataset;
+use crate::dataset::Images;
 use crate::error::{Error, Result};
 use crate::nn::params::all_finite;
 use crate::nn::{Mode, Weights, sealed};
@@ -12,8 +12,7 @@ use crate::ops::adam::{AdamParams, Moments};
 use crate::ops::sgd::{self, SgdParams};
 use crate::ops::{Tape, differentiate};
 use crate::progress::Progress;
-use crate::seeds::Seeds;
-use crate::seeds::shuffled;
+use crate::seeds::{Seeds, Shuffled};
 use candle_core::{D, Device, Tensor, Var};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -30,7 +29,7 @@ const CURVE_POINTS: u64 = 50;
 /// Images of one kind, and the class of each.
 pub struct Ingredient<'a> {
     /// The images.
-    pub images: &'a IdentityDataset,
+    pub images: &'a dyn Images,
     /// Class of each label of `images`.
     pub classes: Vec<u32>,
     /// Share of a batch.
@@ -69,7 +68,7 @@ impl Curriculum<'_> {
         for phase in &self.phases {
             hasher.update(&phase.steps.to_le_bytes());
             for source in &phase.sources {
-                hasher.update(source.images.hash().as_bytes());
+                hasher.update(source.images.catalogue().hash().as_bytes());
                 hasher.update(&source.share.to_le_bytes());
                 for class in &source.classes {
                     hasher.update(&class.to_le_bytes());
@@ -103,26 +102,29 @@ pub struct CurvePoint {
     pub top1: f64,
 }
 
-/// Images and classes of a step.
+/// Images and classes of a step. `orders` are those of the sources' epochs, as far as they are there.
 fn draw_batch(
     curriculum: &Curriculum,
     config: &EvaluationConfig,
     seeds: &Seeds,
     step: u64,
+    orders: &mut Vec<Shuffled>,
     device: &Device,
 ) -> Result<(Tensor, Vec<u32>)> {
     let (size, batch) = (config.image_size, config.recipe.batch_size);
     let (mut chosen, mut classes) = (Vec::with_capacity(batch), Vec::with_capacity(batch));
     let sources = curriculum.sources(step);
+    orders.resize_with(sources.len().max(orders.len()), Shuffled::default);
     let mut before = 0.0;
     for (n, source) in sources.iter().enumerate() {
         // Rounded sums, so that the parts fill the batch.
         let end = before + source.share;
         let count = (end * batch as f64).round() as usize - (before * batch as f64).round() as usize;
         before = end;
-        for i in shuffled(source.images.len(), count, seeds, &format!("order {n}"), step) {
-            chosen.push(source.images.image(i));
-            classes.push(source.classes[source.images.labels()[i] as usize]);
+        let images = source.images.catalogue();
+        for i in orders[n].draw(images.len(), count, seeds, &format!("order {n}"), step) {
+            chosen.push(source.images.read(i)?);
+            classes.push(source.classes[images.labels()[i] as usize]);
         }
     }
     let mut values = vec![0.0; chosen.len() * size * size * 3];
@@ -164,6 +166,8 @@ struct Progression {
     sums: (f64, f64, u64),
     /// Time spent on it up to the last checkpoint, in seconds.
     seconds: f64,
+    /// The orders of the sources' epochs, which the step tells.
+    orders: Vec<Shuffled>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -187,7 +191,15 @@ impl Progression {
             };
             slots.insert(name.clone(), slot);
         }
-        Ok(Self { recogniser, slots, step: 0, curve: Vec::new(), sums: (0.0, 0.0, 0), seconds: 0.0 })
+        Ok(Self {
+            recogniser,
+            slots,
+            step: 0,
+            curve: Vec::new(),
+            sums: (0.0, 0.0, 0),
+            seconds: 0.0,
+            orders: Vec::new(),
+        })
     }
 
     /// Every tensor of the training, by name.
@@ -245,7 +257,7 @@ impl Progression {
     fn advance(&mut self, curriculum: &Curriculum, config: &EvaluationConfig, seed: u64) -> Result<(f64, f64)> {
         let (net, recipe) = (&self.recogniser.network, &config.recipe);
         let device = &self.recogniser.device;
-        let (images, classes) = draw_batch(curriculum, config, &streams(seed), self.step, device)?;
+        let (images, classes) = draw_batch(curriculum, config, &streams(seed), self.step, &mut self.orders, device)?;
         let labels = label_tensor(&classes, device)?;
         let tape = Tape::new(recipe.precision);
         let embeddings = net.net.embed(&tape.constant(&images), Mode::Train)?;

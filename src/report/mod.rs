@@ -10,14 +10,15 @@ mod verdict;
 pub use verdict::verdict;
 
 use crate::config::{EvaluationConfig, to_toml};
-use crate::dataset::IdentityDataset;
 use crate::dataset::encode::{Origin, encode};
+use crate::dataset::{IdentityDataset, Images};
 use crate::error::{Error, Result};
 use crate::evaluate::comparison::{Material, Run};
 use crate::evaluate::gain::ArmResult;
 use crate::evaluate::groups::by_group;
 use crate::evaluate::outside::OutsideQuality;
 use crate::evaluate::quality::{Failing, NearPair, Quality};
+use crate::evaluate::synthetic::Made;
 use crate::evaluate::verification::PROTOCOL;
 use askama::Template;
 use base64::Engine;
@@ -185,8 +186,8 @@ impl Report<'_> {
                 "manifest {}\ntraining images {}\nsynthetic images {} and {}\ntest {}\noutside judge {}\naugment {}\n\n{}",
                 self.manifest_hash,
                 m.real.hash(),
-                m.existing.as_ref().map_or("none", |d| d.hash()),
-                m.new.as_ref().map_or("none", |d| d.hash()),
+                hash(m.existing.as_ref()),
+                hash(m.new.as_ref()),
                 m.test.hash(),
                 self.outside.map_or("none", |o| &o.network),
                 env!("CARGO_PKG_VERSION"),
@@ -218,12 +219,13 @@ impl Report<'_> {
     /// Real and synthetic images of some identities, spread over all.
     fn rows(&self) -> Result<Vec<Picture>> {
         let m = self.material;
-        let Some(synthetic) = &m.existing else { return Ok(Vec::new()) };
-        let n = m.real.identities().len();
+        let Some(Made { sample: synthetic, .. }) = &m.existing else { return Ok(Vec::new()) };
+        let labels: Vec<u32> = synthetic.catalogue().present().collect();
+        let n = labels.len();
         let size = m.real.image_size();
         let blank = vec![255; size * size * 3];
         let picture = |row: usize| {
-            let label = (row * n / SHOWN.min(n)) as u32;
+            let label = labels[row * n / SHOWN.min(n)];
             let real = m.real.images_of(label).iter().map(|i| m.real.image(*i));
             let real = real.chain(std::iter::repeat(&blank[..])).take(SHOWN_REAL);
             let made = synthetic.images_of(label).iter().take(SHOWN_SYNTHETIC).map(|i| synthetic.image(*i));
@@ -253,9 +255,15 @@ impl Report<'_> {
     }
 }
 
+/// The hash of synthetic images.
+fn hash(made: Option<&Made>) -> &str {
+    made.map_or("none", |made| made.all.catalogue().hash())
+}
+
 /// Number of images and identities, and their hash.
-fn images(d: &IdentityDataset) -> serde_json::Value {
-    json!({ "images": d.len(), "identities": d.identities().len(), "hash": d.hash() })
+fn images(made: &Made) -> serde_json::Value {
+    let all = made.all.catalogue();
+    json!({ "images": all.len(), "identities": all.identities().len(), "hash": all.hash() })
 }
 
 /// Images side by side, as a data URI of a PNG.

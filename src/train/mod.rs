@@ -22,7 +22,7 @@ use crate::model::encoder::Encoder;
 use crate::model::{CvaeGan, Networks, build_generator, generator::Generator};
 use crate::nn::{Labels, Mode, Network, Weights};
 use crate::progress::Progress;
-use crate::seeds::{Seeds, shuffled};
+use crate::seeds::{Seeds, Shuffled};
 use crate::store;
 use batch::Batch;
 use candle_core::{Device, Tensor};
@@ -58,6 +58,8 @@ pub struct State {
     pub figures: Vec<Figures>,
     /// Whom the weights knew that it began with.
     pub base: Vec<String>,
+    /// The order of the epoch, which its step tells.
+    order: Shuffled,
 }
 
 impl State {
@@ -72,7 +74,16 @@ impl State {
         let averaged = build_generator(config, classes, &mut Weights::Fresh(&seeds), device)?;
         let optimizer = Optimizer::new(&model, &averaged, &config.train)?;
         let centres = Centres::new(classes, config.train.centre_decay);
-        Ok(Self { model, averaged, optimizer, centres, step: 0, figures: Vec::new(), base: Vec::new() })
+        Ok(Self {
+            model,
+            averaged,
+            optimizer,
+            centres,
+            step: 0,
+            figures: Vec::new(),
+            base: Vec::new(),
+            order: Shuffled::default(),
+        })
     }
 
     /// One update on the batch that `config` and the step name.
@@ -96,7 +107,7 @@ impl State {
         device: &Device,
     ) -> Result<step::StepLosses> {
         let seeds = Seeds::new(config.seed);
-        let batch = draw_batch(dataset, config, &seeds, self.step, device)?;
+        let batch = draw_batch(dataset, config, &seeds, self.step, &mut self.order, device)?;
         self.catch_up(&batch)?;
         let (losses, gradients) = step::gradients(&self.model, &mut self.centres, &batch, &config.train)?;
         if losses.non_finite().is_none() {
@@ -146,7 +157,13 @@ pub fn total_steps(config: &TrainConfig) -> u64 {
 }
 
 /// Indices of the real images of `step`: epoch by epoch in a shuffled order, or evenly over identities.
-pub(crate) fn draw_indices(dataset: &IdentityDataset, config: &TrainConfig, seeds: &Seeds, step: u64) -> Vec<usize> {
+fn draw_indices(
+    dataset: &IdentityDataset,
+    config: &TrainConfig,
+    seeds: &Seeds,
+    step: u64,
+    order: &mut Shuffled,
+) -> Vec<usize> {
     let b = config.batch_size;
     if config.balanced {
         let mut rng = seeds.stream("balanced order", &[step]);
@@ -157,7 +174,7 @@ pub(crate) fn draw_indices(dataset: &IdentityDataset, config: &TrainConfig, seed
             })
             .collect();
     }
-    shuffled(dataset.len(), b, seeds, "order", step)
+    order.draw(dataset.len(), b, seeds, "order", step)
 }
 
 fn draw_batch(
@@ -165,9 +182,10 @@ fn draw_batch(
     config: &RunConfig,
     seeds: &Seeds,
     step: u64,
+    order: &mut Shuffled,
     device: &Device,
 ) -> Result<Batch> {
-    let indices = draw_indices(dataset, &config.train, seeds, step);
+    let indices = draw_indices(dataset, &config.train, seeds, step, order);
     let mut rng = seeds.stream("flips", &[step]);
     let flips: Vec<bool> = indices.iter().map(|_| config.train.flip && rng.random()).collect();
     let labels = indices.iter().map(|i| dataset.labels()[*i]).collect();
