@@ -18,6 +18,9 @@ import sys
 augment, folder = sys.argv[1], pathlib.Path(sys.argv[2])
 sets, kimg, base_kimg = (int(value) for value in [*sys.argv[3:], *["64", "6", "20"][len(sys.argv) - 3 :]])
 
+if sets < 2:
+    sys.exit("SETS must be 2 or more")
+
 
 def run(*args):
     subprocess.run([augment, *(str(a) for a in args)], check=True)
@@ -41,6 +44,8 @@ def looks(out):
         for line in (line for line in lines if "figures" in line):
             distance, top1 = min(distance, line["figures"]["frechet"]), max(top1, line["figures"]["top1"])
             seen.append((line["images"], distance, top1))
+        if not seen:
+            sys.exit(f"{metrics}: nobody looked at it: more images are needed")
         yield seen, lines[-1]["images"]
 
 
@@ -73,7 +78,8 @@ for (fresh, _), (begun, _) in zip(ways["fresh"], ways["begun"], strict=True):
     first = next((images for images, distance, _ in begun if distance <= best), None)
     need.append((next(images for images, distance, _ in fresh if distance <= best), first))
 reached = [(a, b) for a, b in need if b is not None]
-print(
-    f"the least distance of fresh weights was reached by {len(reached)} of {len(need)} sets, after "
-    f"{statistics.mean(b for _, b in reached):.0f} images on average; these needed {statistics.mean(a for a, _ in reached):.0f} fresh"
-)
+print(f"the least distance of fresh weights was reached by {len(reached)} of {len(need)} sets", end="")
+if reached:
+    fresh, begun = (statistics.mean(pair[i] for pair in reached) for i in (0, 1))
+    print(f", after {begun:.0f} images on average; these needed {fresh:.0f} fresh", end="")
+print()

@@ -5,7 +5,7 @@ usage: python pipelines/applications.py MANIFEST.parquet SPLIT MODEL OUT [IMAGES
 MANIFEST has the columns identity and image and the rows of SPLIT show persons that the model knows, in pictures that it has not seen; its
 rows `train` are what the other methods learn from. IMAGES (500) of SPLIT are drawn with a fixed seed. Writes OUT/applications.json and
 prints a table. With JUDGE, a face network in ONNX (input 3 x H x W, RGB, (value - 127.5) / 128; PLACEMENT: left, top and side of an image in it),
-also cosine similarity to the person and rank-1. SIZE is the side of the model's images (64). AUGMENT names the built program. Needs numpy, pyarrow, Pillow, opencv-python-headless, scikit-image; with JUDGE onnxruntime.
+also cosine similarity to the person and rank-1. SIZE is the side of the model's images (64). AUGMENT names the built program. Needs numpy, pyarrow, Pillow, opencv-python-headless, scikit-image; with JUDGE onnxruntime. PatchMatch is measured where pypatchmatch is installed.
 """
 
 import io
@@ -22,6 +22,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 from skimage.metrics import structural_similarity
+
+try:
+    import patchmatch
+except ImportError:
+    patchmatch = None
 
 AUGMENT = os.environ.get("AUGMENT", "target/release/augment")
 COMPONENTS, RIDGE, RESAMPLES, STEPS = 256, 0.02, 2000, 9
@@ -212,6 +217,8 @@ def main():
         for method, flag in ("Telea", cv2.INPAINT_TELEA), ("Navier-Stokes", cv2.INPAINT_NS):
             filled = [cv2.inpaint(image, mask.astype(np.uint8), 3, flag) for image in truth]
             measure(task, method, np.stack(filled), mask)
+        if patchmatch:
+            measure(task, "PatchMatch", np.stack([patchmatch.inpaint(image, mask, patch_size=3) for image in truth]), mask)
         measure(task, "eigenfaces", paste(clip(faces.fill(lambda f: f[kept], flat[:, kept]))), mask)
         measure(task, "nearest face", paste(faces.nearest(lambda f: f[kept], flat[:, kept])), mask)
         for method, more in ("the paper's way", ["--refine", "0", "--seam", "hard"]), ("augment", []):

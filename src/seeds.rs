@@ -72,7 +72,7 @@ pub struct Shuffled {
 }
 
 impl Shuffled {
-    /// Indices below `n` of `step`, `count` a step. What is drawn depends on the arguments alone; `purpose` must be the same in every call.
+    /// Indices below `n` of `step`, `count` a step. What is drawn depends on the arguments alone; `seeds` and `purpose` must be the same in every call.
     pub fn draw(&mut self, n: usize, count: usize, seeds: &Seeds, purpose: &str, step: u64) -> Vec<usize> {
         let positions = step * count as u64..(step + 1) * count as u64;
         let of_position = |position: u64| {

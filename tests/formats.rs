@@ -281,6 +281,14 @@ fn inspect_tells_what_a_training_finds_and_stumbles_over() {
     std::fs::copy(set.join("train.rec"), &other).unwrap();
     let text = inspect(&other);
     assert!(text.contains("faces.rec is not called train.rec"), "{text}");
+    let parts = dir.path().join("parts");
+    std::fs::create_dir(&parts).unwrap();
+    for name in ["a.rec", "b.rec", "c.rec"] {
+        std::fs::copy(&other, parts.join(name)).unwrap();
+    }
+    let text = inspect(&parts);
+    assert!(text.contains("a.rec is not called train.rec") && !text.contains("b.rec is not"), "{text}");
+    assert!(text.contains(" more such problems of other parts"), "{text}");
     let sample = records(&shared().join("first")).remove(0);
     // Whole at its head and its end.
     let mut torn = sample.image.clone();

@@ -214,6 +214,22 @@ fn what_folders_say_is_kept() {
 }
 
 #[test]
+fn pictures_that_cannot_be_used_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let (source, out) = (dir.path().join("photos"), dir.path().join("ids.parquet"));
+    put(&source.join("Ann/0.gif"), b"GIF89a");
+    let said = make(&source, &out, |_| {}).unwrap_err();
+    assert!(said.contains("holds no image that can be used; the first: ") && said.contains("Ann/0.gif: "), "{said}");
+    assert!(said.contains("convert it to JPEG or PNG"), "{said}");
+    put(&source.join("Ann/1.jpg"), &jpeg(9));
+    assert_eq!(make(&source, &out, |_| {}).unwrap().rejected.count, 1);
+    std::fs::remove_dir_all(source.join("Ann")).unwrap();
+    put(&source.join("2.jpg"), &jpeg(9));
+    let said = make(&source, &dir.path().join("none.parquet"), |_| {}).unwrap_err();
+    assert!(said.contains("holds no image with a person's name"), "{said}");
+}
+
+#[test]
 fn what_was_written_is_not_read_again() {
     let dir = tempfile::tempdir().unwrap();
     let source = dir.path().join("photos");

@@ -189,7 +189,7 @@ impl Progress for Terminal {
             None => format!("{name}: {done} {unit} {rate:.1}/s {detail}"),
         };
         let more = json!({
-            "stage": name, "done": done, "total": total, "unit": unit, "per_second": rate, "seconds_left": left,
+            "stage": name, "done": done, "total": (*total > 0).then_some(total), "unit": unit, "per_second": rate, "seconds_left": left,
         });
         self.line("info", text.trim_end(), &more);
     }

@@ -129,10 +129,10 @@ impl Material {
     }
 
     /// As many images as there are synthetic ones, of as many identities, pasted together from real ones, on the disk of `scratch`.
-    fn composites(&self, scratch: &Path) -> Result<Stock> {
+    fn composites(&self, scratch: &Path, progress: &mut dyn Progress) -> Result<Stock> {
         let images: usize = self.synthetic().map(Catalogue::len).sum();
         let identities: usize = self.synthetic().map(|s| s.present().count()).sum();
-        composites(&self.real, self.frame, identities, images.div_ceil(identities.max(1)), scratch)
+        composites(&self.real, self.frame, identities, images.div_ceil(identities.max(1)), scratch, progress)
     }
 
     /// As many images as there are synthetic ones, all of them real: each identity's in turn.
@@ -194,7 +194,7 @@ impl Comparison<'_> {
                 Arm::Repeats => Some(Box::new(self.material.repeats()?)),
                 Arm::Composite => {
                     store::create_dir(&self.folder)?;
-                    Some(Box::new(self.material.composites(&self.folder)?))
+                    Some(Box::new(self.material.composites(&self.folder, progress)?))
                 }
                 _ => None,
             };

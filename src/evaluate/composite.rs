@@ -4,6 +4,7 @@
 use crate::config::Alignment;
 use crate::dataset::{IdentityDataset, Stock, StockWriter};
 use crate::error::{Error, Result};
+use crate::progress::Progress;
 use crate::seeds::Seeds;
 use rand::RngExt;
 use rand::seq::SliceRandom;
@@ -20,13 +21,14 @@ const SEAM: f32 = 0.06;
 /// photograph gets the mean colour of the first one's. The images lie on the disk of `scratch`.
 ///
 /// # Errors
-/// Fewer than two persons; the disk is full.
+/// Fewer than two persons; the disk is full; `Stopped`.
 pub fn composites(
     real: &IdentityDataset,
     frame: Alignment,
     identities: usize,
     per_identity: usize,
     scratch: &Path,
+    progress: &mut dyn Progress,
 ) -> Result<Stock> {
     let bands = if frame == Alignment::Arcface { USUAL } else { TIGHT };
     let persons: Vec<u32> = super::figures::present(real).collect();
@@ -36,7 +38,12 @@ pub fn composites(
     let seeds = Seeds::keyed(&[b"composite"]);
     let mut writer = StockWriter::new(scratch, real.image_size())?;
     let (mut labels, mut names) = (Vec::new(), Vec::new());
+    progress.start("composites", identities as u64, "identities");
     for n in 0..identities {
+        progress.at(n as u64);
+        if progress.stop_requested() {
+            return Err(Error::Stopped);
+        }
         let mut rng = seeds.stream("identity", &[n as u64]);
         let mut order = persons.clone();
         let (two, _) = order.partial_shuffle(&mut rng, 2);
@@ -51,6 +58,7 @@ pub fn composites(
         }
         names.push(format!("composite-{n:06}"));
     }
+    progress.finish();
     writer.finish(labels, names)
 }
 
@@ -87,6 +95,7 @@ fn paste(a: &[u8], b: &[u8], size: usize, bands: [(f32, f32); 3], taken: [bool; 
 mod tests {
     use super::*;
     use crate::dataset::Images;
+    use crate::progress::Silent;
 
     #[test]
     fn composites_take_bands_of_two_persons() {
@@ -105,7 +114,7 @@ mod tests {
         assert_eq!((row(2), row(3), row(30), row(31)), (96, 104, 96, 104));
         let real = IdentityDataset::new(size, [a, b].concat(), vec![0, 1], ["a", "b"].map(Into::into).into()).unwrap();
         let dir = tempfile::tempdir().unwrap();
-        let of = |real: &IdentityDataset| composites(real, Alignment::None, 4, 3, dir.path());
+        let of = |real: &IdentityDataset| composites(real, Alignment::None, 4, 3, dir.path(), &mut Silent);
         let stock = of(&real).unwrap();
         let made = stock.catalogue();
         assert_eq!((made.len(), made.identities().len(), made.images_of(3).len()), (12, 4, 3));

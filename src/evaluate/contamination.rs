@@ -5,7 +5,7 @@ use super::figures::{present, quantile};
 use super::nearest::nearest_of;
 use super::quality::NATURAL;
 use crate::dataset::{IdentityDataset, Images};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::recogniser::copies;
 use crate::recogniser::{Embeddings, class_means};
@@ -25,6 +25,8 @@ const PERSON_IMAGES: usize = 4;
 pub const ENOUGH_IDENTITIES: usize = 100;
 /// Findings that a message lists, at most.
 const LISTED: usize = 5;
+/// Images between two looks at whether to stop.
+const LOOK: usize = 4096;
 
 /// Looks for test persons and test images among the training images, by name, by equal pixels, and by pixels that are equal
 /// after mirroring, cropping or a change of brightness; and for test persons that the generator knew. Returns what was
@@ -46,7 +48,7 @@ pub fn find(material: &Material, progress: &mut dyn Progress) -> Result<Vec<Stri
     let made = [&material.existing, &material.new].into_iter().flatten();
     let made = made.map(|made| ("synthetic", &made.all as &dyn Images));
     for (kind, images) in std::iter::once(("training", real as &dyn Images)).chain(made) {
-        let equal = equal_images(test, images)?;
+        let equal = equal_images(test, images, progress)?;
         if !equal.is_empty() {
             let persons: Vec<&str> = equal.iter().map(|i| name(test, *i)).collect();
             found.push(format!("{} test images are {kind} images: of {}", equal.len(), listed(&persons)));
@@ -184,15 +186,23 @@ fn listed(names: &[&str]) -> String {
 }
 
 /// Indices of the images of `test` whose pixels are those of one of `others`.
-fn equal_images(test: &IdentityDataset, others: &dyn Images) -> Result<Vec<usize>> {
+fn equal_images(test: &IdentityDataset, others: &dyn Images, progress: &mut dyn Progress) -> Result<Vec<usize>> {
     let mut tested: BTreeMap<[u8; 32], Vec<usize>> = BTreeMap::new();
     for i in 0..test.len() {
         tested.entry(*blake3::hash(test.image(i)).as_bytes()).or_default().push(i);
     }
     let mut equal = BTreeSet::new();
+    progress.start("equal images", others.catalogue().len() as u64, "images");
     for i in 0..others.catalogue().len() {
+        if i % LOOK == 0 {
+            progress.at(i as u64);
+            if progress.stop_requested() {
+                return Err(Error::Stopped);
+            }
+        }
         equal.extend(tested.get(blake3::hash(&others.read(i)?).as_bytes()).into_iter().flatten().copied());
     }
+    progress.finish();
     Ok(equal.into_iter().collect())
 }
 

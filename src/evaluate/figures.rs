@@ -116,3 +116,58 @@ pub(super) fn diversity(images: &IdentityDataset) -> Option<f64> {
     }
     (!means.is_empty()).then(|| means.iter().sum::<f64>() / means.len() as f64)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// exp(E KL(p to mean p)) as it is defined, of all rows at once.
+    fn score(cosines: &[Vec<f32>], scale: f64) -> f64 {
+        let softmax = |row: &Vec<f32>| {
+            let e: Vec<f64> = row.iter().map(|c| (scale * f64::from(*c)).exp()).collect();
+            let sum: f64 = e.iter().sum();
+            e.into_iter().map(|v| v / sum).collect::<Vec<f64>>()
+        };
+        let each: Vec<Vec<f64>> = cosines.iter().map(softmax).collect();
+        let n = each.len() as f64;
+        let mean = |c: usize| each.iter().map(|p| p[c]).sum::<f64>() / n;
+        let divergence = |p: &Vec<f64>| p.iter().enumerate().map(|(c, p)| p * (p / mean(c)).ln()).sum::<f64>();
+        (each.iter().map(divergence).sum::<f64>() / n).exp()
+    }
+
+    #[test]
+    fn the_score_counts_the_identities_that_are_seen() {
+        let of = |rows: &[Vec<f32>], scale| {
+            let mut taken_for = TakenFor::new(scale);
+            rows.iter().for_each(|row| taken_for.add(row));
+            (taken_for.score(), taken_for.top)
+        };
+        let one_hot = |c: usize| (0..5).map(|i| if i == c { 1.0 } else { -1.0 }).collect::<Vec<f32>>();
+        let (all, top) = of(&(0..10).map(|i| one_hot(i % 5)).collect::<Vec<_>>(), 64.0);
+        assert!((all - 5.0).abs() < 1e-9 && top == [0, 1, 2, 3, 4, 0, 1, 2, 3, 4], "{all} {top:?}");
+        let (one, _) = of(&vec![one_hot(3); 4], 64.0);
+        assert!((one - 1.0).abs() < 1e-9, "{one}");
+        let rows: Vec<Vec<f32>> =
+            (0..7).map(|i| (0..5).map(|c| ((i * 3 + c * 5) % 11) as f32 / 11.0).collect()).collect();
+        for scale in [1.0, 16.0] {
+            assert!((of(&rows, scale).0 / score(&rows, scale) - 1.0).abs() < 1e-9);
+        }
+        assert!(of(&[], 1.0).0.is_finite());
+    }
+
+    #[test]
+    fn of_many_identities_some_are_looked_at() {
+        let labels = |persons: u32, each: usize| (0..persons).flat_map(|l| vec![l; each]).collect::<Vec<_>>();
+        let of = |persons: u32, each: usize| {
+            let names = (0..persons).map(|i| i.to_string()).collect();
+            let labels = labels(persons, each);
+            let images = IdentityDataset::new(1, vec![0; labels.len() * 3], labels, names).unwrap();
+            sample(images.catalogue()).into_iter().map(|i| images.labels()[i]).collect::<Vec<u32>>()
+        };
+        assert_eq!(of(3, 5), labels(3, 5));
+        assert_eq!(of(1000, 6), labels(1000, 4));
+        let spread = of(5000, 3);
+        assert_eq!((spread.len(), spread[0], spread[3998], spread[3999]), (4000, 0, 4997, 4997));
+        assert_eq!(of(0, 1), Vec::<u32>::new());
+    }
+}

@@ -38,9 +38,9 @@ impl Made {
 #[derive(Default)]
 pub struct Synthetic {
     /// Those of identities of the training images, with their labels.
-    pub existing: Option<Made>,
+    pub existing: Option<Stock>,
     /// Those of new identities.
-    pub new: Option<Made>,
+    pub new: Option<Stock>,
     /// Identities that the generator knew and the training images do not show; images made of them are left out.
     pub foreign: BTreeSet<String>,
 }
@@ -72,8 +72,7 @@ impl Synthetic {
         }
         let kind = || Kind::new(dataset, scratch, real.image_size());
         let (mut existing, mut new, mut foreign) = (kind()?, kind()?, BTreeSet::new());
-        let rows = ledger::summary(dataset)?.map_or(0, |summary| summary.rows);
-        progress.start("synthetic", rows as u64, "images");
+        progress.start("synthetic", ledger::rows(dataset) as u64, "images");
         let mut read = 0;
         Reader::open(dataset)?.read_all(|r| {
             read += 1;
@@ -161,7 +160,7 @@ impl<'a> Kind<'a> {
     }
 
     /// The images as those of `identities`.
-    fn finish(mut self, identities: &[String]) -> Result<Option<Made>> {
+    fn finish(mut self, identities: &[String]) -> Result<Option<Stock>> {
         if self.is_empty() {
             return Ok(None);
         }
@@ -173,6 +172,6 @@ impl<'a> Kind<'a> {
             labels[*number as usize] = at.ok_or_else(unknown)? as u32;
         }
         let labels = self.shown.iter().map(|number| labels[*number as usize]).collect();
-        Made::new(self.writer.finish(labels, identities.to_vec())?).map(Some)
+        self.writer.finish(labels, identities.to_vec()).map(Some)
     }
 }

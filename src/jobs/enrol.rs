@@ -83,13 +83,14 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
             "persons are enrolled from split `{split}`, too: its images find themselves, and the figures tell nothing of others"
         ));
     }
+    place::room_for(&request.out, ledger::rows(&request.synthetic), outside.placement().side)?;
     let list = place::rejects_path(&request.out)?;
     let alignment = ledger::order(&request.synthetic)?.map(|order| order.alignment).unwrap_or_default();
     let view = View::new(outside.placement().side, alignment);
     let (real, rejected) = source.only_set(view, &list, progress)?;
     let probes = held_out(&source, set, &split, view, &real, progress)?;
     let made = Synthetic::read(&request.synthetic, &real, set, place::folder_of(&request.out), progress)?;
-    let made = made.existing.map(|made| made.all).ok_or_else(|| {
+    let made = made.existing.ok_or_else(|| {
         Error::Usage(format!("{}: holds no image of an existing person", request.synthetic.display()))
     })?;
     let mut embed = |name: &str, images: &dyn Images| outside.embed(name, images, progress);

@@ -279,6 +279,9 @@ fn prepare(request: &Request, context: &Context) -> Result<Prepared> {
         ))
     })?;
     check(request, &source, &set, held_out.as_ref(), &test)?;
+    if let Some(dataset) = &request.synthetic {
+        place::room_for(&request.out, ledger::rows(dataset), config.image_size)?;
+    }
     request.gates.check(request.synthetic.is_some(), held_out.is_some())?;
     if let Some(path) = &request.summary {
         place::usable_as("summary", place::folder_of(path))?;

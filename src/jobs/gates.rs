@@ -61,7 +61,7 @@ impl Gates {
         }
         if let Some(most) = self.membership {
             match &quality.membership {
-                None => fallen.push("membership inference was not measured: nobody has held-out images".into()),
+                None => fallen.push("membership inference was not measured: no held-out image shows a person of whom there are synthetic ones".into()),
                 Some(m) if m.auc > most => {
                     fallen.push(format!("membership inference stands at AUC {:.3}, and {most:.3} is allowed", m.auc));
                 }

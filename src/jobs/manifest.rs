@@ -113,6 +113,7 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
     let source = sources::open(&request.source, &request.columns, out)?;
     // The labels alone: how many there are, and what the source itself divides.
     let (mut counts, mut total) = (BTreeMap::<String, usize>::new(), 0);
+    let (mut unusable, mut unnamed) = (None, false);
     let mut there = [request.shares.is_some(), false, false, detector.is_some()];
     source.read(false, &mut |chunk| {
         total += chunk.items.len();
@@ -120,20 +121,25 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
             there[0] |= item.split.is_some();
             there[1] |= item.identity_set.is_some();
             there[2] |= item.group.is_some();
-            let usable = !matches!(item.picture, Picture::None(..));
-            if let Some(identity) = item.identity.filter(|i| usable && !i.trim().is_empty()) {
+            let identity = item.identity.filter(|i| !i.trim().is_empty());
+            if let Picture::None(reason, path) = item.picture {
+                let (file, row, item) = item.place;
+                unusable.get_or_insert(Reject { file, row, item, reason, path });
+            } else if let Some(identity) = identity {
                 *counts.entry(key(&identity, item.identity_set.as_deref())).or_default() += 1;
+            } else {
+                unnamed = true;
             }
         }
         if progress.stop_requested() { Err(Error::Stopped) } else { Ok(()) }
     })?;
     if counts.is_empty() {
         let passed = source.passed_over().map_or(String::new(), |others| format!("; passed over {others}"));
-        return Err(Error::Manifest(format!(
-            "{}: holds no image with a person's name: {}{passed}",
-            request.source,
-            source.naming()
-        )));
+        let what = match unusable.filter(|_| !unnamed) {
+            Some(first) => format!("image that can be used; the first: {first}"),
+            None => format!("image with a person's name: {}", source.naming()),
+        };
+        return Err(Error::Manifest(format!("{}: holds no {what}{passed}", request.source)));
     }
     if request.dry_run {
         let (rows, identities) = (counts.values().sum(), counts.len());

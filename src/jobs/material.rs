@@ -8,7 +8,7 @@ use crate::config::Alignment;
 use crate::dataset::{IdentityDataset, Selection, View, load_sets};
 use crate::error::{Error, Result};
 use crate::evaluate::comparison::Material;
-use crate::evaluate::synthetic::Synthetic;
+use crate::evaluate::synthetic::{Made, Synthetic};
 use crate::formats::bin;
 use crate::formats::pairs::PairSet;
 use crate::manifest::keys;
@@ -81,6 +81,7 @@ pub(super) fn material(
     };
     let chosen_by = chosen_by(order.as_ref());
     let Synthetic { existing, new, foreign } = synthetic;
+    let (existing, new) = (existing.map(Made::new).transpose()?, new.map(Made::new).transpose()?);
     if let Some(made) = order.as_ref().map(|o| o.alignment).filter(|made| frame != Alignment::None && *made != frame) {
         progress.warn(&format!(
             "the synthetic images show faces in the frame {}, option `alignment` asks for {}: what is measured is the difference of frames, too",

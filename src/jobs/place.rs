@@ -113,6 +113,20 @@ pub(super) fn free(out: &Path) -> Option<u64> {
     Some(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
+/// Refuses `out` where `images` decoded images of side `size` have no room for as long as a job runs.
+pub(super) fn room_for(out: &Path, images: usize, size: usize) -> Result<()> {
+    let bytes = (images * size * size * 3) as u64;
+    match free(out) {
+        Some(free) if free < bytes => Err(Error::Usage(format!(
+            "{images} synthetic images take {} MB while this runs, but {} has {} MB free; name another place with option `out`",
+            bytes / 1_000_000,
+            out.display(),
+            free / 1_000_000
+        ))),
+        _ => Ok(()),
+    }
+}
+
 /// The nearest folder of `out` that is there, without links, and the names below it, the last first.
 fn nearest(out: &Path, advice: &str) -> Result<(PathBuf, Vec<std::ffi::OsString>)> {
     let nowhere = || Error::Usage(format!("{}: leads nowhere; {advice}", out.display()));
@@ -152,5 +166,8 @@ mod tests {
         }
         assert!(usable(Path::new("/")).is_err() && usable(Path::new("/proc/x/y")).is_err());
         assert!(free(&real.join("x/y")).is_some_and(|bytes| bytes > 0));
+        assert!(room_for(&real.join("x"), 10, 64).is_ok());
+        let full = room_for(&real.join("x"), 1 << 40, 64).unwrap_err().to_string();
+        assert!(full.contains("synthetic images take 13510798882 MB while this runs"), "{full}");
     }
 }

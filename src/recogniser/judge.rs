@@ -177,3 +177,33 @@ pub(super) fn equal_error_of(mut scored: Vec<(f32, bool)>) -> (f64, f64) {
     }
     (0.0, -1.0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seeds::{Seeds, normal_vec};
+
+    #[test]
+    fn a_part_of_very_many_comparisons_tells_nearly_the_same() {
+        let size = 4;
+        let draw = |n: usize, key| {
+            let mut values = normal_vec(&mut Seeds::new(7).stream("rows", &[key]), n * size);
+            for row in values.chunks_exact_mut(size) {
+                let norm = row.iter().map(|v| v * v).sum::<f32>().sqrt();
+                row.iter_mut().for_each(|v| *v /= norm);
+            }
+            Embeddings { size, values }
+        };
+        let centres = draw(4000, 0);
+        // Images near to their own centre, 3,000 of them: 12 million comparisons.
+        let labels: Vec<u32> = (0..3000).collect();
+        let noise = draw(3000, 1);
+        let values = noise.values.iter().zip(&centres.values).map(|(n, c)| c + 0.4 * n).collect();
+        let images = Embeddings { size, values };
+        let (rate, threshold) = equal_error(&images, &labels, &centres);
+        let part = Embeddings { size, values: images.values[..2000 * size].to_vec() };
+        let (of_part, limit) = equal_error(&part, &labels[..2000], &centres);
+        assert!(rate > 0.001 && (rate - of_part).abs() < 0.01, "{rate} {of_part}");
+        assert!((threshold - limit).abs() < 0.02, "{threshold} {limit}");
+    }
+}

@@ -100,6 +100,7 @@ struct Page {
     nearest: Vec<Picture>,
     failing: Vec<Picture>,
     persons: Vec<Person>,
+    of_persons: usize,
     alike: String,
     configuration: String,
 }
@@ -181,6 +182,7 @@ impl Report<'_> {
             nearest: self.nearest()?,
             failing: self.failing()?,
             persons: person_rows(&m.real, &self.quality.identities),
+            of_persons: m.existing.as_ref().map_or(0, |made| made.all.catalogue().present().count()),
             alike: self.alike.join("; "),
             configuration: format!(
                 "manifest {}\ntraining images {}\nsynthetic images {} and {}\ntest {}\noutside judge {}\naugment {}\n\n{}",
@@ -219,7 +221,7 @@ impl Report<'_> {
     /// Real and synthetic images of some identities, spread over all.
     fn rows(&self) -> Result<Vec<Picture>> {
         let m = self.material;
-        let Some(Made { sample: synthetic, .. }) = &m.existing else { return Ok(Vec::new()) };
+        let Some(Made { all: synthetic, .. }) = &m.existing else { return Ok(Vec::new()) };
         let labels: Vec<u32> = synthetic.catalogue().present().collect();
         let n = labels.len();
         let size = m.real.image_size();
@@ -228,8 +230,9 @@ impl Report<'_> {
             let label = labels[row * n / SHOWN.min(n)];
             let real = m.real.images_of(label).iter().map(|i| m.real.image(*i));
             let real = real.chain(std::iter::repeat(&blank[..])).take(SHOWN_REAL);
-            let made = synthetic.images_of(label).iter().take(SHOWN_SYNTHETIC).map(|i| synthetic.image(*i));
-            let image = strip(&real.chain(made).collect::<Vec<_>>(), size)?;
+            let made = synthetic.catalogue().images_of(label).iter().take(SHOWN_SYNTHETIC);
+            let made = made.map(|i| synthetic.read(*i)).collect::<Result<Vec<_>>>()?;
+            let image = strip(&real.chain(made.iter().map(|image| &image[..])).collect::<Vec<_>>(), size)?;
             Ok(Picture { name: m.real.identities()[label as usize].clone(), image })
         };
         (0..SHOWN.min(n)).map(picture).collect()

@@ -215,6 +215,11 @@ pub fn summary(out: &Path) -> Result<Option<Summary>> {
     store::read_sealed(&path)?.map(|v| serde_json::from_value(v).map_err(|_| other_version(&path))).transpose()
 }
 
+/// Rows of the complete dataset in `out`; 0 where nothing tells.
+pub fn rows(out: &Path) -> usize {
+    summary(out).ok().flatten().map_or(0, |summary| summary.rows)
+}
+
 fn other_version(path: &Path) -> Error {
     Error::Usage(format!(
         "{}: made by another version of augment; choose another folder, or delete this one",

@@ -4,7 +4,7 @@ use super::{Chunk, Gathering, Item, Picture, Source};
 use crate::error::{Error, Result};
 use crate::formats::recordio::problems;
 use crate::formats::recordio::records::{HEADER, Header, MAGIC, Reader};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
@@ -67,8 +67,21 @@ impl Source for Records {
     }
 
     fn problems(&self, labels: &BTreeMap<String, usize>) -> Result<Vec<String>> {
-        let of_files = self.paths.iter().map(|path| problems(path)).collect::<Result<Vec<_>>>()?.concat();
-        Ok(of_files.into_iter().chain(super::no_classes(labels)).collect())
+        let (mut found, mut seen, mut again) = (Vec::new(), BTreeSet::new(), 0);
+        for path in &self.paths {
+            for problem in problems(path)? {
+                // The same of another part is told once.
+                if seen.insert(problem.replace(&*path.with_extension("").to_string_lossy(), "")) {
+                    found.push(problem);
+                } else {
+                    again += 1;
+                }
+            }
+        }
+        if again > 0 {
+            found.push(format!("{again} more such problems of other parts"));
+        }
+        Ok(found.into_iter().chain(super::no_classes(labels)).collect())
     }
 
     fn read(&self, pictures: bool, f: &mut dyn FnMut(Chunk) -> Result<()>) -> Result<()> {

@@ -4,6 +4,7 @@ use super::write_atomic;
 use crate::error::{Error, Result};
 use serde_json::{Value, json};
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 
 /// Key of a sealed document that holds the hash of its text.
@@ -30,7 +31,8 @@ pub fn write_sealed(path: &Path, object: &Value) -> Result<()> {
 /// `Damaged` if a byte of it is another.
 pub fn read_sealed(path: &Path) -> Result<Option<Value>> {
     let text = match fs::read(path) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        // A file where its folder should be holds none either.
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
         Err(e) => return Err(Error::io(path, e)),
         Ok(bytes) => bytes,
     };
@@ -64,5 +66,7 @@ mod tests {
         }
         fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
         assert!(read_sealed(&path).is_err());
+        assert!(read_sealed(&dir.path().join("y.json")).unwrap().is_none());
+        assert!(read_sealed(&path.join("y.json")).unwrap().is_none());
     }
 }
