@@ -219,7 +219,10 @@ fn pictures_that_cannot_be_used_are_named() {
     let (source, out) = (dir.path().join("photos"), dir.path().join("ids.parquet"));
     put(&source.join("Ann/0.gif"), b"GIF89a");
     let said = make(&source, &out, |_| {}).unwrap_err();
-    assert!(said.contains("holds no image that can be used; the first: ") && said.contains("Ann/0.gif: "), "{said}");
+    assert!(
+        said.contains("holds no image that can be used; the first: ") && said.contains("Ann/0.gif row 0: "),
+        "{said}"
+    );
     assert!(said.contains("convert it to JPEG or PNG"), "{said}");
     put(&source.join("Ann/1.jpg"), &jpeg(9));
     assert_eq!(make(&source, &out, |_| {}).unwrap().rejected.count, 1);
