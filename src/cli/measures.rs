@@ -83,7 +83,7 @@ pub struct MethodsArgs {
     /// Trainings of each.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=100), help_heading = "Comparison")]
     pub seeds: u64,
-    /// Images of each identity that are judged.
+    /// Images of each identity that are judged, at most: about 4,000 in all.
     #[arg(long, value_name = "N", default_value = "20", help_heading = "Comparison")]
     pub per_id: NonZeroUsize,
     /// Folder of models, figures and page [default: the manifest's name with `-methods`].

@@ -17,12 +17,16 @@ pub(super) fn present(images: &IdentityDataset) -> impl Iterator<Item = u32> {
     images.catalogue().present()
 }
 
-/// The first images of each identity, or of identities evenly spread over all, see [`SAMPLE`].
-pub(super) fn sample(images: &Catalogue) -> Vec<usize> {
-    let present: Vec<u32> = images.present().collect();
+/// Those of the labels `present` whose images are looked at, evenly spread over all, and at how many of each at most: see [`SAMPLE`].
+pub(super) fn looked_at(present: &[u32]) -> (Vec<u32>, usize) {
     let persons = present.len().min(SAMPLE / LEAST);
-    let chosen = (0..persons).map(|i| present[i * present.len() / persons]);
-    chosen.flat_map(|l| images.images_of(l).iter().take(SAMPLE / persons)).copied().collect()
+    ((0..persons).map(|i| present[i * present.len() / persons]).collect(), SAMPLE / persons.max(1))
+}
+
+/// The first images of each identity, or of some of many, see [`looked_at`].
+pub(super) fn sample(images: &Catalogue) -> Vec<usize> {
+    let (labels, each) = looked_at(&images.present().collect::<Vec<_>>());
+    labels.into_iter().flat_map(|l| images.images_of(l).iter().take(each)).copied().collect()
 }
 
 /// Cosine of each image to the mean of the other images of its label; of the only one to itself.

@@ -5,7 +5,7 @@
 
 use super::comparison::Material;
 use super::distribution::{Distances, NEIGHBOURS, distances};
-use super::figures::{TakenFor, diversity, present, quantile, sample, similarity_to_others, uniqueness};
+use super::figures::{self, TakenFor, diversity, present, quantile, sample, similarity_to_others, uniqueness};
 use super::membership::{self, Membership};
 use super::nearest::nearest_cosines;
 use super::synthetic::Made;
@@ -170,6 +170,13 @@ pub struct Measures<'a> {
     scale: f64,
     copy_limit: f64,
     embedded_limit: f64,
+}
+
+/// Labels of the images that [`Measures::figures`] looks at, where there are `per_id` images of each of `identities` identities: one of an
+/// image, those of an identity one after the other.
+pub fn looked_at(identities: usize, per_id: usize) -> Vec<u32> {
+    let (labels, each) = figures::looked_at(&(0..identities as u32).collect::<Vec<_>>());
+    labels.into_iter().flat_map(|label| vec![label; per_id.min(each)]).collect()
 }
 
 impl<'a> Measures<'a> {

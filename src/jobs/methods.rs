@@ -8,7 +8,7 @@ use crate::config::{LatentSource, RunConfig, Settings};
 use crate::dataset::{IdentityDataset, View};
 use crate::error::{Error, Result};
 use crate::evaluate::judges::{Role, possible};
-use crate::evaluate::quality::{Figures, Measures};
+use crate::evaluate::quality::{Figures, Measures, looked_at};
 use crate::evaluate::statistics::summary;
 use crate::progress::Progress;
 use crate::recogniser::judge::{JUDGE_FILE, Judge};
@@ -45,7 +45,7 @@ pub struct Request {
     pub variants: Vec<&'static Variant>,
     /// Trainings of each variant; their seeds count up from that of the settings.
     pub seeds: u64,
-    /// Images of each identity that are judged.
+    /// Images of each identity that are judged, at most: about 4,000 in all.
     pub per_id: usize,
     /// Split with other real images of the same persons; without one the manifest's, if it has such a split.
     pub held_out: Option<String>,
@@ -147,7 +147,7 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
         image_size: base.image_size,
         kimg: base.train.duration_kimg,
         seeds: request.seeds,
-        per_id: request.per_id,
+        judged: looked_at(real.identities().len(), request.per_id).len(),
         real: level.as_ref().map(flat),
         rows,
         config: base,
@@ -256,8 +256,17 @@ impl Measuring<'_> {
         {
             return Ok(figures);
         }
-        let labels: Vec<u32> = (0..self.real.identities().len() as u32).flat_map(|l| vec![l; per_id]).collect();
-        let items: Vec<Item> = labels.iter().enumerate().map(|(i, l)| item(model, *l, (i % per_id) as u64)).collect();
+        // Nobody looks at more.
+        let labels = looked_at(self.real.identities().len(), per_id);
+        let mut next = BTreeMap::new();
+        let items: Vec<Item> = labels
+            .iter()
+            .map(|label| {
+                let index = next.entry(label).or_insert(0);
+                *index += 1;
+                item(model, *label, *index - 1)
+            })
+            .collect();
         let mut pixels = Vec::new();
         progress.start(&format!("samples ({name})"), items.len() as u64, "images");
         for (n, part) in items.chunks(PART).enumerate() {

@@ -62,8 +62,8 @@ pub struct Table {
     pub kimg: f64,
     /// Trainings of each variant.
     pub seeds: u64,
-    /// Images of each identity that were judged.
-    pub per_id: usize,
+    /// Images of each training that were judged, as many of each identity.
+    pub judged: usize,
     /// Figures of held-out real images.
     pub real: Option<BTreeMap<String, f64>>,
     /// Variants, in their order.
@@ -137,14 +137,14 @@ impl Table {
     pub fn markdown(&self) -> String {
         let (columns, rows) = self.cells();
         let mut text = format!(
-            "{} training images of {} identities, {} px, {} thousand images shown, {} seed{}; {} images of each identity judged by a classifier of real images.\n\n",
+            "{} training images of {} identities, {} px, {} thousand images shown, {} seed{}; {} images of each training judged by a classifier of real images.\n\n",
             self.images,
             self.identities,
             self.image_size,
             self.kimg,
             self.seeds,
             if self.seeds == 1 { "" } else { "s" },
-            self.per_id
+            self.judged
         );
         let _ = writeln!(text, "| | {} |\n|---|{}", columns.join(" | "), "---|".repeat(columns.len()));
         for (name, _, cells) in rows {
