@@ -23,7 +23,7 @@ if sets < 2:
 
 
 def run(*args):
-    subprocess.run([augment, *(str(a) for a in args)], check=True)
+    subprocess.run([augment, *(str(a) for a in args)], check=True, stdout=sys.stderr)
 
 
 def draw(name, *args):
