@@ -283,11 +283,11 @@ fn inspect_tells_what_a_training_finds_and_stumbles_over() {
     assert!(text.contains("faces.rec is not called train.rec"), "{text}");
     let parts = dir.path().join("parts");
     std::fs::create_dir(&parts).unwrap();
-    for name in ["a.rec", "b.rec", "c.rec"] {
+    for name in ["faces-0.rec", "faces-1.rec", "faces-2.rec"] {
         std::fs::copy(&other, parts.join(name)).unwrap();
     }
     let text = inspect(&parts);
-    assert!(text.contains("a.rec is not called train.rec") && !text.contains("b.rec is not"), "{text}");
+    assert!(text.contains("faces-0.rec is not called train.rec") && !text.contains("faces-1.rec is not"), "{text}");
     assert!(text.contains(" more such problems of other parts"), "{text}");
     let sample = records(&shared().join("first")).remove(0);
     // Whole at its head and its end.
