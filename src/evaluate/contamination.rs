@@ -2,8 +2,8 @@
 
 use super::comparison::Material;
 use super::figures::{present, quantile};
+use super::measures::NATURAL;
 use super::nearest::nearest_of;
-use super::quality::NATURAL;
 use crate::dataset::{IdentityDataset, Images};
 use crate::error::{Error, Result};
 use crate::progress::Progress;

@@ -10,6 +10,7 @@ mod figures;
 pub mod gain;
 pub mod groups;
 pub mod judges;
+pub mod measures;
 pub mod membership;
 mod nearest;
 pub mod outside;

@@ -184,12 +184,11 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
             alike.join("; ")
         ));
     }
-    let outside = outside
-        .map(|judge| {
-            judge.embed("outside judge (training)", &material.real, progress).map(|embedded| (judge, embedded))
-        })
-        .transpose()?;
-    if let Some((outside, training)) = &outside {
+    let outside = match outside {
+        Some(judge) => Some((judge.embed("outside judge (training)", &material.real, progress)?, judge)),
+        None => None,
+    };
+    if let Some((training, outside)) = &outside {
         let tested = outside.embed("outside judge (test)", &material.test.images, progress)?;
         let found = contamination::find_by_embedding(&material, &tested, training, progress)?;
         if !found.is_empty() {
@@ -202,7 +201,7 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
     let mut measuring = comparison.measuring_judge(progress)?;
     let quality = quality::measure(&material, &mut measuring, &config, request.max_copy_similarity, progress)?;
     let outside =
-        outside.map(|(judge, training)| outside::measure(&judge, &training, &material, progress)).transpose()?;
+        outside.map(|(training, judge)| outside::measure(&judge, &training, &material, progress)).transpose()?;
     // Synthesis can filter its images with the baseline.
     let mut judge = Judge::new(baseline, &config, &material.real, &embedded);
     if let Some(held_out) = &material.held_out {

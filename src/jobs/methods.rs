@@ -8,7 +8,8 @@ use crate::config::{LatentSource, RunConfig, Settings};
 use crate::dataset::{IdentityDataset, View};
 use crate::error::{Error, Result};
 use crate::evaluate::judges::{Role, possible};
-use crate::evaluate::quality::{Figures, Measures, looked_at};
+use crate::evaluate::measures::{Measures, looked_at};
+use crate::evaluate::quality::Figures;
 use crate::evaluate::statistics::summary;
 use crate::progress::Progress;
 use crate::recogniser::judge::{JUDGE_FILE, Judge};
@@ -138,6 +139,7 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
             rows.push(Row { variant: variant.name, about: variant.about, latent: latent.to_owned(), figures });
         }
     }
+    let (shown, each) = looked_at(real.identities().len(), request.per_id);
     let table = Table {
         manifest: source.named(),
         dataset_hash: real.hash().to_owned(),
@@ -147,7 +149,7 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
         image_size: base.image_size,
         kimg: base.train.duration_kimg,
         seeds: request.seeds,
-        judged: looked_at(real.identities().len(), request.per_id).len(),
+        judged: shown.len() * each,
         real: level.as_ref().map(flat),
         rows,
         config: base,
@@ -257,16 +259,9 @@ impl Measuring<'_> {
             return Ok(figures);
         }
         // Nobody looks at more.
-        let labels = looked_at(self.real.identities().len(), per_id);
-        let mut next = BTreeMap::new();
-        let items: Vec<Item> = labels
-            .iter()
-            .map(|label| {
-                let index = next.entry(label).or_insert(0);
-                *index += 1;
-                item(model, *label, *index - 1)
-            })
-            .collect();
+        let (shown, each) = looked_at(self.real.identities().len(), per_id);
+        let labels: Vec<u32> = shown.into_iter().flat_map(|label| vec![label; each]).collect();
+        let items: Vec<Item> = labels.iter().enumerate().map(|(i, l)| item(model, *l, (i % each) as u64)).collect();
         let mut pixels = Vec::new();
         progress.start(&format!("samples ({name})"), items.len() as u64, "images");
         for (n, part) in items.chunks(PART).enumerate() {
