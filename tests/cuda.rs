@@ -10,6 +10,7 @@
     reason = "a failed unwrap is a failed test; errors measured are told"
 )]
 
+#[path = "suite/common/mod.rs"]
 mod common;
 
 use augment::config::{Preset, RunConfig, with};

@@ -1,6 +1,6 @@
 """Gradients of one training step of each method by PyTorch: `python step.py > step.json` (torch 2.11).
 
-The networks and losses are those of benches/peer/networks.py. Weights, images and noise come from a formula, which tests/training.rs
+The networks and losses are those of benches/peer/networks.py. Weights, images and noise come from a formula, which tests/suite/training.rs
 repeats: value i of array k is `offset + scale sin(1 + 3 k + 0.7 i)`. Arrays are counted in the order in which they are filled.
 """
 
