@@ -1,5 +1,6 @@
 //! Progress and metrics as events: the library reports, whoever calls it prints.
 
+use crate::error::{Error, Result};
 use std::time::Duration;
 
 /// Receives events of a running stage; what an implementation leaves out is not reported.
@@ -21,6 +22,21 @@ pub trait Progress {
     /// True if the user asked to stop.
     fn stop_requested(&self) -> bool {
         false
+    }
+    /// Whether to go on.
+    ///
+    /// # Errors
+    /// `Stopped`: the user asked to stop.
+    fn go_on(&self) -> Result<()> {
+        if self.stop_requested() { Err(Error::Stopped) } else { Ok(()) }
+    }
+    /// `done` items of the current stage are complete ([`Progress::at`]); whether to go on.
+    ///
+    /// # Errors
+    /// `Stopped`: the user asked to stop.
+    fn reached(&mut self, done: u64) -> Result<()> {
+        self.at(done);
+        self.go_on()
     }
     /// Time since some moment, for figures of speed: the library reads no clock.
     fn elapsed(&self) -> Duration {

@@ -15,6 +15,7 @@ use crate::nn::{Labels, Mode, Network};
 use crate::ops::adam::{AdamParams, Moments};
 use crate::ops::{Tape, differentiate};
 use crate::train::TrainedModel;
+use crate::train::reconstruction::{difference, reconstruct};
 use candle_core::{Device, Tensor, Var};
 
 /// Images that pass through the networks at a time.
@@ -74,6 +75,20 @@ impl<'a> Networks<'a> {
         let x = self.tensor(images)?;
         let (mu, logvar) = self.encoder.net.forward(&(&x).into(), &self.labels(labels)?, Mode::Eval)?;
         Ok((mu.tensor().clone(), (logvar.tensor() * 0.5)?.exp()?))
+    }
+
+    /// How far each of `images` is from what is made of it, in steps of 8 bits, by the values at which `counts`.
+    ///
+    /// # Errors
+    /// Shapes that do not fit together, or too little memory.
+    pub fn differences(&self, images: &[Vec<f32>], labels: &[u32], counts: impl Fn(usize) -> bool) -> Result<Vec<f32>> {
+        let x = self.tensor(images)?;
+        let made = reconstruct(&self.encoder.net, &self.generator.net, &x, &self.labels(labels)?)?;
+        let pairs = images.iter().zip(made.chunks_exact(made.len() / images.len()));
+        let counted = |(image, made): (&Vec<f32>, &[f32])| {
+            difference(image.iter().zip(made).enumerate().filter(|(i, _)| counts(*i)).map(|(_, pair)| pair))
+        };
+        Ok(pairs.map(counted).collect())
     }
 
     /// What G makes of `z`, `[B, Z]`.

@@ -10,6 +10,7 @@ use ::augment::jobs::apply::{
     Applied, Attribute, Holes, Images, Inpaint, Request, Task, Upscale, Whom, run as run_job,
 };
 use serde_json::json;
+use std::fmt::Write;
 use std::path::PathBuf;
 
 /// Fills holes in images.
@@ -76,9 +77,6 @@ fn treat(
     global: &GlobalArgs,
     terminal: &mut Terminal,
 ) -> Result<Outcome> {
-    if global.dry_run {
-        return Err(Error::Usage("option `dry_run` does not apply here: images are treated in seconds".into()));
-    }
     let request = Request {
         model: args.model.clone(),
         images,
@@ -86,15 +84,27 @@ fn treat(
         task,
         seed: args.sampling_seed,
         destination: args.destination(PathBuf::from(out)),
+        dry_run: global.dry_run,
     };
     let done = run_job(&request, &environment::context(global)?, terminal)?;
-    Ok(in_words(&done).with_rejects(done.rejected.count, &done.rejected.list))
+    let outcome = in_words(&done, global.dry_run);
+    Ok(if global.dry_run { outcome } else { outcome.with_rejects(done.rejected.count, &done.rejected.list) })
 }
 
-fn in_words(done: &Applied) -> Outcome {
-    let verb = if done.before { "already there:" } else { "wrote" };
-    let text = format!("{verb} {} images in {}\n", done.summary.synthetic, done.out.display());
+fn in_words(done: &Applied, dry_run: bool) -> Outcome {
+    let verb = match (dry_run, done.before) {
+        (true, _) => "would write",
+        (_, true) => "already there:",
+        (_, false) => "wrote",
+    };
+    let mut text = format!("{verb} {} images in {}\n", done.summary.synthetic, done.out.display());
+    if dry_run && done.rejected.count > 0 {
+        let _ = writeln!(text, "unusable: {}, to be listed in {}", done.rejected.count, done.rejected.list.display());
+    }
     let mut json = json!(done.summary);
     json["out"] = done.out.display().to_string().into();
+    json["dry_run"] = dry_run.into();
+    json["rejected"] = done.rejected.count.into();
+    json["unlike_training"] = done.unlike.into();
     Outcome::new(text, json)
 }

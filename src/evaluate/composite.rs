@@ -40,10 +40,7 @@ pub fn composites(
     let (mut labels, mut names) = (Vec::new(), Vec::new());
     progress.start("composites", identities as u64, "identities");
     for n in 0..identities {
-        progress.at(n as u64);
-        if progress.stop_requested() {
-            return Err(Error::Stopped);
-        }
+        progress.reached(n as u64)?;
         let mut rng = seeds.stream("identity", &[n as u64]);
         let mut order = persons.clone();
         let (two, _) = order.partial_shuffle(&mut rng, 2);

@@ -5,7 +5,7 @@ use super::figures::{present, quantile};
 use super::measures::NATURAL;
 use super::nearest::nearest_of;
 use crate::dataset::{IdentityDataset, Images};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::progress::Progress;
 use crate::recogniser::copies;
 use crate::recogniser::{Embeddings, class_means};
@@ -195,10 +195,7 @@ fn equal_images(test: &IdentityDataset, others: &dyn Images, progress: &mut dyn 
     progress.start("equal images", others.catalogue().len() as u64, "images");
     for i in 0..others.catalogue().len() {
         if i % LOOK == 0 {
-            progress.at(i as u64);
-            if progress.stop_requested() {
-                return Err(Error::Stopped);
-            }
+            progress.reached(i as u64)?;
         }
         equal.extend(tested.get(blake3::hash(&others.read(i)?).as_bytes()).into_iter().flatten().copied());
     }

@@ -130,10 +130,7 @@ pub fn measure(
                 outcomes.push(identify(&all, &enrolled(n, draw, with_made), template, probes));
             }
             done += 1;
-            progress.at(done);
-            if progress.stop_requested() {
-                return Err(Error::Stopped);
-            }
+            progress.reached(done)?;
         }
         let figures = |f: fn(&Outcome) -> &Vec<f64>| {
             let mean = |outcomes: &[Outcome]| column_means(&outcomes.iter().map(|o| f(o).clone()).collect::<Vec<_>>());

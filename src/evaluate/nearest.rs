@@ -1,6 +1,6 @@
 //! The nearest of many embeddings, block by block and on all threads.
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::ops::dot_products;
 use crate::progress::Progress;
 use crate::recogniser::Embeddings;
@@ -47,10 +47,7 @@ pub(super) fn nearest_of(
     for wave in blocks.chunks(WAVE) {
         let nearest: Vec<Vec<(usize, f64)>> = wave.par_iter().copied().map(of_rows).collect();
         found.extend(nearest.into_iter().flatten());
-        progress.at(found.len() as u64);
-        if progress.stop_requested() {
-            return Err(Error::Stopped);
-        }
+        progress.reached(found.len() as u64)?;
     }
     progress.finish();
     Ok(found)
@@ -73,6 +70,7 @@ pub(super) fn nearest_cosines(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Error;
     use crate::progress::Silent;
     use crate::seeds::{Seeds, normal_vec};
 

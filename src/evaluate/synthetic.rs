@@ -77,10 +77,7 @@ impl Synthetic {
         Reader::open(dataset)?.read_all(|r| {
             read += 1;
             if read % PART as u64 == 0 {
-                progress.at(read);
-                if progress.stop_requested() {
-                    return Err(Error::Stopped);
-                }
+                progress.reached(read)?;
             }
             // Keys are unique within a set alone.
             if sets > 1 && r.identity_set != set {

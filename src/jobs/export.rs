@@ -272,10 +272,7 @@ pub(super) fn each_sample(
         f(*done, sample)?;
         *done += 1;
         if done.is_multiple_of(BATCH) {
-            progress.at(*done as u64);
-            if progress.stop_requested() {
-                return Err(Error::Stopped);
-            }
+            progress.reached(*done as u64)?;
         }
         Ok(())
     })

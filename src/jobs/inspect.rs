@@ -137,8 +137,7 @@ fn look_at_all(
                 }
             }
         }
-        progress.at(done as u64);
-        if progress.stop_requested() { Err(Error::Stopped) } else { Ok(()) }
+        progress.reached(done as u64)
     })?;
     progress.finish();
     Ok((seen.findings(), (unusable, first)))

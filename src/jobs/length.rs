@@ -109,9 +109,7 @@ pub(super) fn seconds(
     config.train.precision.check(device)?;
     let mut state = State::new(&config, classes, device)?;
     let mut step = |progress: &dyn Progress| {
-        if progress.stop_requested() {
-            return Err(Error::Stopped);
-        }
+        progress.go_on()?;
         state.advance(&images, &config, device)
     };
     step(progress)?;

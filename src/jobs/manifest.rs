@@ -131,7 +131,7 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
                 unnamed = true;
             }
         }
-        if progress.stop_requested() { Err(Error::Stopped) } else { Ok(()) }
+        progress.go_on()
     })?;
     if counts.is_empty() {
         let passed = source.passed_over().map_or(String::new(), |others| format!("; passed over {others}"));
@@ -191,8 +191,7 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
                 // A writer that has ended says why.
                 rows.send(found).map_err(|_| Error::Stopped)?;
             }
-            progress.at(done);
-            if progress.stop_requested() { Err(Error::Stopped) } else { Ok(()) }
+            progress.reached(done)
         };
         let handled = read.iter().try_for_each(&mut handle);
         drop((read, rows));

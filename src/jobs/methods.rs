@@ -266,10 +266,7 @@ impl Measuring<'_> {
         progress.start(&format!("samples ({name})"), items.len() as u64, "images");
         for (n, part) in items.chunks(PART).enumerate() {
             pixels.extend(render(model, sampling, part)?.concat());
-            progress.at((n * PART + part.len()) as u64);
-            if progress.stop_requested() {
-                return Err(Error::Stopped);
-            }
+            progress.reached((n * PART + part.len()) as u64)?;
         }
         progress.finish();
         let size = model.header.config.image_size;

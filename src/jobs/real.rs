@@ -105,8 +105,7 @@ impl RealImages<'_> {
                     manifest_hash: manifest_hash.to_owned(),
                 })?;
             }
-            progress.at(done as u64);
-            if progress.stop_requested() { Err(Error::Stopped) } else { Ok(()) }
+            progress.reached(done as u64)
         })?;
         progress.finish();
         if done != total {

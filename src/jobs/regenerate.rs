@@ -63,10 +63,7 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
             }
             check.add(sample)
         })?;
-        progress.at(done as u64 + 1);
-        if progress.stop_requested() {
-            return Err(Error::Stopped);
-        }
+        progress.reached(done as u64 + 1)?;
     }
     check.flush()?;
     progress.finish();

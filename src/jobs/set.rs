@@ -3,7 +3,7 @@
 use super::sorting::bytes_of;
 use super::verify::Kind;
 use crate::dataset::decode::decode_bytes;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::formats::pairs::FOLDS;
 use crate::formats::recordio::SET;
 use crate::formats::{FORMATS, METADATA, bin};
@@ -146,8 +146,7 @@ pub fn run(set: &Path, progress: &mut dyn Progress) -> Result<Found> {
             .collect();
         done += looked.len();
         looked.into_iter().for_each(|(file, place, label, looked)| counts.add(&file, place, label, looked));
-        progress.at(done as u64);
-        if progress.stop_requested() { Err(Error::Stopped) } else { Ok(()) }
+        progress.reached(done as u64)
     })?;
     progress.finish();
     let problems = source.problems(&counts.labels)?;

@@ -1,6 +1,6 @@
 //! Images whose label is in doubt: a judge finds them nearer to another person than to their own.
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::manifest::rejects::Reject;
 use crate::progress::Progress;
 use crate::recogniser::dot;
@@ -59,10 +59,7 @@ impl Suspects {
         for start in (0..self.persons.len()).step_by(PART) {
             let end = (start + PART).min(self.persons.len());
             found.extend((start..end).into_par_iter().filter_map(doubt).collect::<Vec<_>>());
-            progress.at(end as u64);
-            if progress.stop_requested() {
-                return Err(Error::Stopped);
-            }
+            progress.reached(end as u64)?;
         }
         progress.finish();
         found.sort_by(|a, b| (b.2 - b.1).total_cmp(&(a.2 - a.1)).then(a.0.cmp(&b.0)));

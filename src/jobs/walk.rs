@@ -120,8 +120,5 @@ impl Source {
 
 /// Tells `progress` how many images are handled, and ends the reading where a stop is asked for.
 pub(super) fn at(progress: &mut dyn Progress) -> impl FnMut(usize) -> Result<()> {
-    |n| {
-        progress.at(n as u64);
-        if progress.stop_requested() { Err(Error::Stopped) } else { Ok(()) }
-    }
+    |n| progress.reached(n as u64)
 }

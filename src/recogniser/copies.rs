@@ -2,7 +2,7 @@
 //! over mirroring and over crops of the training image, down to four fifths of its side. Brightness and contrast do not change a correlation.
 
 use crate::dataset::IdentityDataset;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::ops::dot_products;
 use crate::progress::Progress;
 use rayon::prelude::*;
@@ -259,10 +259,7 @@ fn compare(images: &IdentityDataset, training: &IdentityDataset, progress: &mut 
         };
         let larger = |a: Vec<f32>, b: Vec<f32>| a.iter().zip(&b).map(|(a, b)| a.max(*b)).collect();
         peaks.extend(best.par_chunks_mut(BLOCK).zip(plain.par_chunks(BLOCK)).map(part).reduce(none, larger));
-        progress.at((start + BLOCK).min(training.len()) as u64);
-        if progress.stop_requested() {
-            return Err(Error::Stopped);
-        }
+        progress.reached((start + BLOCK).min(training.len()) as u64)?;
     }
     Ok(Compared { best, peaks })
 }

@@ -164,10 +164,7 @@ impl Outside {
                 size = row.len();
                 values.extend(row);
             }
-            progress.at((start + PART).min(n) as u64);
-            if progress.stop_requested() {
-                return Err(Error::Stopped);
-            }
+            progress.reached((start + PART).min(n) as u64)?;
         }
         progress.finish();
         Ok(Embeddings { size, values })

@@ -219,9 +219,7 @@ pub fn run(
             let wanted = plan.items().enumerate().filter(|(i, _)| missing.contains(first_row + i));
             let mut waiting = wanted.map(|(_, item)| item).peekable();
             while waiting.peek().is_some() {
-                if progress.stop_requested() {
-                    return Err(Error::Stopped);
-                }
+                progress.go_on()?;
                 let (targets, items): (Vec<&Target>, Vec<Item>) = waiting.by_ref().take(BATCH).unzip();
                 let wanted: Vec<(i64, Item)> = targets.iter().map(|t| t.label).zip(items).collect();
                 let pixels = made.pixels(model, &plan.sampling, &wanted)?;

@@ -3,7 +3,7 @@
 
 use super::plan::{Plan, Target};
 use super::{BATCH, Item, Made, render};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::progress::Progress;
 use crate::sink::ledger::{Screening, Short};
 use crate::train::TrainedModel;
@@ -51,9 +51,7 @@ pub fn select(
     for target in &mut plan.targets {
         let wanted = target.indices.len();
         let indices = choose(target, bounds, &mut screening, |items| {
-            if progress.stop_requested() {
-                return Err(Error::Stopped);
-            }
+            progress.go_on()?;
             let pixels = render(model, &sampling, items)?;
             let verdicts = accept(target, &pixels)?;
             let kept = |v: &Verdict| *v == Verdict::Accepted || bounds.fill && *v != Verdict::Copy;

@@ -10,6 +10,7 @@ pub mod latent;
 pub mod metrics;
 mod objective;
 pub mod optimizer;
+pub mod reconstruction;
 pub mod sampled;
 pub mod step;
 pub mod trained;

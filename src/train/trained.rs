@@ -1,7 +1,7 @@
 //! A trained model on disk: averaged generator, encoder, classifier and the fitted latent distribution.
 
-use super::State;
 use super::latent::Latents;
+use super::{State, reconstruction};
 use crate::config::RunConfig;
 use crate::dataset::IdentityDataset;
 use crate::error::{Error, Result};
@@ -35,6 +35,9 @@ pub struct ModelHeader {
     /// Whom the weights knew that its training began with.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub base: Vec<String>,
+    /// The largest difference between a training image and what E and G make of it ([`reconstruction::largest`]); none without E.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reconstruction: Option<f32>,
 }
 
 /// A model ready to synthesize.
@@ -78,6 +81,7 @@ impl TrainedModel {
         let mut tensors = BTreeMap::new();
         networks.export(&mut tensors);
         latents.map(|l| l.export(&mut tensors)).transpose()?;
+        let largest = |e: &Network<Encoder>| reconstruction::largest(&e.net, &networks.generator.net, dataset, device);
         let header = ModelHeader {
             format: FORMAT,
             // Only what decides the weights: equal weights are equal files, whatever is made of them later.
@@ -87,6 +91,7 @@ impl TrainedModel {
             images: (0..dataset.identities().len() as u32).map(|l| dataset.images_of(l).len()).collect(),
             step: state.step,
             base: state.base.clone(),
+            reconstruction: networks.encoder.as_ref().map(largest).transpose()?,
         };
         Ok(Unsaved { tensors, header, device: device.clone() })
     }

@@ -70,6 +70,21 @@ fn a_hole_is_filled_with_what_the_person_looks_like_and_nothing_else_changes() {
     }
 }
 
+/// The value that the model file keeps is the largest of all training images (there are fewer than are looked at): none is further
+/// from what is made of it, and an image in other colours is. Where a hole is, nothing counts.
+#[test]
+fn an_image_unlike_the_training_s_comes_back_as_another() {
+    let (model, dataset) = trained();
+    let networks = Networks::of(model).unwrap();
+    let largest = model.header.reconstruction.unwrap();
+    let images: Vec<Vec<f32>> = (0..dataset.len()).map(|i| values(dataset.image(i))).collect();
+    let own = networks.differences(&images, dataset.labels(), |_| true).unwrap();
+    assert!(own.iter().all(|d| *d <= largest) && own.contains(&largest), "{own:?} {largest}");
+    let odd: Vec<f32> = images[0].iter().enumerate().map(|(i, v)| if i % 2 == 0 { 1.0 } else { *v }).collect();
+    let of = |counts: fn(usize) -> bool| networks.differences(std::slice::from_ref(&odd), &[0], counts).unwrap()[0];
+    assert!(of(|_| true) > 2.0 * largest && of(|i| i % 2 == 1) < 0.5 * of(|_| true), "{}", of(|_| true));
+}
+
 #[test]
 fn what_is_made_large_is_the_small_image_when_made_small_again() {
     let (model, dataset) = trained();

@@ -1,6 +1,7 @@
 //! What keeps a run from doing harm, or from working for hours in vain.
 
 use ::augment::error::Error;
+use ::augment::jobs::wanted::Chooser;
 use ::augment::jobs::{Context, NaiveDate, augment, forget, verify};
 use ::augment::progress::Silent;
 use arrow::array::{ArrayRef, BinaryArray, RecordBatch, StringArray, StructArray};
@@ -228,6 +229,7 @@ fn a_run_goes_on_after_midnight_unless_rows_have_expired() {
     request.input.purpose = Some("training".into());
     request.settings.duration_kimg = Some(0.1);
     request.synthesis.per_id = 2;
+    request.synthesis.chooser = Chooser::Nobody;
     let on = |day: &str| Context { today: day.parse::<NaiveDate>().ok(), ..Context::new(room.at("cache")) };
     let run = |day: &str| augment::run(&request, &on(day), &mut Silent);
     assert!(!run("2026-06-01").unwrap().written.before);

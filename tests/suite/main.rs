@@ -19,6 +19,7 @@ mod guards;
 #[cfg(feature = "hub")]
 mod hub;
 mod interop;
+mod licences;
 mod losses;
 mod manifests;
 #[cfg(feature = "cloud")]

@@ -1185,6 +1185,19 @@ fn images_are_inpainted_upscaled_and_morphed_with_provenance() {
         (image::open(&files[0]).unwrap().into_rgb8(), image::load_from_memory(&one.image).unwrap().into_rgb8());
     let changed = before.pixels().zip(after.pixels()).filter(|(a, b)| a != b).count();
     assert!(changed > 100 && before.get_pixel(0, 0) == after.get_pixel(0, 0), "{changed}");
+    let told = |image: &str| {
+        let args =
+            ["inpaint", image, "--model", &model, "--out", &format!("{image}-out"), "--identity", "auto", "--json"];
+        let out = run(&[&args[..], &["--box", "8,8,12,12"]].concat());
+        let json: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+        (json["unlike_training"].as_u64().unwrap(), String::from_utf8(out.stderr).unwrap())
+    };
+    assert_eq!(told(&files[1]).0, 0);
+    image::RgbImage::from_fn(side as u32, side as u32, |x, y| [255 * ((x ^ y) as u8 & 1); 3].into())
+        .save(at("squares.png"))
+        .unwrap();
+    let (count, said) = told(&at("squares.png"));
+    assert!(count == 1 && said.contains("squares.png, the first, is off by"), "{said}");
 
     let small = tempfile::tempdir().unwrap();
     faces(small.path(), side as u32 / 4);
@@ -1201,6 +1214,14 @@ fn images_are_inpainted_upscaled_and_morphed_with_provenance() {
         "--out",
         &at("large"),
     ];
+    let planned = String::from_utf8(run(&[&upscale[..], &["--dry-run"]].concat()).stdout).unwrap();
+    assert!(
+        planned.contains("would write 4 images")
+            && planned.contains("unusable: 1")
+            && !dir.path().join("large").exists(),
+        "{planned}"
+    );
+    assert!(!dir.path().join("large-rejects.parquet").exists());
     let out = run(&upscale);
     assert_eq!(out.status.code(), Some(1), "{}", String::from_utf8_lossy(&out.stderr));
     let large = records(Path::new(&at("large")));

@@ -103,10 +103,7 @@ impl<'a> Given<'a> {
                     let refuse = |reason: String| Reject { file: name.clone(), row: 0, item: 0, reason, path: None };
                     let label = labels[done % labels.len()];
                     f(square(path, *side).map(|pixels| Picture { name: name.clone(), label, pixels }).map_err(refuse))?;
-                    progress.at(done as u64 + 1);
-                    if progress.stop_requested() {
-                        return Err(Error::Stopped);
-                    }
+                    progress.reached(done as u64 + 1)?;
                 }
                 Ok(())
             }

@@ -5,6 +5,7 @@ mod attribute;
 mod given;
 mod pictures;
 mod treating;
+mod unlike;
 
 use super::input::Input;
 use super::wanted::Destination;
@@ -91,6 +92,8 @@ pub struct Request {
     pub seed: u64,
     /// Where to write the results.
     pub destination: Destination,
+    /// Look at the images and write nothing.
+    pub dry_run: bool,
 }
 
 /// What was done.
@@ -104,6 +107,8 @@ pub struct Applied {
     pub before: bool,
     /// Images that were left out.
     pub rejected: Rejected,
+    /// Images treated now that are unlike those of the training, by what the model makes of them.
+    pub unlike: usize,
 }
 
 impl Task {
@@ -157,14 +162,14 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
         Ok(())
     })?;
     progress.finish();
-    if list.exists() {
+    if list.exists() && !request.dry_run {
         store::remove(&list)?;
     }
     if count == 0 {
         let first = rejected.first().map(ToString::to_string).unwrap_or_default();
         return Err(Error::Usage(format!("no image can be treated; the first: {first}")));
     }
-    if !rejected.is_empty() {
+    if !rejected.is_empty() && !request.dry_run {
         rejects::write(&list, &rejected)?;
     }
     let (together, results) = request.task.shape();
@@ -192,14 +197,21 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
         task: Some(treating.parameters.clone()),
         ..Order::new(&hasher.finalize().to_hex(), &model.header.config.hash()?)
     };
-    let applied = |summary: Summary, before: bool| Applied {
+    let applied = |summary: Summary, before: bool, unlike: usize| Applied {
         out: d.out.clone(),
         summary,
         before,
+        unlike,
         rejected: Rejected { count: rejected.len(), list: list.clone() },
     };
+    let classes = model.header.identities.len();
+    let summary =
+        |order: Order| Summary { image_size: Some(treating.output_side()), ..Summary::new(order, rows, 0, classes) };
+    if request.dry_run {
+        return Ok(applied(summary(order), false, 0));
+    }
     let mut output = match Output::open(&d.out, &order, d.repair)? {
-        Opened::Complete(done) => return Ok(applied(*done, true)),
+        Opened::Complete(done) => return Ok(applied(*done, true, 0)),
         Opened::Ready(output) => output,
     };
     if let Some(note) = output.note() {
@@ -217,17 +229,18 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
     output.arrange(rows, d.shard_rows.get())?;
     let mut sink = Sink::new(output, d.format, model.header.identities.clone());
     progress.start(request.task.name(), rows as u64, "images");
-    treating.write(&given, &order, &mut sink, progress)?;
+    let unlike = treating.write(&given, &order, &mut sink, progress)?;
     progress.finish();
+    if let Some(advice) = unlike.advice() {
+        progress.warn(&advice);
+    }
     let (output, rest) = sink.finish()?;
     let mut others = Vec::new();
     if matches!(request.task, Task::Morph(..) | Task::Change(..)) {
         pictures::write(&d.out, treating.output_side(), results)?;
         others.extend([pictures::STRIP, pictures::ANIMATION]);
     }
-    let classes = model.header.identities.len();
-    let done = Summary { image_size: Some(treating.output_side()), ..Summary::new(order, rows, 0, classes) };
-    Ok(applied(output.complete(done, &others, rest)?, false))
+    Ok(applied(output.complete(summary(order), &others, rest)?, false, unlike.count))
 }
 
 /// The label of `identity` in `model`.

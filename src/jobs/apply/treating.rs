@@ -1,6 +1,7 @@
 //! A model at its task: images in, results with their provenance out.
 
 use super::given::{Given, Picture};
+use super::unlike::Unlike;
 use super::{Holes, Path, Request, Task};
 use crate::apply::{self, BATCH, Networks, mask::Hole, morph::morph};
 use crate::error::{Error, Result};
@@ -94,16 +95,24 @@ impl<'a> Treating<'a> {
         self.request.destination.output_size.unwrap_or(self.networks.image_size())
     }
 
-    /// Treats the images that `sink` lacks results of, some at a time.
+    /// Treats the images that `sink` lacks results of, some at a time; tells those that are unlike the training's.
     ///
     /// # Errors
     /// `Stopped`; a file cannot be written.
-    pub fn write(&self, given: &Given, order: &Order, sink: &mut Sink, progress: &mut dyn Progress) -> Result<()> {
+    pub fn write(&self, given: &Given, order: &Order, sink: &mut Sink, progress: &mut dyn Progress) -> Result<Unlike> {
+        let mut unlike = Unlike::to(self.model);
         let (missing, (together, results)) = (sink.missing(), self.request.task.shape());
         let (mut waiting, mut group, mut number, mut done) = (Vec::new(), Vec::new(), 0, 0u64);
-        let flush = |waiting: &mut Vec<(usize, Vec<Picture>)>, sink: &mut Sink| -> Result<u64> {
+        let mut flush = |waiting: &mut Vec<(usize, Vec<Picture>)>, sink: &mut Sink| -> Result<u64> {
             let pictures: Vec<&Picture> = waiting.iter().flat_map(|(_, group)| group).collect();
-            let made = self.treat(&pictures)?;
+            let seen = self.seen(&pictures)?;
+            let given: Option<Vec<u32>> = pictures.iter().map(|p| p.label).collect();
+            let labels = given.map_or_else(|| self.networks.classify(&seen), Ok)?;
+            if unlike.can_be_told() {
+                let names = pictures.iter().map(|p| p.name.as_str());
+                unlike.add(names.zip(self.differences(&seen, &labels)?));
+            }
+            let made = self.treat(&pictures, &seen, &labels)?;
             for ((number, group), of_group) in waiting.iter().zip(made) {
                 for (result, treated) in of_group.into_iter().enumerate() {
                     if missing.contains(number * results + result) {
@@ -131,42 +140,48 @@ impl<'a> Treating<'a> {
             number += 1;
             if waiting.len() == BATCH {
                 done += flush(&mut waiting, sink)?;
-                progress.at(done);
-                if progress.stop_requested() {
-                    return Err(Error::Stopped);
-                }
+                progress.reached(done)?;
             }
             Ok(())
         })?;
         if !waiting.is_empty() {
             flush(&mut waiting, sink)?;
         }
-        Ok(())
+        Ok(unlike)
     }
 
-    /// The results of each group of pictures.
-    fn treat(&self, pictures: &[&Picture]) -> Result<Vec<Vec<Treated>>> {
-        let networks = &self.networks;
-        let labelled = |seen: &[Vec<f32>]| -> Result<Vec<u32>> {
-            let given: Option<Vec<u32>> = pictures.iter().map(|p| p.label).collect();
-            given.map_or_else(|| networks.classify(seen), Ok)
+    /// What the networks see of `pictures`: holes are spanned, and what is small is enlarged.
+    fn seen(&self, pictures: &[&Picture]) -> Result<Vec<Vec<f32>>> {
+        let see = |p: &&Picture| {
+            if matches!(self.request.task, Task::Upscale(_)) {
+                return apply::upscale::bicubic(&p.pixels, self.side(), self.networks.image_size());
+            }
+            let mut image = apply::values(&p.pixels);
+            self.hole.iter().for_each(|hole| hole.span(&mut image));
+            Ok(image)
         };
+        pictures.par_iter().map(see).collect()
+    }
+
+    /// How far each image is from what the model makes of it, by what is known of it.
+    fn differences(&self, seen: &[Vec<f32>], labels: &[u32]) -> Result<Vec<f32>> {
+        let known = |value: usize| self.hole.as_ref().is_none_or(|hole| !hole.within()[value / 3]);
+        self.networks.differences(seen, labels, known)
+    }
+
+    /// The results of each group of `pictures`, which the networks see as `seen`.
+    fn treat(&self, pictures: &[&Picture], seen: &[Vec<f32>], labels: &[u32]) -> Result<Vec<Vec<Treated>>> {
+        let networks = &self.networks;
         let treated = |label: &u32, image: &Vec<f32>| Treated { mix: vec![(*label, 1.0)], pixels: apply::bytes(image) };
-        let images: Vec<Vec<f32>> = pictures.iter().map(|p| apply::values(&p.pixels)).collect();
         match (&self.request.task, &self.hole) {
             (Task::Inpaint(_, options, samples), Some(hole)) => {
-                let spanned = |image: &Vec<f32>| {
-                    let mut image = image.clone();
-                    hole.span(&mut image);
-                    image
-                };
-                let labels = labelled(&images.par_iter().map(spanned).collect::<Vec<_>>())?;
+                let images: Vec<Vec<f32>> = pictures.iter().map(|p| apply::values(&p.pixels)).collect();
                 let holes = vec![hole; images.len()];
                 let mut results = vec![Vec::new(); images.len()];
                 for sample in 0..(*samples).max(1) {
                     let noise: Vec<f32> = pictures.iter().flat_map(|p| self.noise(p, sample)).collect();
-                    let filled = apply::inpaint::inpaint(networks, &images, &labels, &holes, &noise, options)?;
-                    for ((result, label), image) in results.iter_mut().zip(&labels).zip(&filled) {
+                    let filled = apply::inpaint::inpaint(networks, &images, labels, &holes, &noise, options)?;
+                    for ((result, label), image) in results.iter_mut().zip(labels).zip(&filled) {
                         result.push(treated(label, image));
                     }
                 }
@@ -175,28 +190,24 @@ impl<'a> Treating<'a> {
             (Task::Inpaint(..), None) => Err(Error::Internal("a task without its hole".into())),
             (Task::Upscale(options), _) => {
                 let small: Vec<Vec<u8>> = pictures.iter().map(|p| p.pixels.clone()).collect();
-                let enlarge = |p: &Vec<u8>| apply::upscale::bicubic(p, self.side(), networks.image_size());
-                let labels = labelled(&small.iter().map(enlarge).collect::<Result<Vec<_>>>()?)?;
-                let large = apply::upscale::upscale(networks, &small, &labels, options)?;
+                let large = apply::upscale::upscale(networks, &small, labels, options)?;
                 let of = |(label, pixels): (&u32, Vec<u8>)| vec![Treated { mix: vec![(*label, 1.0)], pixels }];
                 Ok(labels.iter().zip(large).map(of).collect())
             }
             (Task::Morph(path, steps), _) => {
-                let labels = labelled(&images)?;
-                let (z, _) = networks.encode(&images, &labels)?;
+                let (z, _) = networks.encode(seen, labels)?;
                 let frames = |(z, labels): (&[Vec<f32>], &[u32])| {
                     self.frames([&z[0], &z[1]], [labels[0], labels[1]], *steps, *path)
                 };
                 z.to_vec2::<f32>()?.chunks_exact(2).zip(labels.chunks_exact(2)).map(frames).collect()
             }
             (Task::Change(_, steps), _) => {
-                let labels = labelled(&images)?;
-                let (z, _) = networks.encode(&images, &labels)?;
+                let (z, _) = networks.encode(seen, labels)?;
                 let frames = |(z, label): (&Vec<f32>, &u32)| {
                     let changed: Vec<f32> = z.iter().zip(&self.direction).map(|(z, d)| z + d).collect();
                     self.frames([z, &changed], [*label; 2], *steps, Path::Straight)
                 };
-                z.to_vec2::<f32>()?.iter().zip(&labels).map(frames).collect()
+                z.to_vec2::<f32>()?.iter().zip(labels).map(frames).collect()
             }
         }
     }

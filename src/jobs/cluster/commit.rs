@@ -153,9 +153,7 @@ impl Maker for Shards {
             self.sets.iter().flat_map(|set| &set.parts).filter(|(_, d)| d.rows > 0).map(|(n, _)| *n).collect();
         progress.start("check", parts.len() as u64, "shards");
         for (at, number) in parts.into_iter().enumerate() {
-            if progress.stop_requested() {
-                return Err(Error::Stopped);
-            }
+            progress.go_on()?;
             whole(&dataset(&self.dir, number))?;
             progress.at(at as u64 + 1);
         }

@@ -68,10 +68,7 @@ pub fn push(
                 pushed.sent += 1;
             }
             pushed.bytes += file.bytes;
-            progress.at(pushed.bytes);
-            if progress.stop_requested() {
-                return Err(Error::Stopped);
-            }
+            progress.reached(pushed.bytes)?;
         }
         for key in &strange {
             place.store.delete(key).await.map_err(|e| place.failed(e))?;
