@@ -11,6 +11,7 @@
 )]
 
 #[path = "suite/common/mod.rs"]
+#[allow(dead_code, reason = "the suite uses the rest")]
 mod common;
 
 use augment::config::{Preset, RunConfig, with};

@@ -1,13 +1,14 @@
 //! `augment inpaint`, `augment upscale` and `augment morph`
 
 use super::args::GlobalArgs;
+use super::augment::{output_json, room};
 use super::terminal::Terminal;
 use super::treatment::{InpaintArgs, MorphArgs, TreatmentArgs, UpscaleArgs};
 use super::{Outcome, environment};
 use ::augment::error::{Error, Result};
 use ::augment::jobs::Input;
 use ::augment::jobs::apply::{
-    Applied, Attribute, Holes, Images, Inpaint, Request, Task, Upscale, Whom, run as run_job,
+    Applied, Attribute, Holes, Images, Inpaint, Preview, Request, Task, Upscale, Whom, preview, run as run_job,
 };
 use serde_json::json;
 use std::fmt::Write;
@@ -84,27 +85,32 @@ fn treat(
         task,
         seed: args.sampling_seed,
         destination: args.destination(PathBuf::from(out)),
-        dry_run: global.dry_run,
     };
-    let done = run_job(&request, &environment::context(global)?, terminal)?;
-    let outcome = in_words(&done, global.dry_run);
-    Ok(if global.dry_run { outcome } else { outcome.with_rejects(done.rejected.count, &done.rejected.list) })
+    let context = environment::context(global)?;
+    if global.dry_run {
+        return Ok(would(&preview(&request, &context, terminal)?));
+    }
+    let done = run_job(&request, &context, terminal)?;
+    Ok(in_words(&done).with_rejects(done.rejected.count, &done.rejected.list))
 }
 
-fn in_words(done: &Applied, dry_run: bool) -> Outcome {
-    let verb = match (dry_run, done.before) {
-        (true, _) => "would write",
-        (_, true) => "already there:",
-        (_, false) => "wrote",
-    };
-    let mut text = format!("{verb} {} images in {}\n", done.summary.synthetic, done.out.display());
-    if dry_run && done.rejected.count > 0 {
-        let _ = writeln!(text, "unusable: {}, to be listed in {}", done.rejected.count, done.rejected.list.display());
-    }
+fn in_words(done: &Applied) -> Outcome {
+    let verb = if done.before { "already there:" } else { "wrote" };
+    let text = format!("{verb} {} images in {}\n", done.summary.synthetic, done.out.display());
     let mut json = json!(done.summary);
     json["out"] = done.out.display().to_string().into();
-    json["dry_run"] = dry_run.into();
-    json["rejected"] = done.rejected.count.into();
     json["unlike_training"] = done.unlike.into();
     Outcome::new(text, json)
+}
+
+/// What would be done, without doing it.
+fn would(preview: &Preview) -> Outcome {
+    let verb = if preview.before { "already there:" } else { "would write" };
+    let output = output_json(&preview.output);
+    let mut text = format!("{verb} {}, {}\n", preview.out.display(), room(&preview.output));
+    let (rejected, first) = &preview.rejected;
+    if let Some(first) = first {
+        let _ = writeln!(text, "unusable: {rejected} images; first: {}", super::printable(first));
+    }
+    Outcome::new(text, json!({ "version": 1, "dry_run": true, "output": output, "rejected": rejected }))
 }

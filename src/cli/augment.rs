@@ -106,15 +106,19 @@ pub fn would(preview: &Preview) -> Result<Outcome> {
 
 /// What would be written, a line.
 pub fn would_write(output: &OutputPreview) -> String {
-    let megabytes = |bytes: u64| bytes.div_ceil(1_000_000);
-    let free = output.free.map_or(String::new(), |free| format!(" of {} MB free", megabytes(free)));
     format!(
-        "to synthesize: {} per identity, {} new identities a set: {} images, about {} MB{free}\n",
+        "to synthesize: {} per identity, {} new identities a set: {}\n",
         output.per_id,
         output.new_identities,
-        output.images,
-        megabytes(output.bytes)
+        room(output)
     )
+}
+
+/// How many images, and the room that they take.
+pub fn room(output: &OutputPreview) -> String {
+    let megabytes = |bytes: u64| bytes.div_ceil(1_000_000);
+    let free = output.free.map_or(String::new(), |free| format!(" of {} MB free", megabytes(free)));
+    format!("{} images, about {} MB{free}", output.images, megabytes(output.bytes))
 }
 
 /// The same as an object.

@@ -11,7 +11,7 @@ use crate::detector::Detector;
 use crate::error::{Error, Result};
 use crate::manifest::rejects::{self, Reject};
 use crate::manifest::write::{OPTIONAL, Writer, is_ours, without_faces};
-use crate::manifest::{Columns, Root, SUSPECTS_SUFFIX};
+use crate::manifest::{Columns, REJECTS_SUFFIX, Root, SUSPECTS_SUFFIX};
 use crate::progress::Progress;
 use crate::recogniser::outside::Outside;
 use crate::remote;
@@ -104,8 +104,8 @@ pub struct Made {
 pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) -> Result<Made> {
     let out = &request.out;
     place::usable_parquet(out, is_ours)?;
-    let list = place::rejects_path(&out.with_extension(""))?;
-    let doubted = place::list_path(&out.with_extension(""), SUSPECTS_SUFFIX, "images whose label is in doubt")?;
+    let list = place::named_list(&out.with_extension(""), REJECTS_SUFFIX, "rejected rows")?;
+    let doubted = place::named_list(&out.with_extension(""), SUSPECTS_SUFFIX, "images whose label is in doubt")?;
     let local = |spec: &String| remote::localize_file(spec, &context.cache, &context.access);
     let detector =
         request.detector.as_ref().map(|spec| Detector::load(&local(spec)?, request.min_score)).transpose()?;

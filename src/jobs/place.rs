@@ -88,15 +88,19 @@ pub(super) fn folder_of(path: &Path) -> &Path {
 /// # Errors
 /// Its folder cannot be made, or a file that is no such list has its name.
 pub(super) fn rejects_path(out: &Path) -> Result<PathBuf> {
-    list_path(out, REJECTS_SUFFIX, "rejected rows")
+    let path = named_list(out, REJECTS_SUFFIX, "rejected rows")?;
+    store::create_dir(folder_of(&path))?;
+    Ok(path)
 }
 
-/// The same for the list of `what` rows, whose name ends with `suffix`.
-pub(super) fn list_path(out: &Path, suffix: &str, what: &str) -> Result<PathBuf> {
+/// Where the list of `what` goes, by a name that ends with `suffix`; nothing is made.
+///
+/// # Errors
+/// A file that is no such list has its name.
+pub(super) fn named_list(out: &Path, suffix: &str, what: &str) -> Result<PathBuf> {
     let mut name = out.file_name().unwrap_or_default().to_owned();
     name.push(suffix);
     let path = out.with_file_name(name);
-    store::create_dir(folder_of(&path))?;
     if path.exists() && !rejects::is_list(&path) {
         return Err(Error::Usage(format!(
             "{} has the name of the list of {what}, and is none; name another output with option `out`",

@@ -64,5 +64,6 @@ pub fn write(path: &Path, rejects: &[Reject]) -> Result<()> {
     let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), None).map_err(|e| failed(&e))?;
     writer.write(&batch).map_err(|e| failed(&e))?;
     writer.close().map_err(|e| failed(&e))?;
+    store::create_dir(path.parent().unwrap_or(Path::new("")))?;
     store::write_atomic(path, &bytes)
 }

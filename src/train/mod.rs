@@ -265,11 +265,12 @@ pub fn fit(
         let png = grid::render(encoder.map(|e| &e.net), &generator.net, dataset, config, device)?;
         store::write_atomic(&grid_path(state.step), &png)
     };
-    let unsaved = |state: &State| {
+    let unsaved = |state: &State| -> Result<_> {
         let fitted = |e: &Network<Encoder>| latent::fit_latents(&e.net, dataset, config, LATENT_IMAGES, device);
         let networks = state.networks(config, device)?;
         let latents = networks.encoder.as_ref().map(fitted).transpose()?;
-        TrainedModel::from_training(state, &networks, latents.as_ref(), config, dataset, device)
+        let model = TrainedModel::from_training(state, &networks, latents.as_ref(), config, dataset, device)?;
+        Ok((networks, model))
     };
     let began = progress.elapsed();
     progress.start("train", total * batch, "images");
@@ -289,7 +290,7 @@ pub fn fit(
         let seconds = progress.elapsed().saturating_sub(began).as_secs_f64();
         metrics.add(step, step * batch, seconds, &losses);
         if let Some(watch) = watch.as_mut().filter(|_| patience > 0.0 && step.is_multiple_of(look_every)) {
-            let figures = watch(&unsaved(&state)?.in_memory()?)?;
+            let figures = watch(&unsaved(&state)?.1.in_memory()?)?;
             metrics.add_figures(step, step * batch, &figures);
             state.figures.push(figures);
         }
@@ -317,7 +318,8 @@ pub fn fit(
             config.train.duration_kimg
         ));
     }
-    unsaved(&state)?.save(dir)
+    let (networks, model) = unsaved(&state)?;
+    model.with_reconstruction(&networks, dataset)?.save(dir)
 }
 
 /// Posterior means and log-variances of images, `[n, Z]` each, row-major.

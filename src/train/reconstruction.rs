@@ -9,7 +9,7 @@ use crate::nn::{Labels, Mode};
 use candle_core::{Device, Tensor};
 
 /// Training images that [`largest`] looks at, evenly chosen, at most.
-pub const IMAGES: usize = 128;
+const IMAGES: usize = 128;
 /// Those that pass through the networks at a time.
 const BATCH: usize = 32;
 
@@ -33,7 +33,8 @@ pub fn difference<'a>(pairs: impl Iterator<Item = (&'a f32, &'a f32)>) -> f32 {
 /// # Errors
 /// Shapes that do not fit together, or too little memory.
 pub fn largest(encoder: &Encoder, generator: &Generator, dataset: &IdentityDataset, device: &Device) -> Result<f32> {
-    let indices: Vec<usize> = (0..dataset.len()).step_by(dataset.len().div_ceil(IMAGES)).collect();
+    let count = dataset.len().min(IMAGES);
+    let indices: Vec<usize> = (0..count).map(|i| i * dataset.len() / count).collect();
     let mut largest = 0f32;
     for part in indices.chunks(BATCH) {
         let images = dataset.batch(part, &[], device)?;

@@ -35,7 +35,8 @@ pub struct ModelHeader {
     /// Whom the weights knew that its training began with.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub base: Vec<String>,
-    /// The largest difference between a training image and what E and G make of it ([`reconstruction::largest`]); none without E.
+    /// The largest difference between a training image and what E and G make of it ([`reconstruction::largest`]); none without E, and in
+    /// files of before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reconstruction: Option<f32>,
 }
@@ -81,7 +82,6 @@ impl TrainedModel {
         let mut tensors = BTreeMap::new();
         networks.export(&mut tensors);
         latents.map(|l| l.export(&mut tensors)).transpose()?;
-        let largest = |e: &Network<Encoder>| reconstruction::largest(&e.net, &networks.generator.net, dataset, device);
         let header = ModelHeader {
             format: FORMAT,
             // Only what decides the weights: equal weights are equal files, whatever is made of them later.
@@ -91,7 +91,7 @@ impl TrainedModel {
             images: (0..dataset.identities().len() as u32).map(|l| dataset.images_of(l).len()).collect(),
             step: state.step,
             base: state.base.clone(),
-            reconstruction: networks.encoder.as_ref().map(largest).transpose()?,
+            reconstruction: None,
         };
         Ok(Unsaved { tensors, header, device: device.clone() })
     }
@@ -147,6 +147,17 @@ impl TrainedModel {
 }
 
 impl Unsaved {
+    /// Adds how far training images are from what the networks make of them.
+    ///
+    /// # Errors
+    /// Shapes that do not fit together, or too little memory.
+    pub fn with_reconstruction(mut self, networks: &Networks, dataset: &IdentityDataset) -> Result<Self> {
+        let largest =
+            |e: &Network<Encoder>| reconstruction::largest(&e.net, &networks.generator.net, dataset, &self.device);
+        self.header.reconstruction = networks.encoder.as_ref().map(largest).transpose()?;
+        Ok(self)
+    }
+
     /// The model as it is, without a file and its hash.
     ///
     /// # Errors

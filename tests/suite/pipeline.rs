@@ -1192,12 +1192,23 @@ fn images_are_inpainted_upscaled_and_morphed_with_provenance() {
         let json: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
         (json["unlike_training"].as_u64().unwrap(), String::from_utf8(out.stderr).unwrap())
     };
-    assert_eq!(told(&files[1]).0, 0);
-    image::RgbImage::from_fn(side as u32, side as u32, |x, y| [255 * ((x ^ y) as u8 & 1); 3].into())
-        .save(at("squares.png"))
+    // A chequered picture is no face; within the hole it is not seen, and counts for nothing.
+    let face = image::open(&files[1]).unwrap().into_rgb8();
+    for (name, squares_without, squares_within) in
+        [("face", false, false), ("within", false, true), ("without", true, false)]
+    {
+        let within = |x: u32, y: u32| (8..20).contains(&x) && (8..20).contains(&y);
+        let squares = |x: u32, y: u32| image::Rgb([255 * ((x ^ y) as u8 & 1); 3]);
+        image::RgbImage::from_fn(side as u32, side as u32, |x, y| {
+            let chequered = if within(x, y) { squares_within } else { squares_without };
+            if chequered { squares(x, y) } else { *face.get_pixel(x, y) }
+        })
+        .save(at(&format!("{name}.png")))
         .unwrap();
-    let (count, said) = told(&at("squares.png"));
-    assert!(count == 1 && said.contains("squares.png, the first, is off by"), "{said}");
+        let (count, said) = told(&at(&format!("{name}.png")));
+        assert_eq!(count, u64::from(squares_without), "{name}: {said}");
+        assert_eq!(said.contains("without.png, the first, is off by"), squares_without, "{said}");
+    }
 
     let small = tempfile::tempdir().unwrap();
     faces(small.path(), side as u32 / 4);
@@ -1212,19 +1223,24 @@ fn images_are_inpainted_upscaled_and_morphed_with_provenance() {
         "--identity",
         &person,
         "--out",
-        &at("large"),
+        &at("new/large"),
     ];
-    let planned = String::from_utf8(run(&[&upscale[..], &["--dry-run"]].concat()).stdout).unwrap();
+    let planned = || String::from_utf8(run(&[&upscale[..], &["--dry-run"]].concat()).stdout).unwrap();
+    let would = planned();
     assert!(
-        planned.contains("would write 4 images")
-            && planned.contains("unusable: 1")
-            && !dir.path().join("large").exists(),
-        "{planned}"
+        would.contains("would write ")
+            && would.contains("new/large, 4 images, about 1 MB")
+            && would.contains("unusable: 1 images; first: "),
+        "{would}"
     );
-    assert!(!dir.path().join("large-rejects.parquet").exists());
+    assert!(!dir.path().join("new").exists());
+    let error =
+        fails(2, &[&upscale[..upscale.len() - 1], &[&small.path().display().to_string(), "--dry-run"]].concat());
+    assert!(error.contains("was not made by augment"), "{error}");
     let out = run(&upscale);
     assert_eq!(out.status.code(), Some(1), "{}", String::from_utf8_lossy(&out.stderr));
-    let large = records(Path::new(&at("large")));
+    assert!(planned().contains("already there: "), "{}", planned());
+    let large = records(Path::new(&at("new/large")));
     assert!(large.len() == 4 && large.iter().all(|r| r.identity == person && r.latent == "upscale"));
     let error = fails(
         2,
@@ -1238,6 +1254,12 @@ fn images_are_inpainted_upscaled_and_morphed_with_provenance() {
     assert!(error.contains("use 2, 4 or 8"), "{error}");
 
     let to = header.identities[5].clone();
+    // Who becomes another person is taken for whom the face shows.
+    let become_other =
+        ["morph", &files[0], "--model", &model, "--identity", &person, "--to", &to, "--steps", "2", "--json"];
+    let json: serde_json::Value =
+        serde_json::from_str(&ok(&[&become_other[..], &["--out", &at("other-person")]].concat())).unwrap();
+    assert_eq!((&json["unlike_training"], &json["synthetic"]), (&0.into(), &2.into()), "{json}");
     ok(&[
         "morph",
         &files[0],

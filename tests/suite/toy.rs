@@ -1,6 +1,6 @@
 //! The design of the losses in two dimensions: a generator that matches means learns where its twin on cross entropy may not.
 
-#![allow(clippy::unwrap_used, dead_code, reason = "a failed unwrap is a failed test; the bench uses the rest")]
+#![allow(dead_code, reason = "the bench uses the rest")]
 
 #[path = "../../benches/toy/experiment.rs"]
 mod experiment;

@@ -1,5 +1,5 @@
-//! Images that are there, treated by a trained model: holes are filled, small images made large, faces morphed. The order first, then images, the card,
-//! and the summary last, as in synthesis.
+//! Images that are there, treated by a trained model: holes are filled, small images made large, faces morphed. All are looked at first; then the
+//! order is written, images, the card, and the summary last, as in synthesis.
 
 mod attribute;
 mod given;
@@ -8,6 +8,7 @@ mod treating;
 mod unlike;
 
 use super::input::Input;
+use super::preview::OutputPreview;
 use super::wanted::Destination;
 use super::{Context, Rejected, models, place};
 pub use crate::apply::inpaint::{Inpaint, Seam};
@@ -16,14 +17,16 @@ pub use crate::apply::upscale::Upscale;
 use crate::dataset::View;
 pub use crate::dataset::align::Feature;
 use crate::error::{Error, Result};
-use crate::manifest::{DEFAULT_SET, keys, rejects};
+use crate::manifest::rejects::{self, Reject};
+use crate::manifest::{DEFAULT_SET, REJECTS_SUFFIX, keys};
 use crate::ops::simd;
 use crate::progress::Progress;
 use crate::sink::Sink;
-use crate::sink::commit::{Opened, Output};
+use crate::sink::commit::{Opened, Output, Stored, look};
 use crate::sink::erase::tombstones;
 use crate::sink::ledger::{CONFIG, Summary};
 use crate::sink::order::{Order, OrderedModel};
+use crate::sink::verify::verify;
 use crate::store;
 use crate::train::TrainedModel;
 pub use attribute::Attribute;
@@ -92,8 +95,6 @@ pub struct Request {
     pub seed: u64,
     /// Where to write the results.
     pub destination: Destination,
-    /// Look at the images and write nothing.
-    pub dry_run: bool,
 }
 
 /// What was done.
@@ -107,8 +108,9 @@ pub struct Applied {
     pub before: bool,
     /// Images that were left out.
     pub rejected: Rejected,
-    /// Images treated now that are unlike those of the training, by what the model makes of them.
-    pub unlike: usize,
+    /// Of the images that were treated now those that are unlike the training's, by what the model makes of them; none where nobody
+    /// looked: nothing was treated, or the model's file is of before.
+    pub unlike: Option<usize>,
 }
 
 impl Task {
@@ -131,99 +133,150 @@ impl Task {
     }
 }
 
+/// What would be done.
+#[derive(Clone, Debug)]
+pub struct Preview {
+    /// The output folder.
+    pub out: PathBuf,
+    /// All is there already.
+    pub before: bool,
+    /// Results, and the disk that they take.
+    pub output: OutputPreview,
+    /// Images that are unusable, and the first of them.
+    pub rejected: (usize, Option<String>),
+}
+
+/// What is known before anything is written.
+struct Job<'a> {
+    treating: Treating<'a>,
+    given: Given<'a>,
+    order: Order,
+    rows: usize,
+    rejected: Vec<Reject>,
+}
+
+impl<'a> Job<'a> {
+    /// Looks at all images: how many there are, and what they hold.
+    fn new(
+        request: &'a Request,
+        model: &'a TrainedModel,
+        context: &Context,
+        progress: &mut dyn Progress,
+    ) -> Result<Self> {
+        let d = &request.destination;
+        if d.include_real {
+            return Err(Error::Usage("option `include_real` does not apply here".into()));
+        }
+        let treating = Treating::new(request, model, context, progress)?;
+        let given = Given::open(request, model, treating.side(), context)?;
+        let (mut count, mut hasher, mut rejected) = (0usize, blake3::Hasher::new(), Vec::new());
+        progress.start("read", given.about(), "images");
+        given.read(progress, &mut |picture| {
+            match picture {
+                Ok(picture) => {
+                    count += 1;
+                    let label = picture.label.unwrap_or(u32::MAX).to_le_bytes();
+                    for part in [picture.name.as_bytes(), &picture.pixels, &label] {
+                        hasher.update(&(part.len() as u64).to_le_bytes()).update(part);
+                    }
+                }
+                Err(reject) => rejected.push(reject),
+            }
+            Ok(())
+        })?;
+        progress.finish();
+        if count == 0 {
+            let first = rejected.first().map(ToString::to_string).unwrap_or_default();
+            return Err(Error::Usage(format!("no image can be treated; the first: {first}")));
+        }
+        let (together, results) = request.task.shape();
+        if !count.is_multiple_of(together) {
+            return Err(Error::Usage(format!(
+                "{} takes images two by two, and there are {count}",
+                request.task.name()
+            )));
+        }
+        if let Some(found) = tombstones(&d.out)?
+            && let Some(person) = model.header.identities.iter().find(|i| found.contains(i))
+        {
+            return Err(Error::Usage(format!(
+                "identity `{person}` was forgotten in {}: choose a model that does not know it",
+                d.out.display()
+            )));
+        }
+        let rows = count / together * results;
+        let order = Order {
+            algorithm: (crate::train::VERSION, crate::ops::VERSION),
+            kernels: if context.device.is_cpu() { simd::name() } else { "cuda" }.into(),
+            models: Some(vec![OrderedModel {
+                identity_set: DEFAULT_SET.into(),
+                hash: model.hash.clone(),
+                images: model.header.dataset_hash.clone(),
+                judge: None,
+            }]),
+            alignment: model.header.config.alignment,
+            seed: request.seed,
+            format: d.format.name().into(),
+            encoding: d.extension().into(),
+            output_size: d.output_size,
+            shard_rows: d.shard_rows.get(),
+            share: d.share,
+            rows: Some(rows),
+            task: Some(treating.parameters.clone()),
+            ..Order::new(&hasher.finalize().to_hex(), &model.header.config.hash()?)
+        };
+        Ok(Self { treating, given, order, rows, rejected })
+    }
+}
+
+/// What [`run`] would do; nothing is written.
+///
+/// # Errors
+/// Those of [`run`] that can be known.
+pub fn preview(request: &Request, context: &Context, progress: &mut dyn Progress) -> Result<Preview> {
+    let request = &Request { destination: request.destination.placed()?, ..request.clone() };
+    let (d, model) = (&request.destination, models::load(&request.model, context)?.1);
+    place::named_list(&d.out, REJECTS_SUFFIX, "rejected rows")?;
+    let job = Job::new(request, &model, context, progress)?;
+    let complete = matches!(look(&d.out, &job.order, d.repair)?, Stored::Complete(_));
+    let bytes = d.image_bytes(job.treating.output_side()).0;
+    Ok(Preview {
+        out: d.out.clone(),
+        // Whether the files are unchanged is seen by reading them.
+        before: complete && verify(&d.out)?.damages.is_empty(),
+        output: OutputPreview::new(request.task.shape().1, 0, job.rows as u64, bytes, &d.out),
+        rejected: (job.rejected.len(), job.rejected.first().map(ToString::to_string)),
+    })
+}
+
 /// Treats all images and writes what comes out.
 ///
 /// # Errors
 /// See [`Error`].
 pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) -> Result<Applied> {
     let request = &Request { destination: request.destination.placed()?, ..request.clone() };
-    let d = &request.destination;
-    if d.include_real {
-        return Err(Error::Usage("option `include_real` does not apply here".into()));
-    }
-    let list = place::rejects_path(&d.out)?;
-    let model = models::load(&request.model, context)?.1;
-    let treating = Treating::new(request, &model, context, progress)?;
-    let given = Given::open(request, &model, treating.side(), context)?;
-    // All are looked at before anything is written: how many there are, and what they hold.
-    let (mut count, mut hasher, mut rejected) = (0usize, blake3::Hasher::new(), Vec::new());
-    progress.start("read", given.about(), "images");
-    given.read(progress, &mut |picture| {
-        match picture {
-            Ok(picture) => {
-                count += 1;
-                for part in [picture.name.as_bytes(), &picture.pixels, &picture.label.unwrap_or(u32::MAX).to_le_bytes()]
-                {
-                    hasher.update(&(part.len() as u64).to_le_bytes()).update(part);
-                }
-            }
-            Err(reject) => rejected.push(reject),
-        }
-        Ok(())
-    })?;
-    progress.finish();
-    if list.exists() && !request.dry_run {
+    let (d, model) = (&request.destination, models::load(&request.model, context)?.1);
+    let list = place::named_list(&d.out, REJECTS_SUFFIX, "rejected rows")?;
+    let Job { treating, given, order, rows, rejected } = Job::new(request, &model, context, progress)?;
+    if list.exists() {
         store::remove(&list)?;
     }
-    if count == 0 {
-        let first = rejected.first().map(ToString::to_string).unwrap_or_default();
-        return Err(Error::Usage(format!("no image can be treated; the first: {first}")));
-    }
-    if !rejected.is_empty() && !request.dry_run {
+    if !rejected.is_empty() {
         rejects::write(&list, &rejected)?;
     }
-    let (together, results) = request.task.shape();
-    if !count.is_multiple_of(together) {
-        return Err(Error::Usage(format!("{} takes images two by two, and there are {count}", request.task.name())));
-    }
-    let rows = count / together * results;
-    let order = Order {
-        algorithm: (crate::train::VERSION, crate::ops::VERSION),
-        kernels: if context.device.is_cpu() { simd::name() } else { "cuda" }.into(),
-        models: Some(vec![OrderedModel {
-            identity_set: DEFAULT_SET.into(),
-            hash: model.hash.clone(),
-            images: model.header.dataset_hash.clone(),
-            judge: None,
-        }]),
-        alignment: model.header.config.alignment,
-        seed: request.seed,
-        format: d.format.name().into(),
-        encoding: d.extension().into(),
-        output_size: d.output_size,
-        shard_rows: d.shard_rows.get(),
-        share: d.share,
-        rows: Some(rows),
-        task: Some(treating.parameters.clone()),
-        ..Order::new(&hasher.finalize().to_hex(), &model.header.config.hash()?)
-    };
-    let applied = |summary: Summary, before: bool, unlike: usize| Applied {
+    let applied = |summary: Summary, before: bool, unlike: Option<usize>| Applied {
         out: d.out.clone(),
         summary,
         before,
         unlike,
         rejected: Rejected { count: rejected.len(), list: list.clone() },
     };
-    let classes = model.header.identities.len();
-    let summary =
-        |order: Order| Summary { image_size: Some(treating.output_side()), ..Summary::new(order, rows, 0, classes) };
-    if request.dry_run {
-        return Ok(applied(summary(order), false, 0));
-    }
     let mut output = match Output::open(&d.out, &order, d.repair)? {
-        Opened::Complete(done) => return Ok(applied(*done, true, 0)),
+        Opened::Complete(done) => return Ok(applied(*done, true, None)),
         Opened::Ready(output) => output,
     };
     if let Some(note) = output.note() {
         progress.note(&note);
-    }
-    if let Some(found) = tombstones(&d.out)?
-        && let Some(person) = model.header.identities.iter().find(|i| found.contains(i))
-    {
-        return Err(Error::Usage(format!(
-            "identity `{person}` was forgotten in {}: choose a model that does not know it",
-            d.out.display()
-        )));
     }
     store::write_atomic(&d.out.join(CONFIG), crate::config::to_toml(&model.header.config)?.as_bytes())?;
     output.arrange(rows, d.shard_rows.get())?;
@@ -237,10 +290,12 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
     let (output, rest) = sink.finish()?;
     let mut others = Vec::new();
     if matches!(request.task, Task::Morph(..) | Task::Change(..)) {
-        pictures::write(&d.out, treating.output_side(), results)?;
+        pictures::write(&d.out, treating.output_side(), request.task.shape().1)?;
         others.extend([pictures::STRIP, pictures::ANIMATION]);
     }
-    Ok(applied(output.complete(summary(order), &others, rest)?, false, unlike.count))
+    let classes = model.header.identities.len();
+    let done = Summary { image_size: Some(treating.output_side()), ..Summary::new(order, rows, 0, classes) };
+    Ok(applied(output.complete(done, &others, rest)?, false, unlike.count()))
 }
 
 /// The label of `identity` in `model`.

@@ -110,7 +110,7 @@ impl<'a> Treating<'a> {
             let labels = given.map_or_else(|| self.networks.classify(&seen), Ok)?;
             if unlike.can_be_told() {
                 let names = pictures.iter().map(|p| p.name.as_str());
-                unlike.add(names.zip(self.differences(&seen, &labels)?));
+                unlike.add(names.zip(self.differences(&seen)?));
             }
             let made = self.treat(&pictures, &seen, &labels)?;
             for ((number, group), of_group) in waiting.iter().zip(made) {
@@ -163,10 +163,12 @@ impl<'a> Treating<'a> {
         pictures.par_iter().map(see).collect()
     }
 
-    /// How far each image is from what the model makes of it, by what is known of it.
-    fn differences(&self, seen: &[Vec<f32>], labels: &[u32]) -> Result<Vec<f32>> {
+    /// How far each image is from what the model makes of it, by what is known of it, as the person that C takes it for: whom somebody
+    /// names may be whom it is to become.
+    fn differences(&self, seen: &[Vec<f32>]) -> Result<Vec<f32>> {
+        let labels = self.networks.classify(seen)?;
         let known = |value: usize| self.hole.as_ref().is_none_or(|hole| !hole.within()[value / 3]);
-        self.networks.differences(seen, labels, known)
+        self.networks.differences(seen, &labels, known)
     }
 
     /// The results of each group of `pictures`, which the networks see as `seen`.

@@ -2,14 +2,19 @@
 //! out. They are treated, and told.
 
 use crate::train::TrainedModel;
-use crate::train::reconstruction::IMAGES;
+
+/// A warning is worth its line where more than one of so many images is told: held-out images that are aligned are told now and then, too
+/// (docs/experiments.md).
+const RARE: usize = 10;
 
 /// Those found so far.
 pub(super) struct Unlike {
     /// How far training images are from what the model makes of them, at most; none where nobody looked.
     largest: Option<f32>,
-    /// How many images are further.
-    pub count: usize,
+    /// Images that were looked at.
+    images: usize,
+    /// How many of them are further.
+    count: usize,
     /// The first of them, and how far it is.
     first: Option<(String, f32)>,
 }
@@ -17,7 +22,7 @@ pub(super) struct Unlike {
 impl Unlike {
     /// None yet, for `model`.
     pub fn to(model: &TrainedModel) -> Self {
-        Self { largest: model.header.reconstruction, count: 0, first: None }
+        Self { largest: model.header.reconstruction, images: 0, count: 0, first: None }
     }
 
     /// True if the model's file says how far its training images are.
@@ -28,20 +33,31 @@ impl Unlike {
     /// Adds those of `images`, each with its difference from what the model makes of it, that are further than training images.
     pub fn add<'a>(&mut self, images: impl Iterator<Item = (&'a str, f32)>) {
         let Some(largest) = self.largest else { return };
-        for (name, difference) in images.filter(|(_, difference)| *difference > largest) {
-            self.count += 1;
-            self.first.get_or_insert_with(|| (name.to_owned(), difference));
+        for (name, difference) in images {
+            self.images += 1;
+            if difference > largest {
+                self.count += 1;
+                self.first.get_or_insert_with(|| (name.to_owned(), difference));
+            }
         }
     }
 
-    /// What to think of them and do, if there are any.
+    /// How many were found, where it can be told and images were looked at.
+    pub fn count(&self) -> Option<usize> {
+        (self.images > 0).then_some(self.count)
+    }
+
+    /// What to think of them and do, if there are more than a few.
     pub fn advice(&self) -> Option<String> {
         let ((name, difference), largest) = (self.first.as_ref()?, self.largest?);
+        if self.count * RARE <= self.images {
+            return None;
+        }
         Some(format!(
-            "images unlike those of the training: {}, by what the model makes of them; {name}, the first, is off by {difference:.0} of 255 on \
-             average, none of {IMAGES} training images by more than {largest:.0}. Their results are not to be trusted. Is the face where the \
-             training images have it? `augment manifest` with option `detector`, and option `manifest` here, see to that",
-            self.count
+            "images unlike those of the training: {} of {}, by what the model makes of them; {name}, the first, is off by {difference:.1} of 255 on \
+             average, training images by {largest:.1} at most. Their results may show what it knows in their place. Is the face where the training \
+             images have it? `augment manifest` with option `detector`, and option `manifest` here, see to that",
+            self.count, self.images
         ))
     }
 }

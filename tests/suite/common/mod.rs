@@ -1,11 +1,5 @@
 //! Small models and data that several tests share.
 
-#![allow(
-    dead_code,
-    clippy::unwrap_used,
-    reason = "each test binary uses its own part; a failed unwrap is a failed test"
-)]
-
 pub mod program;
 
 use augment::config::{Preset, RunConfig};
