@@ -71,8 +71,10 @@ fn make(source: &Path, out: &Path, change: impl FnOnce(&mut Request)) -> Result<
 #[test]
 fn a_folder_of_persons_becomes_a_manifest() {
     let dir = tempfile::tempdir().unwrap();
-    let (source, out) = (dir.path().join("photos"), dir.path().join("ids.parquet"));
+    let (source, out) = (dir.path().join("photos"), dir.path().join("new/ids.parquet"));
     photos(&source);
+    let planned = make(&source, &out, |r| r.dry_run = true).unwrap();
+    assert!(planned.identities == 4 && !dir.path().join("new").exists(), "a dry run makes nothing");
     let made = make(&source, &out, |_| {}).unwrap();
     assert_eq!((made.rows, made.identities, made.rejected.count), (16, 4, 4));
     let all = rows(&out);
@@ -88,7 +90,7 @@ fn a_folder_of_persons_becomes_a_manifest() {
     assert_eq!((found.shared, found.shared_by), (2, vec!["Ann Lee and Cem".to_owned()]));
     assert_eq!(made.passed_over.as_deref(), Some("1 files that are no pictures"));
     // What was left out is listed with its reason.
-    let list = std::fs::File::open(dir.path().join("ids-rejects.parquet")).unwrap();
+    let list = std::fs::File::open(dir.path().join("new/ids-rejects.parquet")).unwrap();
     let list = ParquetRecordBatchReaderBuilder::try_new(list).unwrap().build().unwrap().next().unwrap().unwrap();
     let reasons: Vec<&str> = list.column_by_name("reason").unwrap().as_string::<i32>().iter().flatten().collect();
     for (reason, what) in reasons.iter().zip([".gif", "end before", "web page", "no folder of a person"]) {
