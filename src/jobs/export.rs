@@ -33,6 +33,9 @@ const BATCH: usize = 512;
 /// Key of an export's task that says that the images which it copied had been scaled by another.
 const SCALED: &str = "scaled";
 
+/// What to do about persons who were forgotten.
+const FORGOTTEN: &str = "forget it in the dataset, and take it out of the manifest, or choose another folder";
+
 /// What to do.
 #[derive(Clone)]
 pub struct Request {
@@ -133,7 +136,7 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
     inherit(&d.out, from)?;
     let forgotten = tombstones(&d.out)?;
     let persons = labels.keys().map(|(_, identity)| *identity);
-    refuse_forgotten(forgotten.as_ref(), persons, &d.out)?;
+    place::refuse_forgotten(&d.out, forgotten.as_ref(), persons, FORGOTTEN)?;
     let config = std::fs::read(from.join(CONFIG)).map_err(|e| Error::io(from.join(CONFIG), e))?;
     store::write_atomic(&d.out.join(CONFIG), &config)?;
     output.arrange(rows, d.shard_rows.get())?;
@@ -208,28 +211,13 @@ fn look(
         )));
     }
     let persons = sets.iter().flat_map(|set| source.persons(set).into_keys());
-    refuse_forgotten(tombstones(&request.dataset)?.as_ref(), persons, &request.dataset)?;
+    place::refuse_forgotten(&request.dataset, tombstones(&request.dataset)?.as_ref(), persons, FORGOTTEN)?;
     let list = place::rejects_path(&request.destination.out)?;
     let rejected = source.try_all(view, Some(&list), progress)?;
     let labelled: usize = sets.iter().map(|set| source.count(set).1).sum();
     // A row without a person is rejected, too, but not counted.
     let total = labelled + source.unlabelled() - rejected.len();
     Ok(Real { source, rejected, list, total })
-}
-
-/// Refuses persons who were forgotten in `folder`.
-fn refuse_forgotten<'a>(
-    forgotten: Option<&Tombstones>,
-    mut persons: impl Iterator<Item = &'a str>,
-    folder: &Path,
-) -> Result<()> {
-    match persons.find(|person| forgotten.is_some_and(|f| f.contains(person))) {
-        Some(person) => Err(Error::Usage(format!(
-            "identity `{person}` was forgotten in {}: forget it in the dataset, and take it out of the manifest, or choose another folder",
-            folder.display()
-        ))),
-        None => Ok(()),
-    }
 }
 
 /// Labels of the persons of `source` in a dataset of `sets` identity sets whose classes are `names`; those that it lacks are added.
@@ -294,7 +282,7 @@ fn copy(
         if forgotten.is_some() {
             let sources: Vec<(String, f32)> = serde_json::from_str(&sample.label_mix).unwrap_or_default();
             let shown = sources.iter().map(|(name, _)| name.as_str()).chain([sample.identity.as_str()]);
-            refuse_forgotten(forgotten, shown, &request.destination.out)?;
+            place::refuse_forgotten(&request.destination.out, forgotten, shown, FORGOTTEN)?;
         }
         if missing.contains(first + at) {
             match size {

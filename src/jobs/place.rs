@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use crate::manifest::{REJECTS_SUFFIX, rejects};
 use crate::store;
+use crate::tombstones::Tombstones;
 use rustix::fs::{Access, access, statvfs};
 use std::path::{Path, PathBuf};
 
@@ -108,6 +109,24 @@ pub(super) fn named_list(out: &Path, suffix: &str, what: &str) -> Result<PathBuf
         )));
     }
     Ok(path)
+}
+
+/// Refuses `persons` who were forgotten in `folder`, by its tombstones; `advice` says what to do.
+///
+/// # Errors
+/// `Usage`: somebody was.
+pub(super) fn refuse_forgotten<'a>(
+    folder: &Path,
+    forgotten: Option<&Tombstones>,
+    mut persons: impl Iterator<Item = &'a str>,
+    advice: &str,
+) -> Result<()> {
+    match persons.find(|person| forgotten.is_some_and(|f| f.contains(person))) {
+        Some(person) => {
+            Err(Error::Usage(format!("identity `{person}` was forgotten in {}: {advice}", folder.display())))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Bytes that are free where `out` is or will be; none where the system does not say.

@@ -2,6 +2,7 @@
 
 use super::input::Source;
 use super::makers::{Chosen, Maker};
+use super::place;
 use super::preview::OutputPreview;
 use super::real::RealImages;
 use super::set_model::SetModel;
@@ -182,16 +183,10 @@ impl Assembly<'_> {
     }
 
     /// Refuses identities that were forgotten in the output folder.
-    pub fn refuse_forgotten<'b>(&self, mut identities: impl Iterator<Item = &'b str>) -> Result<()> {
+    pub fn refuse_forgotten<'b>(&self, identities: impl Iterator<Item = &'b str>) -> Result<()> {
         let out = &self.destination.out;
-        let Some(tombstones) = tombstones(out)? else { return Ok(()) };
-        match identities.find(|i| tombstones.contains(i)) {
-            Some(identity) => Err(Error::Usage(format!(
-                "identity `{identity}` was forgotten in {}: take it out of the manifest, or choose a model that does not know it",
-                out.display()
-            ))),
-            None => Ok(()),
-        }
+        let advice = "take it out of the manifest, or choose a model that does not know it";
+        place::refuse_forgotten(out, tombstones(out)?.as_ref(), identities, advice)
     }
 
     /// What is ordered; without `rows` as far as it is known before the models are.

@@ -36,7 +36,8 @@ fn read(file: &str) -> toml::Value {
     toml::from_str(&std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap()).unwrap()
 }
 
-/// Names of all crates that are compiled for this processor's target of `rules` (others are not downloaded), for tests and build scripts too, each with its terms.
+/// Names of all crates that are compiled for this processor's target of `rules` (others are not downloaded), for tests and build scripts
+/// too, each with its terms.
 fn crates(rules: &toml::Value) -> BTreeSet<(String, String)> {
     let target = texts(&rules["graph"]["targets"]).into_iter().find(|t| t.starts_with(std::env::consts::ARCH)).unwrap();
     let told = Command::new(env!("CARGO"))

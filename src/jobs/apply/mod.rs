@@ -3,6 +3,7 @@
 
 mod attribute;
 mod given;
+mod job;
 mod pictures;
 mod treating;
 mod unlike;
@@ -17,22 +18,18 @@ pub use crate::apply::upscale::Upscale;
 use crate::dataset::View;
 pub use crate::dataset::align::Feature;
 use crate::error::{Error, Result};
-use crate::manifest::rejects::{self, Reject};
-use crate::manifest::{DEFAULT_SET, REJECTS_SUFFIX, keys};
-use crate::ops::simd;
+use crate::manifest::{REJECTS_SUFFIX, keys, rejects};
 use crate::progress::Progress;
 use crate::sink::Sink;
 use crate::sink::commit::{Opened, Output, Stored, look};
-use crate::sink::erase::tombstones;
 use crate::sink::ledger::{CONFIG, Summary};
-use crate::sink::order::{Order, OrderedModel};
 use crate::sink::verify::verify;
 use crate::store;
 use crate::train::TrainedModel;
 pub use attribute::Attribute;
-use given::Given;
+use job::{Job, refuse_forgotten};
 use std::path::PathBuf;
-use treating::Treating;
+use unlike::Unlike;
 
 /// The images to treat.
 #[derive(Clone, Debug)]
@@ -109,7 +106,7 @@ pub struct Applied {
     /// Images that were left out.
     pub rejected: Rejected,
     /// Of the images that were treated now those that are unlike the training's, by what the model makes of them; none where nobody
-    /// looked: nothing was treated, or the model's file is of before.
+    /// looked: all was there already, or the model's file is of before.
     pub unlike: Option<usize>,
 }
 
@@ -144,89 +141,6 @@ pub struct Preview {
     pub output: OutputPreview,
     /// Images that are unusable, and the first of them.
     pub rejected: (usize, Option<String>),
-}
-
-/// What is known before anything is written.
-struct Job<'a> {
-    treating: Treating<'a>,
-    given: Given<'a>,
-    order: Order,
-    rows: usize,
-    rejected: Vec<Reject>,
-}
-
-impl<'a> Job<'a> {
-    /// Looks at all images: how many there are, and what they hold.
-    fn new(
-        request: &'a Request,
-        model: &'a TrainedModel,
-        context: &Context,
-        progress: &mut dyn Progress,
-    ) -> Result<Self> {
-        let d = &request.destination;
-        if d.include_real {
-            return Err(Error::Usage("option `include_real` does not apply here".into()));
-        }
-        let treating = Treating::new(request, model, context, progress)?;
-        let given = Given::open(request, model, treating.side(), context)?;
-        let (mut count, mut hasher, mut rejected) = (0usize, blake3::Hasher::new(), Vec::new());
-        progress.start("read", given.about(), "images");
-        given.read(progress, &mut |picture| {
-            match picture {
-                Ok(picture) => {
-                    count += 1;
-                    let label = picture.label.unwrap_or(u32::MAX).to_le_bytes();
-                    for part in [picture.name.as_bytes(), &picture.pixels, &label] {
-                        hasher.update(&(part.len() as u64).to_le_bytes()).update(part);
-                    }
-                }
-                Err(reject) => rejected.push(reject),
-            }
-            Ok(())
-        })?;
-        progress.finish();
-        if count == 0 {
-            let first = rejected.first().map(ToString::to_string).unwrap_or_default();
-            return Err(Error::Usage(format!("no image can be treated; the first: {first}")));
-        }
-        let (together, results) = request.task.shape();
-        if !count.is_multiple_of(together) {
-            return Err(Error::Usage(format!(
-                "{} takes images two by two, and there are {count}",
-                request.task.name()
-            )));
-        }
-        if let Some(found) = tombstones(&d.out)?
-            && let Some(person) = model.header.identities.iter().find(|i| found.contains(i))
-        {
-            return Err(Error::Usage(format!(
-                "identity `{person}` was forgotten in {}: choose a model that does not know it",
-                d.out.display()
-            )));
-        }
-        let rows = count / together * results;
-        let order = Order {
-            algorithm: (crate::train::VERSION, crate::ops::VERSION),
-            kernels: if context.device.is_cpu() { simd::name() } else { "cuda" }.into(),
-            models: Some(vec![OrderedModel {
-                identity_set: DEFAULT_SET.into(),
-                hash: model.hash.clone(),
-                images: model.header.dataset_hash.clone(),
-                judge: None,
-            }]),
-            alignment: model.header.config.alignment,
-            seed: request.seed,
-            format: d.format.name().into(),
-            encoding: d.extension().into(),
-            output_size: d.output_size,
-            shard_rows: d.shard_rows.get(),
-            share: d.share,
-            rows: Some(rows),
-            task: Some(treating.parameters.clone()),
-            ..Order::new(&hasher.finalize().to_hex(), &model.header.config.hash()?)
-        };
-        Ok(Self { treating, given, order, rows, rejected })
-    }
 }
 
 /// What [`run`] would do; nothing is written.
@@ -278,13 +192,15 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
     if let Some(note) = output.note() {
         progress.note(&note);
     }
+    // Again, now that nobody else works here.
+    refuse_forgotten(&d.out, &model)?;
     store::write_atomic(&d.out.join(CONFIG), crate::config::to_toml(&model.header.config)?.as_bytes())?;
     output.arrange(rows, d.shard_rows.get())?;
     let mut sink = Sink::new(output, d.format, model.header.identities.clone());
     progress.start(request.task.name(), rows as u64, "images");
     let unlike = treating.write(&given, &order, &mut sink, progress)?;
     progress.finish();
-    if let Some(advice) = unlike.advice() {
+    if let Some(advice) = unlike.as_ref().and_then(Unlike::advice) {
         progress.warn(&advice);
     }
     let (output, rest) = sink.finish()?;
@@ -295,7 +211,7 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
     }
     let classes = model.header.identities.len();
     let done = Summary { image_size: Some(treating.output_side()), ..Summary::new(order, rows, 0, classes) };
-    Ok(applied(output.complete(done, &others, rest)?, false, unlike.count()))
+    Ok(applied(output.complete(done, &others, rest)?, false, unlike.map(|u| u.count)))
 }
 
 /// The label of `identity` in `model`.

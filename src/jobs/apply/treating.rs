@@ -99,7 +99,13 @@ impl<'a> Treating<'a> {
     ///
     /// # Errors
     /// `Stopped`; a file cannot be written.
-    pub fn write(&self, given: &Given, order: &Order, sink: &mut Sink, progress: &mut dyn Progress) -> Result<Unlike> {
+    pub fn write(
+        &self,
+        given: &Given,
+        order: &Order,
+        sink: &mut Sink,
+        progress: &mut dyn Progress,
+    ) -> Result<Option<Unlike>> {
         let mut unlike = Unlike::to(self.model);
         let (missing, (together, results)) = (sink.missing(), self.request.task.shape());
         let (mut waiting, mut group, mut number, mut done) = (Vec::new(), Vec::new(), 0, 0u64);
@@ -108,7 +114,7 @@ impl<'a> Treating<'a> {
             let seen = self.seen(&pictures)?;
             let given: Option<Vec<u32>> = pictures.iter().map(|p| p.label).collect();
             let labels = given.map_or_else(|| self.networks.classify(&seen), Ok)?;
-            if unlike.can_be_told() {
+            if let Some(unlike) = &mut unlike {
                 let names = pictures.iter().map(|p| p.name.as_str());
                 unlike.add(names.zip(self.differences(&seen)?));
             }

@@ -9,47 +9,36 @@ const RARE: usize = 10;
 
 /// Those found so far.
 pub(super) struct Unlike {
-    /// How far training images are from what the model makes of them, at most; none where nobody looked.
-    largest: Option<f32>,
+    /// How far training images are from what the model makes of them, at most.
+    largest: f32,
     /// Images that were looked at.
     images: usize,
     /// How many of them are further.
-    count: usize,
+    pub count: usize,
     /// The first of them, and how far it is.
     first: Option<(String, f32)>,
 }
 
 impl Unlike {
-    /// None yet, for `model`.
-    pub fn to(model: &TrainedModel) -> Self {
-        Self { largest: model.header.reconstruction, images: 0, count: 0, first: None }
+    /// None yet, if the file of `model` says how far its training images are.
+    pub fn to(model: &TrainedModel) -> Option<Self> {
+        model.header.reconstruction.map(|largest| Self { largest, images: 0, count: 0, first: None })
     }
 
-    /// True if the model's file says how far its training images are.
-    pub fn can_be_told(&self) -> bool {
-        self.largest.is_some()
-    }
-
-    /// Adds those of `images`, each with its difference from what the model makes of it, that are further than training images.
+    /// Looks at `images`, each with its difference from what the model makes of it.
     pub fn add<'a>(&mut self, images: impl Iterator<Item = (&'a str, f32)>) {
-        let Some(largest) = self.largest else { return };
         for (name, difference) in images {
             self.images += 1;
-            if difference > largest {
+            if difference > self.largest {
                 self.count += 1;
                 self.first.get_or_insert_with(|| (name.to_owned(), difference));
             }
         }
     }
 
-    /// How many were found, where it can be told and images were looked at.
-    pub fn count(&self) -> Option<usize> {
-        (self.images > 0).then_some(self.count)
-    }
-
     /// What to think of them and do, if there are more than a few.
     pub fn advice(&self) -> Option<String> {
-        let ((name, difference), largest) = (self.first.as_ref()?, self.largest?);
+        let ((name, difference), largest) = (self.first.as_ref()?, self.largest);
         if self.count * RARE <= self.images {
             return None;
         }
