@@ -24,7 +24,7 @@ fn a_killed_run_goes_on_and_ends_with_the_same_bytes() {
     let dir = tempfile::tempdir().unwrap();
     for format in FORMATS.map(augment::formats::Format::name) {
         let out = dir.path().join(format);
-        let args = base(shared(), &out, &["--per-id", "24", "--shard-rows", "64", "--format", format]);
+        let args = base(shared(), &out, &["--per-id", "12", "--shard-rows", "64", "--format", format]);
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
         let mut child = augment(&args).spawn().unwrap();
         let first = out.join("_commits/00000.json");
@@ -37,13 +37,13 @@ fn a_killed_run_goes_on_and_ends_with_the_same_bytes() {
         child.wait().unwrap();
         assert!(!out.join("_SUCCESS.json").exists(), "killed too late to show anything");
         let status = ok(&["status", out.to_str().unwrap()]);
-        assert!(status.contains("complete false") && status.contains("planned rows 1152"), "{status}");
+        assert!(status.contains("complete false") && status.contains("planned rows 576"), "{status}");
         let written = |p: &Path| p.metadata().unwrap().modified().unwrap();
         let before = written(&first);
         ok(&args);
         assert_eq!(written(&first), before, "what was committed is made once");
         let whole = dir.path().join(format!("whole-{format}"));
-        let args = base(shared(), &whole, &["--per-id", "24", "--shard-rows", "64", "--format", format]);
+        let args = base(shared(), &whole, &["--per-id", "12", "--shard-rows", "64", "--format", format]);
         ok(&args.iter().map(String::as_str).collect::<Vec<_>>());
         assert!(tree(&out) == tree(&whole), "{format}");
         assert!(!out.join("_parts").exists(), "{format}");

@@ -155,8 +155,8 @@ fn an_interrupted_run_says_so_and_goes_on() {
     let dir = tempfile::tempdir().unwrap();
     let args = |out: &Path| -> Vec<String> {
         let args =
-            ["train", "--manifest", DEMO, "--duration-kimg", "1.2", "--no-judge", "-q", "--out", out.to_str().unwrap()];
-        let quick = ["--set", "train.batch_size=8", "--set", "train.checkpoint_kimg=0.4"];
+            ["train", "--manifest", DEMO, "--duration-kimg", "0.6", "--no-judge", "-q", "--out", out.to_str().unwrap()];
+        let quick = ["--set", "train.batch_size=8", "--set", "train.checkpoint_kimg=0.2"];
         args.iter().chain(&quick).map(|a| (*a).to_owned()).collect()
     };
     let whole = dir.path().join("whole");
@@ -179,7 +179,7 @@ fn an_interrupted_run_says_so_and_goes_on() {
         let bytes = |d: &Path| std::fs::read(d.join("model.safetensors")).unwrap();
         assert!(bytes(&out) == bytes(&whole), "resumed after {signal} is not equal to uninterrupted");
         let steps = |d: &Path| std::fs::read_to_string(d.join("metrics.jsonl")).unwrap().lines().count();
-        assert_eq!((steps(&out), steps(&whole)), (150, 150));
+        assert_eq!((steps(&out), steps(&whole)), (75, 75));
     }
 }
 
@@ -422,24 +422,24 @@ fn evaluate_finds_copies_however_they_are_changed() {
         plant_copies(&copies, change);
         let more =
             ["--pairs-from", "dev", "--held-out", "test", "--arms", "real", "--synthetic", copies.to_str().unwrap()];
-        let more = [&more[..], &["--outside-judge", &network]].concat();
+        let outside: &[&str] = if name == "unchanged" { &["--outside-judge", &network] } else { &[] };
+        let more = [&more[..], outside].concat();
         // The baseline is trained once.
         let out = evaluate(&dir.path().join("evaluation"), &more);
         assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
         let json: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
         let share = |kind: &str| json["quality"][kind]["copies"]["share"].as_f64().unwrap();
         assert!(share("existing") >= found, "{name}: {}", json["quality"]);
-        // Under the network from outside, copies are as near to the training images as nothing else is.
-        let outside = |kind: &str, figure: &str| json["outside"][kind][figure].as_f64().unwrap();
-        assert!(
-            name != "unchanged" || outside("existing", "frechet") < 0.2 * outside("held_out", "frechet"),
-            "{}",
-            json["outside"]
-        );
-        assert!(outside("training", "recall") > 0.3 && outside("held_out", "similarity") > 0.4, "{}", json["outside"]);
-        // Embeddings see a copy that was not changed, too.
-        let embedded = json["quality"]["existing"]["embedded"]["share"].as_f64().unwrap();
-        assert!(name != "unchanged" || embedded >= 0.99, "{}", json["quality"]);
+        if name == "unchanged" {
+            // Under the network from outside, copies are as near to the training images as nothing else is.
+            let figure = |kind: &str, figure: &str| json["outside"][kind][figure].as_f64().unwrap();
+            let (near, known) = (figure("existing", "frechet"), figure("training", "recall") > 0.3);
+            assert!(near < 0.2 * figure("held_out", "frechet") && known, "{}", json["outside"]);
+            assert!(figure("held_out", "similarity") > 0.4, "{}", json["outside"]);
+            // Embeddings see a copy that was not changed, too.
+            let embedded = json["quality"]["existing"]["embedded"]["share"].as_f64().unwrap();
+            assert!(embedded >= 0.99, "{}", json["quality"]);
+        }
         // Drawn persons are much alike from image to image; photographs are less.
         assert!(share("real") < 0.1, "{name}: {}", json["quality"]);
         // Such a generator gives away whom it was trained on.
@@ -806,7 +806,7 @@ fn rows_that_a_policy_does_not_permit_reach_nothing() {
         assert!(known || !told, "{} names a person who did not agree", name.display());
     }
     // Without a policy all rows are used, by another model.
-    assert_eq!(run("without", &[]).0.len(), 8 * (8 + 3));
+    assert_eq!(run("without", &["--no-judge"]).0.len(), 8 * (8 + 3));
     // A model that saw the others is refused with the policy.
     let mut codes = BTreeSet::new();
     for (n, model) in std::fs::read_dir(cache.join("models")).unwrap().enumerate() {
@@ -870,7 +870,7 @@ fn bad_rows_are_listed_and_too_many_stop_the_run() {
     manifest(&nothing, &[(None, Some(picture(1)))]);
     assert!(fails(2, &["train", "--manifest", nothing.to_str().unwrap(), "-q"]).contains("no labelled row"));
     assert!(fails(2, &["--manifest", DEMO, "--per-id", "0"]).contains("above 0"));
-    let relaxed = run(&[&args[..], &["--max-bad", "0.5"]].concat());
+    let relaxed = run(&[&args[..], &["--max-bad", "0.5", "--no-judge"]].concat());
     assert_eq!(relaxed.status.code(), Some(1), "done with rejects");
     assert_eq!(records(&out).len(), 4);
     let listed = dir.path().join("out-rejects.parquet");
