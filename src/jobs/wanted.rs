@@ -4,9 +4,12 @@ use super::place;
 use crate::config::{LatentSource, RunConfig};
 use crate::error::{Error, Result};
 use crate::formats::{self, Format};
+use crate::ops;
 use crate::recogniser::judge::Judge;
 use crate::recogniser::outside::Outside;
+use crate::sink::order::Order;
 pub use crate::store::Share;
+use crate::train;
 use candle_core::Device;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::num::NonZeroUsize;
@@ -208,6 +211,21 @@ impl Destination {
         match self.encoding {
             Encoding::Jpeg => (pixels * 7 / 10 + 1000, pixels / 8 + 600),
             Encoding::Png => (pixels * 5 / 2 + 1000, pixels / 4 + 600),
+        }
+    }
+
+    /// An order of what this program makes on `device` of the images of a manifest and a configuration with these hashes, written here.
+    pub(super) fn order(&self, manifest_hash: &str, config_hash: &str, device: &Device) -> Order {
+        Order {
+            algorithm: (train::VERSION, ops::VERSION),
+            kernels: ops::kernels(device).into(),
+            include_real: self.include_real,
+            format: self.format.name().into(),
+            encoding: self.extension().into(),
+            output_size: self.output_size,
+            shard_rows: self.shard_rows.get(),
+            share: self.share,
+            ..Order::new(manifest_hash, config_hash)
         }
     }
 

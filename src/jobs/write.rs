@@ -12,7 +12,6 @@ use crate::dataset::View;
 use crate::error::{Error, Result};
 use crate::formats::table::class_name;
 use crate::manifest::rejects::Reject;
-use crate::ops::{self, simd};
 use crate::progress::Progress;
 use crate::sink::Sink;
 use crate::sink::commit::{Opened, Output, Stored, look};
@@ -23,7 +22,6 @@ use crate::sink::verify::verify;
 use crate::store;
 use crate::synthesize::Sampling;
 use crate::synthesize::plan::{Amount, NewIdentities, Plan};
-use crate::train;
 use candle_core::Device;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -201,8 +199,6 @@ impl Assembly<'_> {
             columns: self.source.map(|s| columns(&s.columns)),
             models: rows.map(|_| self.models.iter().map(SetModel::ordered).collect()),
             alignment: self.config.alignment,
-            algorithm: (train::VERSION, ops::VERSION),
-            kernels: if self.device.is_cpu() { simd::name() } else { "cuda" }.into(),
             seed: s.seed,
             latent: s.latent,
             truncation: s.truncation,
@@ -217,15 +213,9 @@ impl Assembly<'_> {
             }),
             tries: synthesis.tries,
             max_copy_similarity: synthesis.max_copy_similarity,
-            include_real: d.include_real,
-            format: d.format.name().into(),
-            encoding: d.extension().into(),
-            output_size: d.output_size,
-            shard_rows: d.shard_rows.get(),
-            share: d.share,
             task: self.part.as_ref().map(|(_, task)| task.clone()),
             rows,
-            ..Order::new(&self.manifest_hash, &self.config.hash()?)
+            ..d.order(&self.manifest_hash, &self.config.hash()?, &self.device)
         })
     }
 

@@ -36,6 +36,11 @@ use candle_core::{CpuStorage, Device, Layout, Result, Storage, Tensor};
 /// Version of the kernels: a change of what the same operands give must change it.
 pub const VERSION: u32 = 1;
 
+/// Name of the kernels that compute on `device`: those of [`simd::name`], or `cuda`.
+pub fn kernels(device: &Device) -> &'static str {
+    if device.is_cpu() { simd::name() } else { "cuda" }
+}
+
 /// How the operands of products are held; sums and everything else are f32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -7,7 +7,6 @@ use crate::error::{Error, Result};
 use crate::jobs::{Context, place};
 use crate::manifest::DEFAULT_SET;
 use crate::manifest::rejects::Reject;
-use crate::ops::simd;
 use crate::progress::Progress;
 use crate::sink::erase::tombstones;
 use crate::sink::order::{Order, OrderedModel};
@@ -75,8 +74,6 @@ impl<'a> Job<'a> {
         refuse_forgotten(&d.out, model)?;
         let rows = count / together * results;
         let order = Order {
-            algorithm: (crate::train::VERSION, crate::ops::VERSION),
-            kernels: if context.device.is_cpu() { simd::name() } else { "cuda" }.into(),
             models: Some(vec![OrderedModel {
                 identity_set: DEFAULT_SET.into(),
                 hash: model.hash.clone(),
@@ -85,14 +82,9 @@ impl<'a> Job<'a> {
             }]),
             alignment: model.header.config.alignment,
             seed: request.seed,
-            format: d.format.name().into(),
-            encoding: d.extension().into(),
-            output_size: d.output_size,
-            shard_rows: d.shard_rows.get(),
-            share: d.share,
             rows: Some(rows),
             task: Some(treating.parameters.clone()),
-            ..Order::new(&hasher.finalize().to_hex(), &model.header.config.hash()?)
+            ..d.order(&hasher.finalize().to_hex(), &model.header.config.hash()?, &context.device)
         };
         Ok(Self { treating, given, order, rows, rejected })
     }

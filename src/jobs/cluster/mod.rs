@@ -24,7 +24,7 @@ use crate::config::RunConfig;
 use crate::error::{Error, Result};
 use crate::manifest::rejects::Reject;
 use crate::manifest::{Census, Manifest, Place, Policy};
-use crate::ops::{self, simd};
+use crate::ops;
 use crate::sink::ledger::Screening;
 use crate::sink::order::OrderedModel;
 use crate::{remote, store, train};
@@ -153,7 +153,7 @@ impl Job {
 
     /// Refuses to compute with other kernels than those that the job was planned for: images would have other bytes.
     fn check_kernels(&self, context: &Context) -> Result<()> {
-        let here = kernels(context);
+        let here = ops::kernels(&context.device);
         if self.kernels != here || self.algorithm != algorithm() {
             return Err(Error::Usage(format!(
                 "the job was planned for the kernels {}, and here are {here}: bytes would differ; use machines of one kind, or plan it with \
@@ -217,11 +217,6 @@ fn open(spec: &Path, context: &Context) -> Result<(Job, PathBuf, Option<Mirror>)
 /// Versions of training and kernels.
 fn algorithm() -> (u32, u32) {
     (train::VERSION, ops::VERSION)
-}
-
-/// The kernels that compute.
-fn kernels(context: &Context) -> &'static str {
-    if context.device.is_cpu() { simd::name() } else { "cuda" }
 }
 
 /// The folder of shard `number` of the job in `dir`.

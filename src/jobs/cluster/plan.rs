@@ -1,13 +1,14 @@
 //! Planning: everything is looked at once, and cut into shards.
 
 use super::mirror::Mirror;
-use super::{JOB_FILE, JOB_VERSION, Job, SetRows, Shard, Work, algorithm, kernels, set_file, write_rejects};
+use super::{JOB_FILE, JOB_VERSION, Job, SetRows, Shard, Work, algorithm, set_file, write_rejects};
 use crate::dataset::View;
 use crate::error::{Error, Result};
 use crate::jobs::augment::{self, Prepared, Request};
 use crate::jobs::wanted::{Chooser, Synthesis};
 use crate::jobs::{Context, length, place};
 use crate::manifest::rejects::Reject;
+use crate::ops;
 use crate::progress::Progress;
 use crate::train::TrainedModel;
 use crate::{remote, store};
@@ -69,7 +70,7 @@ pub fn run(
         version: JOB_VERSION,
         program: env!("CARGO_PKG_VERSION").into(),
         algorithm: algorithm(),
-        kernels: kernels(context).into(),
+        kernels: ops::kernels(&context.device).into(),
         input: request.input.clone(),
         model: request.model.clone(),
         init: request.init.clone(),
