@@ -35,7 +35,7 @@ pub fn run(args: &EvaluateArgs, global: &GlobalArgs, terminal: &mut Terminal) ->
         out,
     };
     if global.dry_run {
-        let config = preview(&request, &context)?;
+        let config = preview(&request, &context, terminal)?;
         return Ok(Outcome::new(to_toml(&config)?, json!({ "version": 1, "dry_run": true, "config": config })));
     }
     let done = run_job(&request, &context, terminal)?;

@@ -4,7 +4,7 @@
 use super::figures::sample;
 use crate::dataset::{IdentityDataset, Images, Stock, StockWriter, View};
 use crate::error::{Error, Result};
-use crate::formats::Reader;
+use crate::formats::{Reader, table};
 use crate::manifest::{DEFAULT_SET, keys};
 use crate::progress::Progress;
 use crate::sink::ledger;
@@ -41,7 +41,7 @@ pub struct Synthetic {
     pub existing: Option<Stock>,
     /// Those of new identities.
     pub new: Option<Stock>,
-    /// Identities that the generator knew and the training images do not show; images made of them are left out.
+    /// Identities that the generator knew and the training images do not show, with or without images here; images made of them are left out.
     pub foreign: BTreeSet<String>,
 }
 
@@ -71,7 +71,8 @@ impl Synthetic {
             )));
         }
         let kind = || Kind::new(dataset, scratch, real.image_size());
-        let (mut existing, mut new, mut foreign) = (kind()?, kind()?, BTreeSet::new());
+        let (mut existing, mut new) = (kind()?, kind()?);
+        let (mut foreign, mut mixed) = (BTreeSet::new(), BTreeSet::new());
         progress.start("synthetic", ledger::rows(dataset) as u64, "images");
         let mut read = 0;
         Reader::open(dataset)?.read_all(|r| {
@@ -84,6 +85,9 @@ impl Synthetic {
                 return Ok(());
             }
             let sources: Vec<(String, f32)> = serde_json::from_str(&r.label_mix).unwrap_or_default();
+            if sources.len() > 1 && !mixed.contains(&r.identity) {
+                mixed.insert(r.identity.clone());
+            }
             let unknown = |name: &String| keys::find(real.identities(), name).is_none();
             foreign.extend(sources.iter().map(|(name, _)| name).filter(|n| unknown(n)).cloned());
             if r.synthetic && !sources.is_empty() && !sources.iter().any(|(name, _)| unknown(name)) {
@@ -100,8 +104,23 @@ impl Synthetic {
             )));
         }
         let names = new.names();
+        if let Some(table) = ledger::tables(dataset)?.first() {
+            let known = classes_of(table::classes(table)?, sets, set);
+            foreign.extend(
+                known.into_iter().filter(|name| !mixed.contains(name) && keys::find(real.identities(), name).is_none()),
+            );
+        }
         Ok(Self { existing: existing.finish(real.identities())?, new: new.finish(&names)?, foreign })
     }
+}
+
+/// The persons of identity set `set` among the `classes` of a dataset of so many sets.
+fn classes_of(classes: Vec<String>, sets: usize, set: &str) -> Vec<String> {
+    if sets <= 1 {
+        return classes;
+    }
+    let before = table::class_name(sets, set, "");
+    classes.iter().filter_map(|class| Some(class.strip_prefix(&before)?.to_owned())).collect()
 }
 
 /// Images of one kind on their way to the disk.

@@ -112,12 +112,8 @@ impl PairSet {
     /// No person has two images, or there is only one person.
     pub fn draw(name: &str, images: IdentityDataset, count: usize) -> Result<Self> {
         let mut rng = Seeds::keyed(&[b"verification pairs"]).stream("pairs", &[]);
-        let mut genuine: Vec<(usize, usize)> = Vec::new();
-        for label in 0..images.identities().len() as u32 {
-            let own = images.images_of(label);
-            genuine.extend((0..own.len()).flat_map(|j| (0..j).map(move |i| (own[i], own[j]))));
-        }
-        if genuine.is_empty() || images.identities().len() < 2 {
+        let genuine = Genuine::of(&images);
+        if genuine.len() == 0 || images.identities().len() < 2 {
             return Err(Error::Manifest(format!(
                 "{name}: pairs need two persons or more, and one of them with two images or more"
             )));
@@ -127,10 +123,14 @@ impl PairSet {
         let count = count.min(genuine.len()).min(of_two);
         let mut chosen = BTreeSet::new();
         let mut listed = Vec::new();
+        // Fisher and Yates: the numbers that have moved, and where they are.
+        let mut moved = BTreeMap::new();
         for i in 0..count {
             let at = rng.random_range(i..genuine.len());
-            genuine.swap(i, at);
-            listed.push((genuine[i].0, genuine[i].1, true, None));
+            let number = *moved.get(&at).unwrap_or(&at);
+            moved.insert(at, *moved.get(&i).unwrap_or(&i));
+            let (left, right) = genuine.pair(number);
+            listed.push((left, right, true, None));
             let impostor = loop {
                 let (a, b) = (rng.random_range(0..n), rng.random_range(0..n));
                 if images.labels()[a] != images.labels()[b] && chosen.insert((a.min(b), a.max(b))) {
@@ -168,6 +168,38 @@ impl PairSet {
             hasher.update(format!("{} {} {} {};", p.left, p.right, p.is_same, p.fold).as_bytes());
         }
         hasher.finalize().to_hex().to_string()
+    }
+}
+
+/// The pairs of images of one person, by their number.
+struct Genuine<'a> {
+    images: &'a IdentityDataset,
+    /// Number of the first pair after those of each label.
+    ends: Vec<usize>,
+}
+
+impl<'a> Genuine<'a> {
+    fn of(images: &'a IdentityDataset) -> Self {
+        let mut end = 0;
+        let ends = (0..images.identities().len() as u32).map(|label| {
+            let n = images.images_of(label).len();
+            end += n * n.saturating_sub(1) / 2;
+            end
+        });
+        Self { images, ends: ends.collect() }
+    }
+
+    fn len(&self) -> usize {
+        self.ends.last().copied().unwrap_or(0)
+    }
+
+    /// Pair `number`: (0, 1), (0, 2), (1, 2), (0, 3) and so on of the images of each label.
+    fn pair(&self, number: usize) -> (usize, usize) {
+        let label = self.ends.partition_point(|end| *end <= number);
+        let within = number - label.checked_sub(1).map_or(0, |before| self.ends[before]);
+        let right = usize::midpoint(1, (1 + 8 * within).isqrt());
+        let own = self.images.images_of(label as u32);
+        (own[within - right * (right - 1) / 2], own[right])
     }
 }
 
@@ -288,6 +320,22 @@ mod tests {
         fails("10 300\nAnn_A 1 9\n", "Ann_A_0009.jpg");
         fails("10 300\n../Ann_A 1 2\n", "no name of a person");
         fails("10 300\nAnn_A 1 2\nBob_B 1 2\n", "a test needs both");
+    }
+
+    #[test]
+    fn pairs_of_one_person_are_numbered() {
+        // Images of three persons by turns; the first has four, the others three.
+        let images = IdentityDataset::new(
+            2,
+            vec![0; 10 * 12],
+            (0..10).map(|i| i % 3).collect(),
+            (0..3).map(|i| format!("{i}")).collect(),
+        )
+        .unwrap();
+        let genuine = Genuine::of(&images);
+        let pairs: Vec<(usize, usize)> = (0..genuine.len()).map(|n| genuine.pair(n)).collect();
+        let expected = [(0, 3), (0, 6), (3, 6), (0, 9), (3, 9), (6, 9), (1, 4), (1, 7), (4, 7), (2, 5), (2, 8), (5, 8)];
+        assert_eq!(pairs, expected);
     }
 
     #[test]

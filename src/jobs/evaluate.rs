@@ -22,6 +22,7 @@ use crate::recogniser::outside::Outside;
 pub use crate::recogniser::outside::Placement;
 use crate::report::{self, Report};
 use crate::sink::ledger::{self, Entry};
+use crate::sink::order::Order;
 use crate::store;
 use crate::train::TrainedModel;
 use serde_json::json;
@@ -129,7 +130,7 @@ pub struct Evaluated {
 pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) -> Result<Evaluated> {
     let request = &Request { out: place::usable(&request.out)?, ..request.clone() };
     check_folder(&request.out)?;
-    let Prepared { source, set, config, held_out, test, model } = prepare(request, context)?;
+    let Prepared { source, set, config, held_out, test, model } = prepare(request, context, progress)?;
     let out = &request.out;
     let outside = outside_judge(request)?;
     let lock = store::lock(out)?;
@@ -240,10 +241,10 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
 ///
 /// # Errors
 /// Those of [`run`] that can be known before.
-pub fn preview(request: &Request, context: &Context) -> Result<EvaluationConfig> {
+pub fn preview(request: &Request, context: &Context, progress: &mut dyn Progress) -> Result<EvaluationConfig> {
     check_folder(&place::usable(&request.out)?)?;
     outside_judge(request)?;
-    let Prepared { source, config, test, .. } = prepare(request, context)?;
+    let Prepared { source, config, test, .. } = prepare(request, context, progress)?;
     if let Test::List { pairs, images } = &test {
         listed(pairs, images.as_deref(), &source, View::new(config.image_size, config.alignment), context)?;
     }
@@ -260,12 +261,12 @@ struct Prepared {
     model: Option<TrainedModel>,
 }
 
-fn prepare(request: &Request, context: &Context) -> Result<Prepared> {
+fn prepare(request: &Request, context: &Context, progress: &mut dyn Progress) -> Result<Prepared> {
     let source = Source::open(&request.input, context)?;
     let set = source.set_of("evaluate serves")?;
     let images = Some(source.count(&set).1);
     let made = request.synthetic.as_ref().and_then(|dataset| ledger::order(dataset).ok().flatten());
-    let alignment = request.settings.alignment()?.or(made.map(|order| order.alignment));
+    let alignment = request.settings.alignment()?.or(made.as_ref().map(|order| order.alignment));
     let settings = EvaluationSettings { alignment, ..request.settings.clone() };
     let config = settings.resolve(source.typical_side(alignment.unwrap_or_default())?, images)?;
     let Splits { of_others, of_known } = Splits::of(&source, &set);
@@ -278,6 +279,10 @@ fn prepare(request: &Request, context: &Context) -> Result<Prepared> {
         ))
     })?;
     check(request, &source, &set, held_out.as_ref(), &test)?;
+    let held_out = match made {
+        Some(made) => unseen(held_out, &made, request, &source, progress)?,
+        None => held_out,
+    };
     if let Some(dataset) = &request.synthetic {
         place::room_for(&request.out, ledger::rows(dataset), config.image_size)?;
     }
@@ -287,6 +292,47 @@ fn prepare(request: &Request, context: &Context) -> Result<Prepared> {
     }
     let model = request.model.as_ref().map(|spec| models::load(spec, context)).transpose()?.map(|(_, model)| model);
     Ok(Prepared { source, set, config, held_out, test, model })
+}
+
+/// The split `held_out`, unless the generator of `made` learned from it: then these images measure nothing. Says so where the generator
+/// learned from other rows of the manifest than the recognisers are to.
+///
+/// # Errors
+/// It did, and is asked for by name.
+fn unseen(
+    held_out: Option<String>,
+    made: &Order,
+    request: &Request,
+    source: &Source,
+    progress: &mut dyn Progress,
+) -> Result<Option<String>> {
+    if made.manifest_hash != source.manifest.hash() {
+        if let Some(name) = &held_out {
+            progress.note(&format!(
+                "the synthetic images were not made from {}: nobody knows whether their generator learned from split {name}",
+                source.named()
+            ));
+        }
+        return Ok(held_out);
+    }
+    if made.split == source.split {
+        return Ok(held_out);
+    }
+    let (whole, part) = ("all rows".to_owned(), |name: &String| format!("split {name}"));
+    let learned = made.split.as_ref().map_or_else(|| whole.clone(), part);
+    let seen = held_out.as_ref().filter(|name| made.split.as_ref().is_none_or(|split| split == *name));
+    if let (Some(name), Some(_)) = (seen, &request.held_out) {
+        return Err(Error::Usage(format!(
+            "option `held_out` {name}: the generator of the synthetic images learned from {learned}, these among them; choose other rows, or \
+             make the images from the rows that option `split` chooses"
+        )));
+    }
+    progress.warn(&format!(
+        "the generator of the synthetic images learned from {learned}, the recognisers learn from {}: what is measured is what other rows show, too{}",
+        source.split.as_ref().map_or(whole, part),
+        seen.map_or(String::new(), |name| format!("; split {name} is not taken for held-out images"))
+    ));
+    Ok(held_out.clone().filter(|_| seen.is_none()))
 }
 
 /// Refuses a folder with files of somebody else alone.

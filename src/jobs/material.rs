@@ -65,8 +65,9 @@ pub(super) fn material(
     };
     if !synthetic.foreign.is_empty() {
         let n = synthetic.foreign.len();
-        progress
-            .note(&format!("synthetic images of {n} identities that are not among the training images are left out"));
+        progress.note(&format!(
+            "the generator knew {n} identities that are not among the training images: what shows them is left out"
+        ));
     }
     let order = request.synthetic.as_ref().and_then(|dataset| ledger::order(dataset).ok().flatten());
     let reconstructed = match model {
@@ -80,7 +81,11 @@ pub(super) fn material(
         None => None,
     };
     let chosen_by = chosen_by(order.as_ref());
-    let Synthetic { existing, new, foreign } = synthetic;
+    let Synthetic { existing, new, mut foreign } = synthetic;
+    if let Some(model) = model {
+        let known = model.header.identities.iter().chain(&model.header.base);
+        foreign.extend(known.filter(|name| keys::find(real.identities(), name).is_none()).cloned());
+    }
     let (existing, new) = (existing.map(Made::new).transpose()?, new.map(Made::new).transpose()?);
     if let Some(made) = order.as_ref().map(|o| o.alignment).filter(|made| frame != Alignment::None && *made != frame) {
         progress.warn(&format!(

@@ -106,7 +106,8 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
             None
         }
     };
-    if Judge::load(&out.join(JUDGE_FILE), &context.device).is_ok_and(|judge| judge.images != real.hash()) {
+    let of_others = |judge: Judge| Ok(judge.images != real.seen_as(View::square(judge.config.image_size))?.hash());
+    if Judge::load(&out.join(JUDGE_FILE), &context.device).and_then(of_others).unwrap_or(false) {
         return Err(Error::Usage(format!(
             "{}: holds a comparison on other images; name another folder with option `out`, or delete it",
             out.display()
@@ -114,9 +115,13 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
     }
     let (_, mut judge) = judges::trained(Role::Labels, out, &real, &base, context, progress)?;
     let (hash, recipe) = (judge.hash.clone(), judge.config.clone());
-    let measures = Measures::new(&real, held_out.as_ref(), &mut judge, &recipe, None, progress)?;
+    // What it measures it sees at its own side.
+    let view = View::square(recipe.image_size);
+    let seen = (real.seen_as(view)?, held_out.as_ref().map(|images| images.seen_as(view)).transpose()?);
+    let measures = Measures::new(&seen.0, seen.1.as_ref(), &mut judge, &recipe, None, progress)?;
     let level = measures.level(progress)?;
-    let measuring = Measuring { request, real: &real, held_out: held_out.as_ref(), judge: &hash, measures, context };
+    let measuring =
+        Measuring { request, real: &real, held_out: held_out.as_ref(), judge: &hash, view, measures, context };
     let (mut rows, mut samples) = (Vec::new(), vec![of_real(&real)]);
     for (variant, of_seeds) in &configs {
         let mut figures: BTreeMap<&str, Vec<BTreeMap<String, f64>>> = BTreeMap::new();
@@ -223,6 +228,8 @@ struct Measuring<'a> {
     held_out: Option<&'a IdentityDataset>,
     /// Hash of the judge.
     judge: &'a str,
+    /// How it sees images.
+    view: View,
     measures: Measures<'a>,
     context: &'a Context,
 }
@@ -250,7 +257,8 @@ impl Measuring<'_> {
         let name = sampling.latent.name();
         let held_out = self.held_out.map_or("", IdentityDataset::hash);
         let per_id = self.request.per_id;
-        let key = format!("1 {} {} {held_out} {name} {} {per_id}", model.hash, self.judge, sampling.truncation);
+        let Sampling { seed, truncation, .. } = sampling;
+        let key = format!("2 {} {} {held_out} {name} {truncation} {seed} {per_id}", model.hash, self.judge);
         let path = folder.join(format!("figures-{name}.json"));
         // A damaged file is written again.
         if let Some(kept) = store::read_sealed(&path).ok().flatten().filter(|kept| kept["key"] == key.as_str())
@@ -271,7 +279,7 @@ impl Measuring<'_> {
         progress.finish();
         let size = model.header.config.image_size;
         let made = IdentityDataset::new(size, pixels, labels, self.real.identities().to_vec())?;
-        let figures = flat(&self.measures.figures(name, &made, progress)?);
+        let figures = flat(&self.measures.figures(name, &made.seen_as(self.view)?, progress)?);
         store::write_sealed(&path, &json!({ "key": key, "figures": figures }))?;
         Ok(figures)
     }

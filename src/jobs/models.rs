@@ -107,7 +107,30 @@ fn retire(dir: &Path, device: &Device) -> Result<()> {
     Ok(())
 }
 
-/// Trains in `dir`, or goes on there, while nobody else works in it. If it is `watched`, the judge is trained first, and may end the training
+/// The model in `dir`, where it has no checkpoint and `dataset` and `config` make it.
+///
+/// # Errors
+/// Others made it: it would be lost.
+fn finished(
+    dir: &Path,
+    dataset: &IdentityDataset,
+    config: &RunConfig,
+    device: &Device,
+) -> Result<Option<TrainedModel>> {
+    if dir.join(CHECKPOINT_FILE).exists() || !dir.join(MODEL_FILE).exists() {
+        return Ok(None);
+    }
+    let model = TrainedModel::load(dir, device)?;
+    if model.header.config == config.training_only() && model.header.dataset_hash == dataset.hash() {
+        return Ok(Some(model));
+    }
+    Err(Error::Usage(format!(
+        "{}: holds a model of other images or of another configuration, and no checkpoint: it would be overwritten; name another folder, or delete it",
+        dir.display()
+    )))
+}
+
+/// Trains in `dir`, or goes on there, while nobody else works in it; a model that is there without a checkpoint is done. If it is `watched`, the judge is trained first, and may end the training
 /// where the configuration has patience.
 ///
 /// # Errors
@@ -122,6 +145,10 @@ pub fn train_in(
     progress: &mut dyn Progress,
 ) -> Result<TrainedModel> {
     let device = &context.device;
+    if let Some(model) = finished(dir, dataset, config, device)? {
+        progress.note(&format!("using the trained model in {}", dir.display()));
+        return Ok(model);
+    }
     store::create_dir(dir)?;
     let judge = if watched && config.train.patience_kimg > 0.0 {
         judges::find_or_train(dir, dataset, config, context, progress)?

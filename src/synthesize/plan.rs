@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::seeds::Seeds;
 use rand::RngExt;
 use rand::seq::SliceRandom;
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 /// Largest weight of one person in a new identity: above it, the new class shows that person again.
@@ -98,6 +99,9 @@ impl Plan {
             )));
         }
         let seeds = Seeds::new(self.sampling.seed);
+        let mut known = blake3::Hasher::new();
+        known.update(format!("{identities:?} ").as_bytes());
+        let alike: BTreeSet<&str> = identities.iter().map(String::as_str).filter(|i| i.starts_with("new-")).collect();
         for i in 0..new.count {
             let mut rng = seeds.stream("new identity", &[i as u64]);
             let mut labels: Vec<u32> = (0..identities.len() as u32).collect();
@@ -114,9 +118,9 @@ impl Plan {
             };
             let mix: Vec<(u32, f32)> = chosen.iter().copied().zip(weights.into_iter().map(|w| w * new.sum)).collect();
             // The sources are part of the key: another mix is another person.
-            let sources = blake3::hash(format!("{identities:?} {mix:?}").as_bytes()).to_hex();
+            let sources = known.clone().update(format!("{mix:?}").as_bytes()).finalize().to_hex();
             let mut identity = format!("new-{i:06}-{}", &sources[..8]);
-            while identities.contains(&identity) {
+            while alike.contains(identity.as_str()) {
                 identity.push('_');
             }
             let indices = (0..new.per_id as u64).collect();

@@ -9,6 +9,11 @@ use candle_core::{DType, Device, Tensor};
 use rand::{Rng, RngExt};
 use std::collections::BTreeMap;
 
+/// The tensor of persons' means, in models that keep a part of the posteriors.
+const PERSONS: &str = "latent.person.mean";
+/// Images that are encoded at a time where only sums are kept.
+const AT_A_TIME: usize = 4096;
+
 /// The posteriors of training images, and their mixture's mean and Cholesky factor.
 #[derive(Clone, Debug)]
 pub struct Latents {
@@ -23,17 +28,36 @@ pub struct Latents {
     deviations: Vec<f32>,
     /// Mean of the posteriors of each label that has any, `[Z]`.
     persons: BTreeMap<u32, Vec<f32>>,
+    /// Whether these are of more posteriors than are kept.
+    of_all: bool,
+}
+
+/// Number and sum of the rows `[Z]` of each label.
+#[derive(Default)]
+struct Sums(BTreeMap<u32, (f32, Vec<f32>)>);
+
+impl Sums {
+    /// Adds the rows `[N, Z]` of `labels`.
+    fn add(&mut self, labels: &[u32], rows: &[f32]) {
+        for (label, row) in labels.iter().zip(rows.chunks_exact(rows.len() / labels.len().max(1))) {
+            let (count, sum) = self.0.entry(*label).or_insert_with(|| (0.0, vec![0.0; row.len()]));
+            *count += 1.0;
+            sum.iter_mut().zip(row).for_each(|(s, v)| *s += v);
+        }
+    }
+
+    /// The mean row of each label.
+    fn means(self) -> BTreeMap<u32, Vec<f32>> {
+        let mean = |(count, sum): (f32, Vec<f32>)| sum.iter().map(|s| s / count).collect();
+        self.0.into_iter().map(|(label, sums)| (label, mean(sums))).collect()
+    }
 }
 
 /// Mean of the rows `[N, Z]` of each label.
 fn means_by_label(labels: &[u32], rows: &[f32]) -> BTreeMap<u32, Vec<f32>> {
-    let mut sums: BTreeMap<u32, (f32, Vec<f32>)> = BTreeMap::new();
-    for (label, row) in labels.iter().zip(rows.chunks_exact(rows.len() / labels.len().max(1))) {
-        let (count, sum) = sums.entry(*label).or_insert_with(|| (0.0, vec![0.0; row.len()]));
-        *count += 1.0;
-        sum.iter_mut().zip(row).for_each(|(s, v)| *s += v);
-    }
-    sums.into_iter().map(|(label, (count, sum))| (label, sum.iter().map(|s| s / count).collect())).collect()
+    let mut sums = Sums::default();
+    sums.add(labels, rows);
+    sums.means()
 }
 
 impl Latents {
@@ -68,10 +92,14 @@ impl Latents {
         z
     }
 
-    /// A point between draws from the posteriors of two random training images of `identities`, `[Z]`.
+    /// A point between draws from the posteriors of two random training images of `identities`, `[Z]`; where none of these is kept, as
+    /// [`Latents::transfer`] draws it.
     pub fn morph(&self, noise: &[f32], identities: &[(u32, f32)], rng: &mut impl Rng) -> Vec<f32> {
         let own = |at: &usize| identities.iter().any(|(label, _)| *label == self.labels[*at]);
         let own: Vec<usize> = (0..self.labels.len()).filter(own).collect();
+        if own.is_empty() {
+            return self.transfer(noise, identities, 1.0, rng);
+        }
         let [from, to] = [(); 2].map(|()| self.posterior(self.any(&own, rng), noise));
         let share: f32 = rng.random();
         from.iter().zip(to).map(|(a, b)| a + share * (b - a)).collect()
@@ -109,6 +137,26 @@ impl Latents {
         moved.map(|((mean, deviation), n)| mean + deviation * n).collect()
     }
 
+    /// The same, with the means of persons of all images of `dataset`, whose posteriors it keeps in part.
+    ///
+    /// # Errors
+    /// Shapes that do not fit together, or too little memory.
+    pub fn of_all(mut self, encoder: &Encoder, dataset: &IdentityDataset, device: &Device) -> Result<Self> {
+        if self.labels.len() == dataset.len() {
+            return Ok(self);
+        }
+        let (mut sums, all) = (Sums::default(), (0..dataset.len()).collect::<Vec<_>>());
+        for part in all.chunks(AT_A_TIME) {
+            let labels: Vec<u32> = part.iter().map(|i| dataset.labels()[*i]).collect();
+            sums.add(&labels, &super::encode(encoder, dataset, part, device)?.0);
+        }
+        let mut means = sums.means();
+        let person = |label| (label, means.remove(&label).unwrap_or_else(|| self.mean.clone()));
+        self.persons = (0..dataset.identities().len() as u32).map(person).collect();
+        self.of_all = true;
+        Ok(self)
+    }
+
     /// Adds all values to `out`.
     ///
     /// # Errors
@@ -121,6 +169,10 @@ impl Latents {
         out.insert("latent.posterior.mean".into(), tensor(&self.means, &[n, z])?);
         out.insert("latent.posterior.deviation".into(), tensor(&self.deviations, &[n, z])?);
         out.insert("latent.posterior.label".into(), Tensor::from_slice(&self.labels, n, &Device::Cpu)?);
+        if self.of_all {
+            let means: Vec<f32> = self.persons.values().flatten().copied().collect();
+            out.insert(PERSONS.into(), tensor(&means, &[self.persons.len(), z])?);
+        }
         Ok(())
     }
 
@@ -129,6 +181,7 @@ impl Latents {
     /// # Errors
     /// `Model`: a tensor that is missing, of another shape or type, or not finite.
     pub fn import(tensors: &mut BTreeMap<String, Tensor>, z: usize, classes: usize) -> Result<Self> {
+        let of_all = tensors.contains_key(PERSONS);
         let mut take = |name: &str, dtype: DType| -> Result<Tensor> {
             let t = tensors.remove(name).ok_or_else(|| Error::Model(format!("tensor `{name}` is missing")))?;
             if t.dtype() != dtype {
@@ -146,10 +199,17 @@ impl Latents {
         };
         let labels: Vec<u32> = label.flatten_all()?.to_vec1()?;
         let means = values("latent.posterior.mean", &[n, z])?;
+        let persons = if of_all {
+            let rows = values(PERSONS, &[classes, z])?;
+            (0..).zip(rows.chunks_exact(z).map(<[f32]>::to_vec)).collect()
+        } else {
+            means_by_label(&labels, &means)
+        };
         let latents = Self {
             mean: values("latent.mean", &[z])?,
             factor: values("latent.factor", &[z, z])?,
-            persons: means_by_label(&labels, &means),
+            persons,
+            of_all,
             means,
             deviations: values("latent.posterior.deviation", &[n, z])?,
             labels,
@@ -201,6 +261,7 @@ pub fn fit_latents(
         mean: mean.iter().map(|m| *m as f32).collect(),
         factor: (0..z).flat_map(|i| (0..z).map(move |j| (i, j))).map(|ij| factor[ij] as f32).collect(),
         persons: means_by_label(&labels, &means),
+        of_all: false,
         labels,
         means,
         deviations: logvars.iter().map(|v| (v / 2.0).exp()).collect(),
@@ -218,7 +279,7 @@ mod tests {
         let means: Vec<f32> = (0..6).flat_map(|i| [i as f32, 10.0 * i as f32]).collect();
         let (mean, factor, labels) = (vec![2.5, 25.0], vec![1.0, 0.0, 0.0, 1.0], vec![0, 0, 1, 1, 2, 2]);
         let persons = means_by_label(&labels, &means);
-        Latents { mean, factor, labels, means, deviations: vec![0.0; 12], persons }
+        Latents { mean, factor, labels, means, deviations: vec![0.0; 12], persons, of_all: false }
     }
 
     #[test]
@@ -259,5 +320,47 @@ mod tests {
         let drawn: Vec<Vec<f32>> = (0..200).map(|_| latents().morph(&[0.3, -0.7], &[(1, 1.0)], &mut rng)).collect();
         assert!(drawn.iter().all(|z| (2.0..=3.0).contains(&z[0]) && (z[1] - 10.0 * z[0]).abs() < 1e-4), "{drawn:?}");
         assert!(drawn.iter().any(|z| (2.2..2.8).contains(&z[0])));
+        // A person none of whose posteriors is kept is no other person.
+        let mut thinned = latents();
+        thinned.persons.insert(3, vec![9.0, 90.0]);
+        let drawn = thinned.morph(&[0.3, -0.7], &[(3, 1.0)], &mut rng);
+        assert!(((drawn[0] - 9.0).abs() - 0.5).abs() < 1e-4 && (drawn[1] - 10.0 * drawn[0]).abs() < 1e-4, "{drawn:?}");
+    }
+
+    #[test]
+    fn everybody_has_a_mean_where_few_posteriors_are_kept() {
+        let config = RunConfig::preset(crate::config::Preset::Tiny);
+        let (size, classes) = (config.image_size, 5);
+        // Two images of each of five persons, of which one in four is kept: none of persons 1 and 3.
+        let pixels = (0..10 * size * size * 3).map(|i| (i * 7919 % 251) as u8).collect();
+        let names = (0..classes).map(|i| format!("{i}")).collect();
+        let dataset = IdentityDataset::new(size, pixels, (0..10).map(|i| i / 2).collect(), names).unwrap();
+        let state = super::super::State::new(&config, classes, &Device::Cpu).unwrap();
+        let encoder = &state.model.encoder.as_ref().unwrap().net;
+        let all: Vec<usize> = (0..10).collect();
+        let (means, _) = super::super::encode(encoder, &dataset, &all, &Device::Cpu).unwrap();
+        let z = config.model.latent_dim;
+        let person = |l: usize| {
+            (0..z).map(|i| f32::midpoint(means[2 * l * z + i], means[(2 * l + 1) * z + i])).collect::<Vec<_>>()
+        };
+        let kept = Latents {
+            mean: vec![0.0; z],
+            factor: vec![0.0; z * z],
+            labels: vec![0, 2, 4],
+            means: [0, 4, 8].iter().flat_map(|i| means[i * z..(i + 1) * z].to_vec()).collect(),
+            deviations: vec![1.0; 3 * z],
+            persons: BTreeMap::new(),
+            of_all: false,
+        };
+        let latents = kept.of_all(encoder, &dataset, &Device::Cpu).unwrap();
+        let mut tensors = BTreeMap::new();
+        latents.export(&mut tensors).unwrap();
+        let latents = Latents::import(&mut tensors, z, classes).unwrap();
+        assert!(tensors.is_empty());
+        for (label, mean) in &latents.persons {
+            let near = mean.iter().zip(person(*label as usize)).all(|(a, b)| (a - b).abs() < 1e-5);
+            assert!(near, "person {label}");
+        }
+        assert_eq!(latents.persons.len(), classes);
     }
 }

@@ -38,7 +38,7 @@ pub use trained::TrainedModel;
 use watch::{Figures, LOOKS, Watch, settled};
 
 /// Version of the training: a change of what the same configuration and images train must change it.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Images whose posteriors a finished model keeps, at most.
 const LATENT_IMAGES: usize = 4096;
@@ -265,8 +265,11 @@ pub fn fit(
         let png = grid::render(encoder.map(|e| &e.net), &generator.net, dataset, config, device)?;
         store::write_atomic(&grid_path(state.step), &png)
     };
-    let unsaved = |state: &State| -> Result<_> {
-        let fitted = |e: &Network<Encoder>| latent::fit_latents(&e.net, dataset, config, LATENT_IMAGES, device);
+    let unsaved = |state: &State, finished: bool| -> Result<_> {
+        let fitted = |e: &Network<Encoder>| {
+            let latents = latent::fit_latents(&e.net, dataset, config, LATENT_IMAGES, device)?;
+            if finished { latents.of_all(&e.net, dataset, device) } else { Ok(latents) }
+        };
         let networks = state.networks(config, device)?;
         let latents = networks.encoder.as_ref().map(fitted).transpose()?;
         let model = TrainedModel::from_training(state, &networks, latents.as_ref(), config, dataset, device)?;
@@ -290,18 +293,19 @@ pub fn fit(
         let seconds = progress.elapsed().saturating_sub(began).as_secs_f64();
         metrics.add(step, step * batch, seconds, &losses);
         if let Some(watch) = watch.as_mut().filter(|_| patience > 0.0 && step.is_multiple_of(look_every)) {
-            let figures = watch(&unsaved(&state)?.1.in_memory()?)?;
+            let figures = watch(&unsaved(&state, false)?.1.in_memory()?)?;
             metrics.add_figures(step, step * batch, &figures);
             state.figures.push(figures);
         }
         let last = step == total || settled(&state.figures);
         progress.at(step * batch);
         let stop = progress.stop_requested();
-        if step.is_multiple_of(save_every) || last || stop {
-            checkpoint::save(&checkpoint, &state, config, dataset)?;
-        }
+        // First, so that whoever goes on from the checkpoint has it.
         if step.is_multiple_of(grid_every) {
             draw_grid(&state)?;
+        }
+        if step.is_multiple_of(save_every) || last || stop {
+            checkpoint::save(&checkpoint, &state, config, dataset)?;
         }
         if stop && !last {
             return Err(Error::Interrupted { step });
@@ -318,7 +322,7 @@ pub fn fit(
             config.train.duration_kimg
         ));
     }
-    let (networks, model) = unsaved(&state)?;
+    let (networks, model) = unsaved(&state, true)?;
     model.with_reconstruction(&networks, dataset)?.save(dir)
 }
 

@@ -2,8 +2,11 @@
 
 use crate::common::program::{DEMO, augment, base, fails, model_dir, ok, records, run, shared, synthesize, tree};
 use augment::config::RunConfig;
+use augment::dataset::IdentityDataset;
 use augment::dataset::encode::{Origin, encode, is_marked};
+use augment::evaluate::synthetic::Synthetic;
 use augment::formats::{self, Sample};
+use augment::progress::Silent;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -147,6 +150,23 @@ fn a_given_model_is_used_as_it_is() {
     let images = |d: &Path| records(d).into_iter().map(|r| r.image).collect::<Vec<_>>();
     assert!(images(&out) == images(&shared().join("first")));
     assert!(fails(2, &[&args[..], &["--duration-kimg", "3"]].concat()).contains("no effect with --model"));
+}
+
+#[test]
+fn a_model_without_its_checkpoint_is_not_trained_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let (from, to) = (PathBuf::from(model_dir()).join("model.safetensors"), dir.path().join("model.safetensors"));
+    std::fs::copy(from, &to).unwrap();
+    let bytes = std::fs::read(&to).unwrap();
+    let train = |kimg| {
+        let at = dir.path().to_str().unwrap();
+        run(&["train", "--manifest", DEMO, "--duration-kimg", kimg, "--no-judge", "--out", at])
+    };
+    let (same, other) = (train("0.2"), train("0.3"));
+    let told = |out: &Output| String::from_utf8(out.stderr.clone()).unwrap();
+    assert!(same.status.success() && told(&same).contains("using the trained model"), "{}", told(&same));
+    assert!(other.status.code() == Some(2) && told(&other).contains("no checkpoint: it would be"), "{}", told(&other));
+    assert!(std::fs::read(&to).unwrap() == bytes);
 }
 
 #[cfg(unix)]
@@ -468,6 +488,36 @@ fn evaluate_measures_nothing_on_a_contaminated_test() {
     assert!(stderr.contains("40 test images are nearly equal to training images"), "{stderr}");
 }
 
+#[test]
+fn an_evaluation_knows_what_the_generator_learned_from() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name).display().to_string();
+    let train = ["--duration-kimg", "0.05", "--no-judge", "-q", "--cache", &at("cache")];
+    // Of whom there are enough images none are made, and still the generator knows them.
+    let shown = ["a", "a", "b", "b", "c", "c", "c"];
+    let rows: Vec<_> = (0..).zip(shown).map(|(i, who)| (Some(who), Some(picture(30 * i)))).collect();
+    manifest(Path::new(&at("m.parquet")), &rows);
+    ok(&[
+        &train[..],
+        &["--manifest", &at("m.parquet"), "--balance-to", "3", "--max-copy-similarity", "1", "--out", &at("balanced")],
+    ]
+    .concat());
+    let real = IdentityDataset::new(16, vec![0; 2 * 16 * 16 * 3], vec![0, 1], vec!["a".into(), "b".into()]).unwrap();
+    let read = Synthetic::read(Path::new(&at("balanced")), &real, "default", dir.path(), &mut Silent).unwrap();
+    assert_eq!(read.foreign, ["c".to_owned()].into());
+    // Images that the generator learned from are not held out.
+    ok(&[&train[..], &["--manifest", DEMO, "--split", "all", "--per-id", "1", "--out", &at("all")]].concat());
+    let measured = |more: &[&str]| {
+        let out = evaluate(&dir.path().join("evaluation"), &[&["--synthetic", &at("all")], more].concat());
+        (out.status.code(), String::from_utf8(out.stderr).unwrap())
+    };
+    let (code, told) = measured(&["--held-out", "test"]);
+    assert!(code == Some(2) && told.contains("--held-out test: the generator"), "{told}");
+    let (code, told) = measured(&[]);
+    assert!(code == Some(8) && told.contains("the generator was trained on 24 test persons"), "{told}");
+    assert!(told.contains("learned from all rows") && told.contains("split test is not taken for held-out"), "{told}");
+}
+
 /// insightface's format: two images for each of `same`.
 fn write_bin(path: &Path, images: Vec<Vec<u8>>, same: impl Iterator<Item = bool>) {
     use serde_pickle::Value;
@@ -538,7 +588,6 @@ fn lists_of_pairs_in_either_format_give_one_figure() {
 /// Images that are too like a training image are left out, and nothing else is.
 #[test]
 fn copies_are_left_out_of_a_dataset() {
-    use augment::dataset::IdentityDataset;
     use augment::recogniser::copies::search;
     let made = |more: &[&str]| synthesize(&[&["--per-id", "3", "--encoding", "png"], more].concat());
     let pixels = |records: &[&Sample]| {
@@ -1034,8 +1083,10 @@ fn methods_are_compared_with_equal_budgets_and_the_comparison_goes_on() {
     let compare = |more: &[&str]| {
         let args =
             ["compare-methods", "--manifest", DEMO, "--preset", "tiny", "--seeds", "2", "--per-id", "2", "--json"];
+        // Another side than the judge's.
+        let size = ["--image-size", "48"];
         let length = ["--duration-kimg", "0.05", "--cache", &at("cache"), "--out", &at("methods")];
-        run(&[&args[..], &length, more].concat())
+        run(&[&args[..], &size, &length, more].concat())
     };
     let named = ["--variants", "cvae,cgan,no-averages"];
     let planned = compare(&[&named[..], &["--dry-run"]].concat());
@@ -1286,6 +1337,12 @@ fn images_are_inpainted_upscaled_and_morphed_with_provenance() {
     ok(&["verify", &at("morph")]);
     let error = fails(2, &["morph", &files[0], "--model", &model, "--identity", &person, "--out", &at("m2")]);
     assert!(error.contains("two by two"), "{error}");
+    // What cannot be used would make others a pair.
+    let broken = small.path().join("broken.png").display().to_string();
+    let named = ["--model", &model, "--identity", &person, "--to", &to, "--out", &at("m2")];
+    let error = fails(2, &[&["morph", &files[0], &broken, &files[1]][..], &named].concat());
+    assert!(error.contains("1 cannot be used") && error.contains("broken.png"), "{error}");
+    assert!(!Path::new(&at("m2")).exists());
 }
 
 /// A manifest of the rows of split `train`, whose column `group` says whether a picture is brighter than most.

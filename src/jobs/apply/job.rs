@@ -65,6 +65,13 @@ impl<'a> Job<'a> {
             return Err(Error::Usage(format!("no image can be treated; the first: {first}")));
         }
         let (together, results) = request.task.shape();
+        if let Some(first) = rejected.first().filter(|_| together > 1) {
+            return Err(Error::Usage(format!(
+                "{} takes images two by two, and {} cannot be used, after which others would be taken together; the first: {first}",
+                request.task.name(),
+                rejected.len()
+            )));
+        }
         if !count.is_multiple_of(together) {
             return Err(Error::Usage(format!(
                 "{} takes images two by two, and there are {count}",
