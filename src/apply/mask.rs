@@ -2,7 +2,7 @@
 
 use crate::config::Alignment;
 use crate::dataset::align::{Feature, place};
-use crate::dataset::decode::decode_bytes;
+use crate::dataset::decode::{decode_bytes, read_file};
 use crate::error::{Error, Result};
 use std::path::Path;
 
@@ -53,15 +53,19 @@ impl Hole {
     /// The rectangle at (`x`, `y`) of `width` and `height` pixels.
     ///
     /// # Errors
-    /// `Usage`: it reaches over the image.
+    /// `Usage`: it is empty, reaches over the image, or covers it.
     pub fn rectangle(size: usize, [x, y, width, height]: [usize; 4]) -> Result<Self> {
-        if width == 0 || height == 0 || x.saturating_add(width) > size || y.saturating_add(height) > size {
+        let named = format!("option `box` {x},{y},{width},{height}");
+        if width == 0 || height == 0 {
+            return Err(Error::Usage(format!("{named} is empty: X,Y,W,H are left, top, width and height in pixels")));
+        }
+        if x.saturating_add(width) > size || y.saturating_add(height) > size {
             return Err(Error::Usage(format!(
-                "option `box` {x},{y},{width},{height} reaches over the images, which the model sees at {size} x {size} px"
+                "{named} reaches over the images, which the model sees at {size} x {size} px"
             )));
         }
         let inside = |i: usize| (x..x + width).contains(&(i % size)) && (y..y + height).contains(&(i / size));
-        Self::new(size, (0..size * size).map(inside).collect())
+        Self::new(size, (0..size * size).map(inside).collect()).map_err(|e| Error::Usage(format!("{named}: {e}")))
     }
 
     /// The rectangles around `features` where `alignment` puts them.
@@ -90,8 +94,8 @@ impl Hole {
     /// # Errors
     /// `Usage`: it cannot be read, has another size, or is all white or black.
     pub fn read(path: &Path, size: usize) -> Result<Self> {
-        let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
-        let image = decode_bytes(&bytes).map_err(|e| Error::Usage(format!("{}: {e}", path.display())))?;
+        let image = read_file(path).and_then(|bytes| decode_bytes(&bytes));
+        let image = image.map_err(|e| Error::Usage(format!("option `mask` {}: {e}", path.display())))?;
         if image.dimensions() != (size as u32, size as u32) {
             return Err(Error::Usage(format!(
                 "{}: the mask is {} x {} px, the model sees images at {size} x {size} px; scale it to that",
@@ -101,7 +105,12 @@ impl Hole {
             )));
         }
         let within = image.pixels().map(|p| p.0.iter().map(|v| u32::from(*v)).sum::<u32>() >= 3 * 128).collect();
-        Self::new(size, within).map_err(|e| Error::Usage(format!("{}: {e}; white is to be filled", path.display())))
+        Self::new(size, within).map_err(|e| {
+            Error::Usage(format!(
+                "option `mask` {}: {e}; white is filled, black stays, and transparency does not count",
+                path.display()
+            ))
+        })
     }
 
     /// Side of the image.

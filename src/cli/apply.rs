@@ -29,7 +29,7 @@ pub fn inpaint(args: &InpaintArgs, global: &GlobalArgs, terminal: &mut Terminal)
         seam: args.seam.unwrap_or(plain.seam),
     };
     let given = args.treatment.images();
-    treat(&args.treatment, given, Task::Inpaint(holes, options, args.samples.get()), "inpainted", global, terminal)
+    treat(&args.treatment, given, Task::Inpaint(holes, options, args.samples), "inpainted", global, terminal)
 }
 
 /// Makes small images large.

@@ -12,7 +12,7 @@ use std::fmt::Write;
 /// Exit code of damage.
 const DAMAGED: u8 = 2;
 
-/// `augment verify DIR`: reads every file of a dataset, a model or an evaluation.
+/// `augment verify DIR`: reads every file of a dataset, a model, an evaluation or a comparison of methods.
 pub fn verify(args: &FolderArgs) -> Result<Outcome> {
     let found = verify::run(&args.dir)?;
     let mut text = String::new();

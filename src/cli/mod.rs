@@ -79,7 +79,7 @@ impl Outcome {
         self.json["rejected"] = rejected.into();
         if rejected > 0 {
             self.code = DONE_WITH_REJECTS;
-            let _ = writeln!(self.text, "{rejected} manifest rows rejected, listed in {}", list.display());
+            let _ = writeln!(self.text, "{rejected} images rejected, listed in {}", list.display());
             self.json["rejects"] = list.display().to_string().into();
         }
         self

@@ -201,11 +201,11 @@ impl Progress for Terminal {
     }
 
     fn warn(&mut self, message: &str) {
-        self.line("warning", &super::printable(message), &Value::Null);
+        self.line("warning", &told(message), &Value::Null);
     }
 
     fn note(&mut self, message: &str) {
-        self.line("info", &super::printable(message), &Value::Null);
+        self.line("info", &told(message), &Value::Null);
     }
 
     fn train_step(&mut self, _: u64, losses: &[(&'static str, f32)]) {
@@ -224,6 +224,11 @@ impl Progress for Terminal {
     fn elapsed(&self) -> Duration {
         self.began.elapsed()
     }
+}
+
+/// What the library tells, in a line, with its options as flags.
+fn told(message: &str) -> String {
+    super::flags(&super::printable(message).replace('\n', "\u{fffd}"))
 }
 
 /// The losses of a step in a few words: `loss_` and `_pair` are left out of their names.

@@ -5,7 +5,6 @@ use ::augment::jobs::apply::{Feature, Images, Path, Seam, Whom};
 use ::augment::jobs::wanted::{Destination, Encoding};
 use ::augment::jobs::{Input, format_named};
 use clap::Args;
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 /// Which images a model treats, whom they show, and where the results go.
@@ -34,7 +33,7 @@ pub struct TreatmentArgs {
     /// Root of the random streams.
     #[arg(long, env = "AUGMENT_SAMPLING_SEED", value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64), help_heading = "Synthesis")]
     pub sampling_seed: u64,
-    /// Output folder [default: `inpainted` or `upscaled`].
+    /// Output folder [default: `inpainted`, `upscaled` or `morphed`].
     #[arg(long, env = "AUGMENT_OUT", value_name = "DIR", help_heading = "Output")]
     pub out: Option<PathBuf>,
     /// Layout of the results.
@@ -100,13 +99,13 @@ pub struct InpaintArgs {
     #[arg(long, value_enum, value_delimiter = ',', value_name = "FEATURE,..", help_heading = "Synthesis")]
     pub mask_from: Vec<Feature>,
     /// Results of each image: the likeliest, then others, drawn from the posterior.
-    #[arg(long, value_name = "N", default_value = "1", help_heading = "Synthesis")]
-    pub samples: NonZeroUsize,
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = samples, help_heading = "Synthesis")]
+    pub samples: usize,
     /// Rounds of encoding and decoding, at most [default: 10].
     #[arg(long, value_name = "N", help_heading = "Synthesis")]
     pub rounds: Option<usize>,
     /// An image is done when its hole changes by less on average, in [0, 255] steps [default: 0.5].
-    #[arg(long, value_name = "STEPS", help_heading = "Synthesis")]
+    #[arg(long, value_name = "STEPS", value_parser = tolerance, help_heading = "Synthesis")]
     pub tolerance: Option<f64>,
     /// Steps by which z then descends on the difference of what is known; 0 for the paper's way [default: 10].
     #[arg(long, value_name = "N", help_heading = "Synthesis")]
@@ -163,6 +162,16 @@ fn groups(text: &str) -> Result<[String; 2], String> {
 /// A number of frames.
 fn steps(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|n| (2..=1000).contains(n)).ok_or_else(|| "expected a whole number from 2 to 1000".into())
+}
+
+/// A number of results.
+fn samples(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|n| (1..=1000).contains(n)).ok_or_else(|| "expected a whole number from 1 to 1000".into())
+}
+
+/// A number of steps of 255.
+fn tolerance(text: &str) -> Result<f64, String> {
+    text.parse().ok().filter(|n| (0.0..=255.0).contains(n)).ok_or_else(|| "expected a number from 0 to 255".into())
 }
 
 /// Four numbers of pixels.

@@ -3,7 +3,8 @@
 use crate::manifest::ImageSource;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
 use std::borrow::Cow;
-use std::io::Cursor;
+use std::io::{Cursor, Read};
+use std::path::Path;
 
 /// Largest accepted side of a source image, in pixels.
 pub const MAX_SIDE: u32 = 8192;
@@ -145,6 +146,37 @@ pub fn read_source(source: &ImageSource) -> Result<Cow<'_, [u8]>, String> {
         ImageSource::Skipped => Err("image was not read".into()),
         ImageSource::Bad { reason, .. } => Err(reason.clone()),
     }
+}
+
+/// The bytes of the file `path`, which somebody names: at most [`MAX_FILE`].
+///
+/// # Errors
+/// Text that says why it has none.
+pub fn read_file(path: &Path) -> Result<Vec<u8>, String> {
+    let failed = |e: std::io::Error| match e.kind() {
+        std::io::ErrorKind::NotFound => {
+            let name = path.to_string_lossy();
+            let hint = if name.contains("://") || name.contains(":/") {
+                ": no URL is followed; download the files, and name them by their paths"
+            } else if name.contains('\\') {
+                "; write its path with /"
+            } else {
+                ""
+            };
+            format!("file {name} is not there{hint}")
+        }
+        _ => format!("file {} cannot be read: {e}", path.display()),
+    };
+    let metadata = std::fs::metadata(path).map_err(failed)?;
+    if !metadata.is_file() {
+        return Err(format!("{} is no regular file", path.display()));
+    }
+    if metadata.len() > MAX_FILE {
+        return Err(format!("file {} has {} bytes, more than {MAX_FILE}", path.display(), metadata.len()));
+    }
+    let mut bytes = Vec::with_capacity(metadata.len() as usize);
+    std::fs::File::open(path).and_then(|f| f.take(MAX_FILE).read_to_end(&mut bytes)).map_err(failed)?;
+    Ok(bytes)
 }
 
 /// The upright picture that a row names, at its own size, or what is wrong with it.

@@ -4,7 +4,7 @@ use super::gates::Gates;
 use super::input::{Input, Source};
 use super::material::{Reading, listed, material};
 use super::seen::{SEEN, Seen};
-use super::splits::Splits;
+use super::splits::{Splits, check_split};
 use super::verify::whole_dataset;
 use super::{Context, Rejected, models, place};
 use crate::config::{EvaluationConfig, EvaluationSettings};
@@ -364,18 +364,7 @@ fn check(request: &Request, source: &Source, set: &str, held_out: Option<&String
         }
     };
     for (option, name) in splits.chain(test) {
-        if source.split.as_deref().is_none_or(|s| s == name) {
-            return Err(Error::Usage(format!(
-                "option `{option}` {name}: recognisers would be trained on these rows too; choose others with option `split`"
-            )));
-        }
-        if !source.census.images.keys().any(|(s, split, _)| s == set && split == name) {
-            let have = source.census.splits().into_iter().collect::<Vec<_>>().join(", ");
-            return Err(Error::Usage(format!(
-                "option `{option}` {name}: no row of {} has this split; there are: {have}",
-                source.named()
-            )));
-        }
+        check_split(source, set, option, name, "recognisers")?;
     }
     if let Some(dataset) = &request.synthetic {
         Reader::open(dataset)?;

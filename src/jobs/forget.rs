@@ -1,13 +1,15 @@
 //! Takes a person out of everything that was made: rows are erased from datasets, models are marked (those of the cache too), and
-//! evaluations deleted, whose pictures and weights are of real images.
+//! evaluations deleted, whose pictures and weights are of real images; of comparisons of methods the page, which shows some.
 
 use super::Context;
 use super::evaluate::{RUNS, is_own};
 use super::judges::TRAINING_FILE;
+use super::methods;
 use super::seen::Seen;
-use super::verify::Kind;
+use super::verify::{Kind, entries};
 use crate::error::{Error, Result};
 use crate::nn::sealed::{self, Knowledge};
+use crate::recogniser::judge::JUDGE_FILE;
 use crate::sink::erase::{Erased, forget, would_forget};
 use crate::store::{self, PARTIAL};
 use crate::train::checkpoint::CHECKPOINT_FILE;
@@ -66,6 +68,11 @@ pub fn run(request: &Request, context: &Context) -> Result<Forgot> {
             }),
             Kind::Model => mark(folder, &files(folder)?, identity),
             Kind::Evaluation => delete(folder, identity),
+            Kind::Comparison => {
+                let shown = showing(folder, identity)?;
+                remove(folder, &shown)?;
+                Ok(if shown.is_empty() { (UNKNOWN, 0) } else { ("files deleted", shown.len()) })
+            }
         },
     })
 }
@@ -93,6 +100,10 @@ pub fn preview(request: &Request, context: &Context) -> Result<Forgot> {
                     (false, false) => (UNKNOWN, 0),
                 }
             }
+            Kind::Comparison => match showing(folder, identity)?.len() {
+                0 => (UNKNOWN, 0),
+                n => ("files would be deleted", n),
+            },
         }),
     })
 }
@@ -309,6 +320,21 @@ fn delete(dir: &Path, identity: &str) -> Result<(&'static str, usize)> {
     Ok(("files deleted", top.len() + trainings.len()))
 }
 
+/// The files of the comparison in `dir` that show `identity`, which its judge knows or has known.
+fn showing(dir: &Path, identity: &str) -> Result<Vec<PathBuf>> {
+    let judge = dir.join(JUDGE_FILE);
+    if !judge.exists() {
+        let message =
+            "holds the page of a comparison whose judge is gone, so that nobody knows whom it shows: delete it";
+        return Err(Error::Usage(message.into()));
+    }
+    if sealed::knowledge(&judge, identity)? == Knowledge::None {
+        return Ok(Vec::new());
+    }
+    let files = [methods::PAGE, methods::MARKDOWN, methods::JSON].map(|name| dir.join(name));
+    Ok(files.into_iter().filter(|path| path.exists()).collect())
+}
+
 /// What an evaluation in `dir` made: its files, and those of its trainings.
 fn own_files(dir: &Path) -> Result<[Vec<PathBuf>; 2]> {
     let own = |p: &PathBuf| is_own(p) || has_extension(p, PARTIAL);
@@ -323,18 +349,6 @@ fn remove(folder: &Path, files: &[PathBuf]) -> Result<()> {
 
 fn has_extension(path: &Path, extension: &str) -> bool {
     path.extension().is_some_and(|e| e == extension)
-}
-
-/// Entries of `dir`, sorted; none if it is not there.
-fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
-    let entries = match std::fs::read_dir(dir) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.map_err(|e| Error::io(dir, e))?,
-    };
-    let mut paths: Vec<PathBuf> =
-        entries.map(|e| e.map(|e| e.path())).collect::<std::io::Result<_>>().map_err(|e| Error::io(dir, e))?;
-    paths.sort();
-    Ok(paths)
 }
 
 fn files(dir: &Path) -> Result<Vec<PathBuf>> {

@@ -1,8 +1,8 @@
 //! Table 1 of the paper: its methods, and CVAE-GAN without one of its parts, trained and judged with equal budgets and seeds.
 
 use super::input::{Input, Source};
-use super::splits::Splits;
-use super::{Context, Rejected, judges, length, material, models, place};
+use super::splits::{Splits, check_split};
+use super::{Context, Rejected, evaluate, judges, length, material, models, place};
 pub use crate::config::Variant;
 use crate::config::{LatentSource, RunConfig, Settings};
 use crate::dataset::{IdentityDataset, View};
@@ -14,6 +14,7 @@ use crate::evaluate::statistics::summary;
 use crate::progress::Progress;
 use crate::recogniser::judge::{JUDGE_FILE, Judge};
 use crate::report::methods::{Row, Samples, Table};
+use crate::sink::ledger::Entry;
 use crate::store;
 use crate::synthesize::{Item, Sampling, render};
 use crate::train::{TrainedModel, trained::MODEL_FILE};
@@ -28,7 +29,7 @@ pub const JSON: &str = "methods.json";
 /// The table alone, in Markdown.
 pub const MARKDOWN: &str = "methods.md";
 /// Folder of the models, one for each variant and seed.
-const MODELS: &str = "models";
+pub(super) const MODELS: &str = "models";
 /// Identities and images of each that the page shows.
 const SHOWN: (usize, usize) = (8, 5);
 
@@ -94,10 +95,7 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
     let view = View::new(base.image_size, base.alignment);
     let (real, rejected) = source.only_set(view, &list, progress)?;
     if !possible(&real) {
-        return Err(Error::Manifest(format!(
-            "{}: too few images to train a judge: two identities are needed, one of them with two images",
-            source.spec
-        )));
+        return Err(too_few(&source));
     }
     let held_out = match &held_out {
         Some(name) => Some(material::held_out(&source, &set, name, view, &real, progress)?),
@@ -162,7 +160,9 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
     let page = out.join(PAGE);
     store::write_atomic(&page, table.html(&samples)?.as_bytes())?;
     store::write_atomic(&out.join(MARKDOWN), table.markdown().as_bytes())?;
-    store::write_sealed(&out.join(JSON), &json!(table))?;
+    let mut json = json!(table);
+    json[evaluate::PAGE] = json!(Entry::of(out, PAGE)?);
+    store::write_sealed(&out.join(JSON), &json)?;
     Ok(Compared { table, page, rejected: Rejected { count: rejected.len(), list } })
 }
 
@@ -192,6 +192,13 @@ fn prepare(request: &Request, context: &Context, progress: &mut dyn Progress) ->
     let source = Source::open(&request.input, context)?;
     let set = source.set_of("compare-methods serves")?;
     let held_out = request.held_out.clone().or(Splits::of(&source, &set).of_known);
+    if let Some(name) = &held_out {
+        check_split(&source, &set, "held_out", name, "models and their judge")?;
+    }
+    let persons = source.persons(&set);
+    if persons.len() < 2 || persons.values().all(|n| *n < 2) {
+        return Err(too_few(&source));
+    }
     let of = |set: &[String], progress: &mut dyn Progress| -> Result<RunConfig> {
         let set = request.settings.set.iter().chain(set).cloned().collect();
         let settings = Settings { set, ..request.settings.clone() };
@@ -201,14 +208,35 @@ fn prepare(request: &Request, context: &Context, progress: &mut dyn Progress) ->
         Ok(config)
     };
     let base = of(&[], progress)?;
-    let mut configs = Vec::new();
+    let kept = store::read_sealed(&request.out.join(JSON)).ok().flatten();
+    let kept = kept.and_then(|kept| serde_json::from_value::<RunConfig>(kept["config"].clone()).ok());
+    if let Some(kept) = kept.filter(|kept| kept.training_only() != base.training_only()) {
+        let in_words = |c: &RunConfig| format!("{} px, {} kimg, seed {}", c.image_size, c.train.duration_kimg, c.seed);
+        return Err(Error::Usage(format!(
+            "{}: holds a comparison under other settings ({}; asked for is {}); name another folder with option `out`, or delete it",
+            request.out.display(),
+            in_words(&kept),
+            in_words(&base)
+        )));
+    }
+    let mut configs: Vec<(&'static Variant, Vec<RunConfig>)> = Vec::new();
     for variant in &request.variants {
+        if configs.iter().any(|(named, _)| named.name == variant.name) {
+            continue;
+        }
         let set: Vec<String> = variant.set.iter().map(|s| (*s).to_owned()).collect();
         let config = of(&set, progress)?;
         let of_seeds = (0..request.seeds).map(|n| RunConfig { seed: config.seed + n, ..config.clone() });
         configs.push((*variant, of_seeds.collect()));
     }
     Ok(Prepared { source, set, held_out, base, configs })
+}
+
+fn too_few(source: &Source) -> Error {
+    Error::Manifest(format!(
+        "{}: too few images to train a judge: two identities are needed, one of them with two images",
+        source.spec
+    ))
 }
 
 /// The ways in which z is drawn from a model of `config`: N(0, I) as in the paper, and what is the default.
@@ -238,7 +266,12 @@ impl Measuring<'_> {
     /// The model of `config` in `folder`, trained if it is not there.
     fn model(&self, folder: &Path, config: &RunConfig, progress: &mut dyn Progress) -> Result<TrainedModel> {
         if folder.join(MODEL_FILE).exists() {
-            let model = TrainedModel::load(folder, &self.context.device)?;
+            let model = TrainedModel::load(folder, &self.context.device).map_err(|e| match e {
+                Error::Model(what) => {
+                    Error::Model(format!("{what}; delete the file, and the same command makes it again"))
+                }
+                e => e,
+            })?;
             if model.header.config == config.training_only() && model.header.dataset_hash == self.real.hash() {
                 return Ok(model);
             }

@@ -35,6 +35,13 @@ pub fn folder(context: &Context, dataset: &IdentityDataset, config: &RunConfig) 
 /// It cannot be brought or read.
 pub fn load(spec: &str, context: &Context) -> Result<(PathBuf, TrainedModel)> {
     let path = remote::localize_model(spec, MODEL_FILE, &context.cache, &context.access)?;
+    let file = if path.is_dir() { path.join(MODEL_FILE) } else { path.clone() };
+    if !file.exists() {
+        return Err(Error::Usage(format!(
+            "option `model` {spec}: {} is not there; name the folder of a trained model, or its {MODEL_FILE}",
+            file.display()
+        )));
+    }
     let model = TrainedModel::load(&path, &context.device)?;
     Ok((path, model))
 }

@@ -21,6 +21,12 @@ pub(super) fn usable(out: &Path) -> Result<PathBuf> {
 /// As [`usable`].
 pub(super) fn usable_as(name: &str, out: &Path) -> Result<PathBuf> {
     let advice = format!("name another folder with option `{name}`");
+    if out.to_string_lossy().contains("://") {
+        return Err(Error::Usage(format!(
+            "option `{name}` {} is an address, where a folder of this machine is taken; write into one, and `augment push` it there",
+            out.display()
+        )));
+    }
     let (real, missing) = nearest(out, &advice)?;
     if !real.is_dir() {
         return Err(Error::Usage(format!("{} is a file; {advice}", real.display())));
@@ -187,6 +193,7 @@ mod tests {
         for bad in ["file", "file/x"] {
             assert!(usable(&real.join(bad)).unwrap_err().to_string().contains("file is a file"));
         }
+        assert!(usable(Path::new("s3://bucket/x")).unwrap_err().to_string().contains("`augment push`"));
         assert!(usable(Path::new("/")).is_err() && usable(Path::new("/proc/x/y")).is_err());
         assert!(free(&real.join("x/y")).is_some_and(|bytes| bytes > 0));
         assert!(room_for(&real.join("x"), 10, 64).is_ok());

@@ -51,10 +51,11 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
             }
             of_names(folder, &[CONFIG, JUDGE_FILE, MODEL_FILE])?
         }
-        Kind::Evaluation => {
+        Kind::Evaluation | Kind::Comparison => {
             return Err(Error::Usage(format!(
-                "{}: an evaluation shows real images and is not pushed; a dataset or a model is",
-                folder.display()
+                "{}: {} shows real images and is not pushed; a dataset or a model is",
+                folder.display(),
+                kind.name()
             )));
         }
     };

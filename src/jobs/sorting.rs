@@ -5,7 +5,7 @@ use super::manifest::Request;
 use super::shares::Division;
 use super::suspects::Suspects;
 use crate::dataset::View;
-use crate::dataset::decode::{self, MAX_FILE};
+use crate::dataset::decode::{self, MAX_FILE, read_file};
 use crate::detector::{Detector, principal};
 use crate::error::Result;
 use crate::manifest::Root;
@@ -17,8 +17,7 @@ use crate::store;
 use arrow::array::{RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
 use rayon::prelude::*;
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Bytes of pictures that are looked at and written at a time, about.
 const AT_ONCE: u64 = 64 << 20;
@@ -191,37 +190,9 @@ impl<'a> Sorting<'a> {
 pub(super) fn bytes_of(picture: Picture) -> std::result::Result<Vec<u8>, String> {
     match picture {
         Picture::Bytes(bytes) => Ok(bytes),
-        Picture::File(path) => read(&path),
+        Picture::File(path) => read_file(&path),
         Picture::Below(image) => image.read(MAX_FILE),
         Picture::None(reason, _) => Err(reason),
         Picture::Skipped => Err("it was not read".into()),
     }
-}
-
-/// The bytes of the file `path`, or text that says why it has none.
-pub(super) fn read(path: &Path) -> std::result::Result<Vec<u8>, String> {
-    let failed = |e: std::io::Error| match e.kind() {
-        std::io::ErrorKind::NotFound => {
-            let name = path.to_string_lossy();
-            let hint = if name.contains("://") || name.contains(":/") {
-                ": no URL is followed; download the files, and name them by their paths"
-            } else if name.contains('\\') {
-                "; write its path with /"
-            } else {
-                ""
-            };
-            format!("file {name} is not there{hint}")
-        }
-        _ => format!("file {} cannot be read: {e}", path.display()),
-    };
-    let metadata = std::fs::metadata(path).map_err(failed)?;
-    if !metadata.is_file() {
-        return Err(format!("{} is no regular file", path.display()));
-    }
-    if metadata.len() > MAX_FILE {
-        return Err(format!("file {} has {} bytes, more than {MAX_FILE}", path.display(), metadata.len()));
-    }
-    let mut bytes = Vec::with_capacity(metadata.len() as usize);
-    std::fs::File::open(path).and_then(|f| f.take(MAX_FILE).read_to_end(&mut bytes)).map_err(failed)?;
-    Ok(bytes)
 }

@@ -2,6 +2,7 @@
 //! its held-out images.
 
 use super::input::Source;
+use crate::error::{Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Names that splits for testing have, the one that is to be looked at first before the others.
@@ -43,6 +44,26 @@ impl Splits {
             of_known: first(&|persons| persons.keys().all(|p| known.contains(p))),
         }
     }
+}
+
+/// Refuses a split `name`, by option `option`, that `learners` would learn from, or that nobody of `set` has.
+///
+/// # Errors
+/// `Usage`: it is such a one.
+pub(super) fn check_split(source: &Source, set: &str, option: &str, name: &str, learners: &str) -> Result<()> {
+    if source.split.as_deref().is_none_or(|s| s == name) {
+        return Err(Error::Usage(format!(
+            "option `{option}` {name}: {learners} would be trained on these rows too; choose others with option `split`"
+        )));
+    }
+    if !source.census.images.keys().any(|(s, split, _)| s == set && split == name) {
+        let have = source.census.splits().into_iter().collect::<Vec<_>>().join(", ");
+        return Err(Error::Usage(format!(
+            "option `{option}` {name}: no row of {} has this split; there are: {have}",
+            source.named()
+        )));
+    }
+    Ok(())
 }
 
 /// The split among `splits` that `wanted` means: a name as it is, or up to case and blanks; without one what is called `train`, if anything

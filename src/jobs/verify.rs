@@ -1,6 +1,7 @@
-//! Whether what a run wrote is unchanged, and how far a run is: datasets, models, evaluations.
+//! Whether what a run wrote is unchanged, and how far a run is: datasets, models, evaluations, comparisons of methods.
 
 use super::evaluate::{PAGE, REPORT_JSON, RUNS};
+use super::methods;
 use super::seen::SEEN;
 use crate::config::RunConfig;
 use crate::error::{Error, Result};
@@ -26,15 +27,18 @@ pub enum Kind {
     Model,
     /// An evaluation.
     Evaluation,
+    /// A comparison of methods that has its page.
+    Comparison,
 }
 
 impl Kind {
     /// Everything of ours that `dir` holds.
     pub fn all(dir: &Path) -> Vec<Self> {
         let has = |names: &[&str]| names.iter().any(|name| dir.join(name).exists());
-        let marks: [(Self, &[&str]); 3] = [
+        let marks: [(Self, &[&str]); 4] = [
             (Self::Dataset, &[PLAN_FILE, SUCCESS]),
             (Self::Evaluation, &[SEEN]),
+            (Self::Comparison, &[methods::PAGE, methods::JSON]),
             (Self::Model, &[MODEL_FILE, CHECKPOINT_FILE]),
         ];
         marks.into_iter().filter(|(_, names)| has(names)).map(|(kind, _)| kind).collect()
@@ -45,8 +49,20 @@ impl Kind {
         match self {
             Self::Dataset => ledger::content().collect(),
             Self::Evaluation => vec![RUNS],
-            Self::Model => Vec::new(),
+            // The models of a comparison are models like others.
+            Self::Model | Self::Comparison => Vec::new(),
         }
+    }
+
+    /// Folders of the files that [`run`] reads, and the one of these that comes last.
+    fn extent(self, dir: &Path) -> Result<(Vec<PathBuf>, &'static str)> {
+        let folders = |more: Vec<PathBuf>| [vec![dir.to_owned()], more].concat();
+        Ok(match self {
+            Self::Dataset => (folders(Vec::new()), SUCCESS),
+            Self::Model => (folders(Vec::new()), MODEL_FILE),
+            Self::Evaluation => (folders(vec![dir.join(RUNS)]), REPORT_JSON),
+            Self::Comparison => (folders(entries(&dir.join(methods::MODELS))?), methods::JSON),
+        })
     }
 
     /// What `dir` holds.
@@ -54,7 +70,8 @@ impl Kind {
     /// # Errors
     /// It is nothing of ours.
     pub fn of(dir: &Path) -> Result<Self> {
-        let unknown = || Error::Usage(format!("{}: holds no dataset, model or evaluation of augment", dir.display()));
+        let unknown =
+            || Error::Usage(format!("{}: holds no dataset, model, evaluation or comparison of augment", dir.display()));
         Self::all(dir).first().copied().ok_or_else(unknown)
     }
 
@@ -64,6 +81,7 @@ impl Kind {
             Self::Dataset => "dataset",
             Self::Model => "model",
             Self::Evaluation => "evaluation",
+            Self::Comparison => "comparison of methods",
         }
     }
 }
@@ -81,7 +99,7 @@ pub struct Verified {
     pub damages: Vec<Damage>,
 }
 
-/// Reads every file of a dataset, a model or an evaluation and compares it with its hash.
+/// Reads every file of a dataset, a model, an evaluation or a comparison and compares it with its hash.
 ///
 /// # Errors
 /// The folder holds none of them, or a file cannot be read. Damage is no error: it is listed.
@@ -91,14 +109,15 @@ pub fn run(dir: &Path) -> Result<Verified> {
         let found = verify::verify(dir)?;
         return Ok(Verified { kind, complete: found.complete, files: found.files, damages: found.damages });
     }
-    let paths = kept_files(dir)?;
+    let (folders, end) = kind.extent(dir)?;
+    let paths = kept_files(dir, &folders)?;
     let mut damages = Vec::new();
     for path in &paths {
         damages.extend(damage(dir, path)?);
     }
-    let (mut files, end) = (paths.len(), if kind == Kind::Model { MODEL_FILE } else { REPORT_JSON });
-    if kind == Kind::Evaluation
-        && let Some(page) = page(dir)?
+    let mut files = paths.len();
+    if kind != Kind::Model
+        && let Some(page) = page(&dir.join(end))?
     {
         damages.extend(page.damage(dir)?);
         files += 1;
@@ -168,6 +187,13 @@ pub enum Stage {
         /// Recognisers that are trained and tested.
         finished_trainings: usize,
     },
+    /// A comparison of methods.
+    Comparison {
+        /// The table is there.
+        complete: bool,
+        /// Models that are trained.
+        finished_trainings: usize,
+    },
 }
 
 /// What [`status`] found.
@@ -216,37 +242,52 @@ pub fn status(dir: &Path) -> Result<Status> {
         }
         Kind::Evaluation => {
             let outcome = |p: &&PathBuf| p.parent() != Some(dir) && p.extension().is_some_and(|e| e == "json");
-            let finished_trainings = kept_files(dir)?.iter().filter(outcome).count();
-            Stage::Evaluation { complete: dir.join(REPORT_JSON).exists(), finished_trainings }
+            let (folders, end) = kind.extent(dir)?;
+            let finished_trainings = kept_files(dir, &folders)?.iter().filter(outcome).count();
+            Stage::Evaluation { complete: dir.join(end).exists(), finished_trainings }
+        }
+        Kind::Comparison => {
+            let (folders, end) = kind.extent(dir)?;
+            let finished_trainings = folders.iter().filter(|folder| folder.join(MODEL_FILE).exists()).count();
+            Stage::Comparison { complete: dir.join(end).exists(), finished_trainings }
         }
     };
     Ok(Status { kind, running: store::is_locked(dir), stage })
 }
 
-/// Files of a model or an evaluation that hold their own hash.
-fn kept_files(dir: &Path) -> Result<Vec<PathBuf>> {
+/// Files of ours in the `folders` of `dir` that hold their own hash.
+fn kept_files(dir: &Path, folders: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
-    for folder in [dir.to_owned(), dir.join(RUNS)] {
-        let entries = match std::fs::read_dir(&folder) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
-            entries => entries.map_err(|e| Error::io(&folder, e))?,
-        };
-        for entry in entries {
-            let path = entry.map_err(|e| Error::io(&folder, e))?.path();
+    for folder in folders {
+        paths.extend(entries(folder)?.into_iter().filter(|path| {
             let json = folder != dir && path.extension().is_some_and(|e| e == "json");
             let weights = path.extension().is_some_and(|e| e == "safetensors");
-            if json || weights || path.ends_with(REPORT_JSON) || path.ends_with(SEEN) {
-                paths.push(path);
-            }
-        }
+            json || weights || [REPORT_JSON, SEEN, methods::JSON].iter().any(|name| path.ends_with(name))
+        }));
     }
     paths.sort();
     Ok(paths)
 }
 
-/// The page that an evaluation's summary describes.
-fn page(dir: &Path) -> Result<Option<Entry>> {
-    match store::read_sealed(&dir.join(REPORT_JSON)) {
+/// Entries of `dir`, sorted; none if it is not there, or is a file.
+///
+/// # Errors
+/// It cannot be read.
+pub(super) fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
+    use std::io::ErrorKind::{NotADirectory, NotFound};
+    let entries = match std::fs::read_dir(dir) {
+        Err(e) if matches!(e.kind(), NotFound | NotADirectory) => return Ok(Vec::new()),
+        entries => entries.map_err(|e| Error::io(dir, e))?,
+    };
+    let mut paths: Vec<PathBuf> =
+        entries.map(|e| e.map(|e| e.path())).collect::<std::io::Result<_>>().map_err(|e| Error::io(dir, e))?;
+    paths.sort();
+    Ok(paths)
+}
+
+/// The page that the summary `path` of an evaluation or a comparison describes.
+fn page(path: &Path) -> Result<Option<Entry>> {
+    match store::read_sealed(path) {
         Ok(report) => Ok(report.and_then(|r: Value| serde_json::from_value(r[PAGE].clone()).ok())),
         // Listed already.
         Err(Error::Damaged { .. }) => Ok(None),

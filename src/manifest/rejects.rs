@@ -12,7 +12,7 @@ use std::sync::Arc;
 /// A refused image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reject {
-    /// Path of the manifest file.
+    /// Path of the manifest file, or of an image that is given by itself.
     pub file: String,
     /// Row in that file, from 0.
     pub row: usize,
@@ -20,12 +20,15 @@ pub struct Reject {
     pub item: usize,
     /// What is wrong.
     pub reason: String,
-    /// Path of the image file, if the row names one.
+    /// Path of the image file, if the row names one; of an image that is given by itself, the same as [`Reject::file`].
     pub path: Option<String>,
 }
 
 impl std::fmt::Display for Reject {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        if self.path.as_ref() == Some(&self.file) {
+            return write!(f, "{}: {}", self.file, self.reason);
+        }
         write!(f, "{} row {}: {}", self.file, self.row, self.reason)
     }
 }

@@ -6,7 +6,7 @@
 
 use super::card;
 use super::commit::clean;
-use super::ledger::{self, Entry, SUCCESS, content_hash, read_unit, records, summary, units};
+use super::ledger::{self, Entry, PICTURES, SUCCESS, content_hash, read_unit, records, summary, units};
 use super::verify::verify;
 use crate::error::{Error, Result};
 use crate::formats::forgotten::{Forgotten, Rows};
@@ -73,6 +73,9 @@ pub fn forget(out: &Path, identity: &str) -> Result<Erased> {
     }
     let (gone, stays) = erase_units(out, format, &forgotten)?;
     format.erase_rest(out, &forgotten)?;
+    for name in PICTURES.iter().filter(|name| out.join(name).exists()) {
+        store::remove(&out.join(name))?;
+    }
     if let Some(done) = &mut done {
         (done.rows, done.synthetic, done.real) = (stays.count, stays.synthetic, stays.count - stays.synthetic);
         let units = units(out)?;
@@ -87,6 +90,7 @@ pub fn forget(out: &Path, identity: &str) -> Result<Erased> {
             screening.short.retain(|s| s.identity != identity);
         }
         store::write_atomic(&out.join(card::FILE), card::markdown(done).as_bytes())?;
+        done.files.retain(|f| !PICTURES.contains(&f.path.as_str()));
         for entry in done.commits.iter_mut().chain(&mut done.files) {
             *entry = Entry::of(out, &entry.path)?;
         }

@@ -22,6 +22,9 @@ use std::path::{Path, PathBuf};
 pub const SUCCESS: &str = "_SUCCESS.json";
 /// The resolved configuration.
 pub const CONFIG: &str = "config.toml";
+/// Pictures that show many rows at once, which a dataset of morphs has: their frames, and the first of them moving.
+pub const PICTURES: [&str; 2] = ["morph.png", "morph.gif"];
+
 /// Version of a [`Summary`].
 const SUMMARY_VERSION: u32 = 2;
 

@@ -6,7 +6,8 @@ use augment::dataset::IdentityDataset;
 use augment::dataset::encode::{Origin, encode, is_marked};
 use augment::evaluate::synthetic::Synthetic;
 use augment::formats::{self, Sample};
-use augment::progress::Silent;
+use augment::jobs::apply;
+use augment::progress::{Progress, Silent};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -1146,6 +1147,20 @@ fn methods_are_compared_with_equal_budgets_and_the_comparison_goes_on() {
         ],
     );
     assert!(refused.contains("cgan and fm-cgan have no encoder"), "{refused}");
+    let told = |args: &[&str]| ok(&[&args[..1], &[&at("methods")], &args[1..]].concat());
+    assert!(told(&["verify"]).contains("complete") && told(&["status"]).contains("finished trainings 6"));
+    let refuses = |more: &[&str], why: &str| {
+        let out = compare(more);
+        let said = String::from_utf8(out.stderr).unwrap();
+        assert!(out.status.code() == Some(2) && said.contains(why), "{more:?}: {said}");
+    };
+    refuses(&["--balanced"], "holds a comparison under other settings");
+    refuses(&["--dry-run", "--held-out", "train"], "models and their judge would be trained on these rows too");
+    refuses(&["--dry-run", "--held-out", "nosuch"], "no row of");
+    // Its page shows photographs.
+    let forget = ["forget", "--identity", "person-05", "--cache", "none", &at("methods")];
+    assert!(ok(&[&forget[..], &["--dry-run"]].concat()).contains("files would be deleted: 3"));
+    assert!(ok(&forget).contains("files deleted: 3") && !dir.path().join("methods/methods.html").exists());
 }
 
 /// Files of the first images of split `test`, at the side of the shared model's images.
@@ -1227,7 +1242,7 @@ fn images_are_inpainted_upscaled_and_morphed_with_provenance() {
     mask.save(at("mask.png")).unwrap();
     refused(&["--mask", &at("mask.png"), "--identity", "auto"], "scale it to that");
     image::GrayImage::new(side as u32, side as u32).save(at("mask.png")).unwrap();
-    refused(&["--mask", &at("mask.png"), "--identity", "auto"], "white is to be filled");
+    refused(&["--mask", &at("mask.png"), "--identity", "auto"], "white is filled, black stays");
     assert!(!dir.path().join("one").exists(), "a folder was taken before all was known");
     let done = filled(&["--mask-from", "mouth,eyes", "--identity", "auto"]);
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
@@ -1343,6 +1358,68 @@ fn images_are_inpainted_upscaled_and_morphed_with_provenance() {
     let error = fails(2, &[&["morph", &files[0], &broken, &files[1]][..], &named].concat());
     assert!(error.contains("1 cannot be used") && error.contains("broken.png"), "{error}");
     assert!(!Path::new(&at("m2")).exists());
+    // Pictures of many rows show a person who goes.
+    ok(&["forget", "--identity", &to, &at("morph"), "--cache", "none"]);
+    assert!(!Path::new(&at("morph/morph.png")).exists() && !Path::new(&at("morph/morph.gif")).exists());
+    ok(&["verify", &at("morph")]);
+}
+
+/// Asks to stop after 40 items.
+struct Impatient(u64);
+impl Progress for Impatient {
+    fn at(&mut self, done: u64) {
+        self.0 = done;
+    }
+    fn stop_requested(&self) -> bool {
+        self.0 >= 40
+    }
+}
+
+#[test]
+fn what_is_treated_has_one_name_and_stops_when_asked() {
+    let (dir, model) = (tempfile::tempdir().unwrap(), model_dir());
+    let at = |name: &str| dir.path().join(name).display().to_string();
+    let side = augment::train::TrainedModel::load(Path::new(&model), &candle_core::Device::Cpu).unwrap();
+    let files = faces(dir.path(), side.header.config.image_size as u32);
+    let fill = ["--model", &model, "--box", "8,8,12,12", "--rounds", "1", "--refine", "0", "-q"];
+    // The same file twice, and rows at the same place of two files.
+    ok(&[&["inpaint", &files[0], &files[0], "--identity", "auto", "--out", &at("twice")], &fill[..]].concat());
+    std::fs::create_dir(dir.path().join("two")).unwrap();
+    for name in ["a", "b"] {
+        std::fs::copy(DEMO, dir.path().join(format!("two/{name}.parquet"))).unwrap();
+    }
+    let rows = ["--manifest", &at("two/*.parquet"), "--split", "test", "--format", "parquet", "--out", &at("both")];
+    ok(&[&["inpaint"], &rows[..], &fill].concat());
+    for (name, count) in [("twice", 2), ("both", 2 * 96)] {
+        let rows = records(Path::new(&at(name)));
+        let names: BTreeSet<&str> = rows.iter().map(|r| r.sample_id.as_str()).collect();
+        assert_eq!((rows.len(), names.len()), (count, count), "{name}: {:?}", rows[0].sample_id);
+        ok(&["verify", &at(name)]);
+    }
+    // A folder that leads into itself.
+    std::fs::create_dir(dir.path().join("loop")).unwrap();
+    std::os::unix::fs::symlink(".", dir.path().join("loop/self")).unwrap();
+    std::fs::copy(&files[1], dir.path().join("loop/face.png")).unwrap();
+    ok(&[&["inpaint", &at("loop"), "--identity", "auto", "--out", &at("looped")], &fill[..]].concat());
+    assert_eq!(records(Path::new(&at("looped"))).len(), 1);
+    let address = fails(2, &[&["inpaint", &files[0], "--identity", "auto", "--out", "s3://b/x"], &fill[..]].concat());
+    assert!(address.contains("--out s3://b/x is an address") && !Path::new("s3:").exists(), "{address}");
+    // Many results of one image end soon after somebody asks for it.
+    let request = apply::Request {
+        model: model.clone(),
+        images: apply::Images::Files(vec![files[0].clone().into()]),
+        whom: apply::Whom::Auto,
+        task: apply::Task::Inpaint(
+            apply::Holes::Rectangle([8, 8, 12, 12]),
+            apply::Inpaint { rounds: 1, refine: 0, ..apply::Inpaint::default() },
+            500,
+        ),
+        seed: 0,
+        destination: augment::jobs::wanted::Destination::new(dir.path().join("many")),
+    };
+    let mut progress = Impatient(0);
+    let stopped = apply::run(&request, &augment::jobs::Context::new(dir.path().join("cache")), &mut progress);
+    assert!(matches!(stopped, Err(augment::error::Error::Stopped)) && progress.0 == 40, "{}", progress.0);
 }
 
 /// A manifest of the rows of split `train`, whose column `group` says whether a picture is brighter than most.

@@ -29,6 +29,9 @@ pub(super) struct Named {
 /// # Errors
 /// It cannot be read, lists nothing, or its images are not named.
 pub(super) fn read(pairs: &Path, images: bool) -> Result<Vec<Named>> {
+    if !pairs.exists() {
+        return Err(Error::Usage(format!("{}: no such file", pairs.display())));
+    }
     if !pairs.is_file() {
         let message = "is no regular file; a list of pairs is Parquet, LFW's pairs.txt or insightface's .bin";
         return Err(Error::Usage(format!("{} {message}", pairs.display())));

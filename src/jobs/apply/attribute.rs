@@ -37,6 +37,7 @@ impl Attribute {
         let source = Source::open(&self.input, context)?;
         let set = source.set_of("a model serves")?;
         let (mut waiting, mut rows, mut failed) = (Vec::new(), [Vec::new(), Vec::new()], Ok(()));
+        let mut grouped = false;
         progress.start("attribute", source.count(&set).1 as u64, "images");
         let mut flush = |waiting: &mut Vec<(usize, u32, Vec<f32>)>| -> Result<()> {
             if waiting.is_empty() {
@@ -57,6 +58,7 @@ impl Attribute {
             view(model, networks.image_size()),
             at(progress),
             |row, pixels| {
+                grouped |= row.group.is_some();
                 let group = self.groups.iter().position(|g| row.group.as_deref() == Some(g));
                 let label = row.identity.as_deref().and_then(|identity| label_of(model, identity).ok());
                 if let (Some(group), Some(label), true) = (group, label, failed.is_ok()) {
@@ -69,6 +71,12 @@ impl Attribute {
         )?;
         failed.and_then(|()| flush(&mut waiting))?;
         progress.finish();
+        if !grouped {
+            return Err(Error::Usage(format!(
+                "option `attribute`: no row of {} has a value in the column `group`, which says what an image shows",
+                source.spec
+            )));
+        }
         let z = networks.latent_dim();
         for (group, rows) in self.groups.iter().zip(&rows) {
             let images = rows.len() / z;

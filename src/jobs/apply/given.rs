@@ -1,23 +1,23 @@
 //! The images that a model is to treat, one after the other, as often as they are asked for.
 
 use super::{Images, Request, Whom, label_of, view};
-use crate::dataset::decode::decode_bytes;
+use crate::dataset::decode::{decode_bytes, read_file};
 use crate::dataset::for_each_image;
 use crate::error::{Error, Result};
 use crate::jobs::Context;
 use crate::jobs::input::Source;
-use crate::jobs::sorting;
 use crate::jobs::walk::at;
 use crate::manifest::rejects::Reject;
 use crate::manifest::{is_input, keys};
 use crate::progress::Progress;
 use crate::sources::{PICTURES, picture_of, sorted};
 use crate::train::TrainedModel;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// An image to treat.
 pub(super) struct Picture {
-    /// What it is called: the path of its file, or its place in the manifest.
+    /// What it is called, and no other is: the path of its file, or its key and place in the manifest; what is given again has a number.
     pub name: String,
     /// The label of whom it shows, where somebody says it.
     pub label: Option<u32>,
@@ -66,7 +66,7 @@ impl<'a> Given<'a> {
             )),
             Images::Files(named) => {
                 let mut paths = Vec::new();
-                named.iter().try_for_each(|path| files(path, true, &mut paths))?;
+                named.iter().try_for_each(|path| files(path, true, &mut BTreeSet::new(), &mut paths))?;
                 if paths.is_empty() {
                     return Err(Error::Usage(format!(
                         "no image to treat: {} holds no {}",
@@ -96,11 +96,16 @@ impl<'a> Given<'a> {
         progress: &mut dyn Progress,
         f: &mut dyn FnMut(std::result::Result<Picture, Reject>) -> Result<()>,
     ) -> Result<()> {
+        let mut names = BTreeSet::new();
+        let f = &mut |picture: std::result::Result<Picture, Reject>| {
+            f(picture.map(|picture| Picture { name: distinct(&mut names, picture.name), ..picture }))
+        };
         match self {
             Self::Files { paths, labels, side } => {
                 for (done, path) in paths.iter().enumerate() {
                     let name = path.display().to_string();
-                    let refuse = |reason: String| Reject { file: name.clone(), row: 0, item: 0, reason, path: None };
+                    let path_of_file = Some(name.clone());
+                    let refuse = |reason| Reject { file: name.clone(), row: 0, item: 0, reason, path: path_of_file };
                     let label = labels[done % labels.len()];
                     f(square(path, *side).map(|pixels| Picture { name: name.clone(), label, pixels }).map_err(refuse))?;
                     progress.reached(done as u64 + 1)?;
@@ -124,7 +129,9 @@ impl<'a> Given<'a> {
                     }
                     failed = f(match of_row(row.identity.as_deref().unwrap_or_default()) {
                         Ok(label) => {
-                            let name = format!("{}-{}-{}", row.image_id.unwrap_or_default(), row.row, row.item);
+                            let file =
+                                || Path::new(&row.file).file_stem().unwrap_or_default().to_string_lossy().into_owned();
+                            let name = format!("{}-{}-{}", row.image_id.unwrap_or_else(file), row.row, row.item);
                             Ok(Picture { name, label, pixels: pixels.to_vec() })
                         }
                         Err(reason) => {
@@ -140,10 +147,26 @@ impl<'a> Given<'a> {
     }
 }
 
-/// Adds `path`, or the pictures in the folder that it is, in the order of their names.
-fn files(path: &Path, named: bool, found: &mut Vec<PathBuf>) -> Result<()> {
-    if std::fs::metadata(path).map_err(|e| Error::io(path, e))?.is_dir() {
-        return sorted(path)?.iter().filter(|p| is_input(p)).try_for_each(|path| files(path, false, found));
+/// `name` with a number, where it is among `names`, to which it is added.
+fn distinct(names: &mut BTreeSet<String>, name: String) -> String {
+    let numbered = (2..).map(|n| format!("{name} ({n})"));
+    let free = std::iter::once(name.clone()).chain(numbered).find(|name| !names.contains(name));
+    let free = free.unwrap_or(name);
+    names.insert(free.clone());
+    free
+}
+
+/// Adds `path`, or the pictures in the folder that it is, in the order of their names; links lead into no folder `within` which they are.
+fn files(path: &Path, named: bool, within: &mut BTreeSet<PathBuf>, found: &mut Vec<PathBuf>) -> Result<()> {
+    let failed = |e| Error::io(path, e);
+    if std::fs::metadata(path).map_err(failed)?.is_dir() {
+        let real = path.canonicalize().map_err(failed)?;
+        if within.insert(real.clone()) {
+            let inner = sorted(path)?;
+            inner.iter().filter(|p| is_input(p)).try_for_each(|path| files(path, false, within, found))?;
+            within.remove(&real);
+        }
+        return Ok(());
     }
     if named || picture_of(path).is_some() {
         found.push(path.to_owned());
@@ -153,7 +176,7 @@ fn files(path: &Path, named: bool, found: &mut Vec<PathBuf>) -> Result<()> {
 
 /// The pixels of the picture at `path`, which must be a square of side `side`.
 fn square(path: &Path, side: usize) -> std::result::Result<Vec<u8>, String> {
-    let image = decode_bytes(&sorting::read(path)?)?;
+    let image = decode_bytes(&read_file(path)?)?;
     if image.dimensions() != (side as u32, side as u32) {
         return Err(format!(
             "is {} x {} px, where {side} x {side} px are taken, with the face as the training images show it; `augment manifest` with option \

@@ -22,7 +22,7 @@ use crate::manifest::{REJECTS_SUFFIX, keys, rejects};
 use crate::progress::Progress;
 use crate::sink::Sink;
 use crate::sink::commit::{Opened, Output, Stored, look};
-use crate::sink::ledger::{CONFIG, Summary};
+use crate::sink::ledger::{CONFIG, PICTURES, Summary};
 use crate::sink::verify::verify;
 use crate::store;
 use crate::train::TrainedModel;
@@ -207,7 +207,7 @@ pub fn run(request: &Request, context: &Context, progress: &mut dyn Progress) ->
     let mut others = Vec::new();
     if matches!(request.task, Task::Morph(..) | Task::Change(..)) {
         pictures::write(&d.out, treating.output_side(), request.task.shape().1)?;
-        others.extend([pictures::STRIP, pictures::ANIMATION]);
+        others.extend(PICTURES);
     }
     let classes = model.header.identities.len();
     let done = Summary { image_size: Some(treating.output_side()), ..Summary::new(order, rows, 0, classes) };

@@ -4,25 +4,23 @@ use crate::dataset::decode::decode_bytes;
 use crate::dataset::encode::{Origin, encode};
 use crate::error::{Error, Result};
 use crate::formats::Reader;
+use crate::sink::ledger::PICTURES;
 use crate::store;
 use image::codecs::gif::{GifEncoder, Repeat};
 use image::{Delay, Frame, RgbImage, imageops};
 use std::path::Path;
 
-/// All frames, a row for each morph.
-pub(super) const STRIP: &str = "morph.png";
-/// The frames of the first morph, there and back.
-pub(super) const ANIMATION: &str = "morph.gif";
 /// Rows of the picture, at most.
 const ROWS: usize = 20;
 /// Time that a frame stands, in milliseconds.
 const FRAME: u32 = 120;
 
-/// Writes both for the dataset in `out`, whose images have this side and stand in morphs of `steps` frames.
+/// Writes [`PICTURES`], all frames (a row for each morph) and those of the first morph, there and back, for the dataset in `out`, whose images have this side and stand in morphs of `steps` frames.
 ///
 /// # Errors
 /// A file cannot be read or written.
 pub(super) fn write(out: &Path, side: usize, steps: usize) -> Result<()> {
+    let [strip_name, animation] = PICTURES;
     let (mut frames, side) = (Vec::new(), side as u32);
     Reader::open(out)?.read_all(|sample| {
         if frames.len() < ROWS * steps {
@@ -42,9 +40,9 @@ pub(super) fn write(out: &Path, side: usize, steps: usize) -> Result<()> {
     }
     let (width, height) = (strip.width() as usize, strip.height() as usize);
     let png = encode(strip.as_raw(), width, height, "png", Origin::Synthetic)?;
-    store::write_atomic(&out.join(STRIP), &png)?;
+    store::write_atomic(&out.join(strip_name), &png)?;
     let mut gif = Vec::new();
-    let failed = |e: image::ImageError| Error::Model(format!("{ANIMATION}: {e}"));
+    let failed = |e: image::ImageError| Error::Model(format!("{animation}: {e}"));
     let mut encoder = GifEncoder::new(&mut gif);
     encoder.set_repeat(Repeat::Infinite).map_err(failed)?;
     let there = frames.iter().take(steps);
@@ -54,5 +52,5 @@ pub(super) fn write(out: &Path, side: usize, steps: usize) -> Result<()> {
         encoder.encode_frame(Frame::from_parts(pixels, 0, 0, Delay::from_numer_denom_ms(FRAME, 1))).map_err(failed)?;
     }
     drop(encoder);
-    store::write_atomic(&out.join(ANIMATION), &gif)
+    store::write_atomic(&out.join(animation), &gif)
 }

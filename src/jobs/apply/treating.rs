@@ -18,7 +18,6 @@ use rayon::prelude::*;
 use serde_json::{Value, json};
 
 /// A result: the labels that it was made with and their weights, and its pixels.
-#[derive(Clone)]
 struct Treated {
     mix: Vec<(u32, f32)>,
     pixels: Vec<u8>,
@@ -65,7 +64,7 @@ impl<'a> Treating<'a> {
             Task::Upscale(options) => {
                 if !(2..=size).contains(&options.factor) || !size.is_multiple_of(options.factor) {
                     return Err(Error::Usage(format!(
-                        "option `factor` {} does not divide the {size} px of the model's images; use 2, 4 or 8, say",
+                        "option `factor` {} is not 2 or more, or does not divide the {size} px of the model's images; use 2, 4 or 8, say",
                         options.factor
                     )));
                 }
@@ -109,7 +108,7 @@ impl<'a> Treating<'a> {
         let mut unlike = Unlike::to(self.model);
         let (missing, (together, results)) = (sink.missing(), self.request.task.shape());
         let (mut waiting, mut group, mut number, mut done) = (Vec::new(), Vec::new(), 0, 0u64);
-        let mut flush = |waiting: &mut Vec<(usize, Vec<Picture>)>, sink: &mut Sink| -> Result<u64> {
+        let mut flush = |waiting: &mut Vec<(usize, Vec<Picture>)>, done: &mut u64| -> Result<()> {
             let pictures: Vec<&Picture> = waiting.iter().flat_map(|(_, group)| group).collect();
             let seen = self.seen(&pictures)?;
             let given: Option<Vec<u32>> = pictures.iter().map(|p| p.label).collect();
@@ -118,17 +117,16 @@ impl<'a> Treating<'a> {
                 let names = pictures.iter().map(|p| p.name.as_str());
                 unlike.add(names.zip(self.differences(&seen)?));
             }
-            let made = self.treat(&pictures, &seen, &labels)?;
-            for ((number, group), of_group) in waiting.iter().zip(made) {
-                for (result, treated) in of_group.into_iter().enumerate() {
-                    if missing.contains(number * results + result) {
-                        sink.write(self.sample(group, result, treated, order)?)?;
-                    }
+            self.treat(&pictures, &seen, &labels, &mut |place, result, treated| {
+                let (number, group) = &waiting[place];
+                if missing.contains(number * results + result) {
+                    sink.write(self.sample(group, result, treated, order)?)?;
                 }
-            }
-            let count = waiting.len() * results;
+                *done += 1;
+                progress.reached(*done)
+            })?;
             waiting.clear();
-            Ok(count as u64)
+            Ok(())
         };
         given.read(&mut Silent, &mut |picture| {
             let Ok(picture) = picture else { return Ok(()) };
@@ -145,13 +143,12 @@ impl<'a> Treating<'a> {
             }
             number += 1;
             if waiting.len() == BATCH {
-                done += flush(&mut waiting, sink)?;
-                progress.reached(done)?;
+                flush(&mut waiting, &mut done)?;
             }
             Ok(())
         })?;
         if !waiting.is_empty() {
-            flush(&mut waiting, sink)?;
+            flush(&mut waiting, &mut done)?;
         }
         Ok(unlike)
     }
@@ -177,63 +174,83 @@ impl<'a> Treating<'a> {
         self.networks.differences(seen, &labels, known)
     }
 
-    /// The results of each group of `pictures`, which the networks see as `seen`.
-    fn treat(&self, pictures: &[&Picture], seen: &[Vec<f32>], labels: &[u32]) -> Result<Vec<Vec<Treated>>> {
+    /// Hands the results of each group of `pictures`, which the networks see as `seen`, to `f`, with the group's place and their own in it, in
+    /// this order.
+    fn treat(
+        &self,
+        pictures: &[&Picture],
+        seen: &[Vec<f32>],
+        labels: &[u32],
+        f: &mut dyn FnMut(usize, usize, Treated) -> Result<()>,
+    ) -> Result<()> {
         let networks = &self.networks;
-        let treated = |label: &u32, image: &Vec<f32>| Treated { mix: vec![(*label, 1.0)], pixels: apply::bytes(image) };
+        let one = |label: u32, pixels: Vec<u8>| Treated { mix: vec![(label, 1.0)], pixels };
         match (&self.request.task, &self.hole) {
-            (Task::Inpaint(_, options, samples), Some(hole)) => {
-                let images: Vec<Vec<f32>> = pictures.iter().map(|p| apply::values(&p.pixels)).collect();
-                let holes = vec![hole; images.len()];
-                let mut results = vec![Vec::new(); images.len()];
-                for sample in 0..(*samples).max(1) {
-                    let noise: Vec<f32> = pictures.iter().flat_map(|p| self.noise(p, sample)).collect();
-                    let filled = apply::inpaint::inpaint(networks, &images, labels, &holes, &noise, options)?;
-                    for ((result, label), image) in results.iter_mut().zip(labels).zip(&filled) {
-                        result.push(treated(label, image));
+            (Task::Inpaint(_, options, _), Some(hole)) => {
+                let (_, samples) = self.request.task.shape();
+                let all: Vec<(usize, usize)> =
+                    (0..pictures.len()).flat_map(|place| (0..samples).map(move |sample| (place, sample))).collect();
+                for part in all.chunks(BATCH) {
+                    let images: Vec<Vec<f32>> = part.iter().map(|(p, _)| apply::values(&pictures[*p].pixels)).collect();
+                    let labels: Vec<u32> = part.iter().map(|(p, _)| labels[*p]).collect();
+                    let noise: Vec<f32> = part.iter().flat_map(|(p, s)| self.noise(pictures[*p], *s)).collect();
+                    let holes = vec![hole; part.len()];
+                    let filled = apply::inpaint::inpaint(networks, &images, &labels, &holes, &noise, options)?;
+                    for (((place, sample), label), image) in part.iter().zip(labels).zip(&filled) {
+                        f(*place, *sample, one(label, apply::bytes(image)))?;
                     }
                 }
-                Ok(results)
+                Ok(())
             }
             (Task::Inpaint(..), None) => Err(Error::Internal("a task without its hole".into())),
             (Task::Upscale(options), _) => {
                 let small: Vec<Vec<u8>> = pictures.iter().map(|p| p.pixels.clone()).collect();
                 let large = apply::upscale::upscale(networks, &small, labels, options)?;
-                let of = |(label, pixels): (&u32, Vec<u8>)| vec![Treated { mix: vec![(*label, 1.0)], pixels }];
-                Ok(labels.iter().zip(large).map(of).collect())
+                labels
+                    .iter()
+                    .zip(large)
+                    .enumerate()
+                    .try_for_each(|(place, (label, pixels))| f(place, 0, one(*label, pixels)))
             }
             (Task::Morph(path, steps), _) => {
-                let (z, _) = networks.encode(seen, labels)?;
-                let frames = |(z, labels): (&[Vec<f32>], &[u32])| {
-                    self.frames([&z[0], &z[1]], [labels[0], labels[1]], *steps, *path)
-                };
-                z.to_vec2::<f32>()?.chunks_exact(2).zip(labels.chunks_exact(2)).map(frames).collect()
+                let z = networks.encode(seen, labels)?.0.to_vec2::<f32>()?;
+                let ends = z.chunks_exact(2).zip(labels.chunks_exact(2)).enumerate();
+                ends.into_iter().try_for_each(|(place, (z, labels))| {
+                    self.frames([&z[0], &z[1]], [labels[0], labels[1]], *steps, *path, |step, frame| {
+                        f(place, step, frame)
+                    })
+                })
             }
             (Task::Change(_, steps), _) => {
-                let (z, _) = networks.encode(seen, labels)?;
-                let frames = |(z, label): (&Vec<f32>, &u32)| {
+                let z = networks.encode(seen, labels)?.0.to_vec2::<f32>()?;
+                z.iter().zip(labels).enumerate().try_for_each(|(place, (z, label))| {
                     let changed: Vec<f32> = z.iter().zip(&self.direction).map(|(z, d)| z + d).collect();
-                    self.frames([z, &changed], [*label; 2], *steps, Path::Straight)
-                };
-                z.to_vec2::<f32>()?.iter().zip(labels).map(frames).collect()
+                    self.frames([z, &changed], [*label; 2], *steps, Path::Straight, |step, frame| f(place, step, frame))
+                })
             }
         }
     }
 
-    /// The frames of one morph.
-    fn frames(&self, ends: [&[f32]; 2], labels: [u32; 2], steps: usize, path: Path) -> Result<Vec<Treated>> {
+    /// Hands the frames of one morph to `f`.
+    fn frames(
+        &self,
+        ends: [&[f32]; 2],
+        labels: [u32; 2],
+        steps: usize,
+        path: Path,
+        mut f: impl FnMut(usize, Treated) -> Result<()>,
+    ) -> Result<()> {
         let frames = morph(&self.networks, ends, labels, steps, path)?;
         let last = (frames.len() - 1) as f32;
-        let treated = frames.iter().enumerate().map(|(step, image)| {
+        frames.iter().enumerate().try_for_each(|(step, image)| {
             let share = step as f32 / last;
             let mix = if labels[0] == labels[1] {
                 vec![(labels[0], 1.0)]
             } else {
                 vec![(labels[0], 1.0 - share), (labels[1], share)]
             };
-            Treated { mix, pixels: apply::bytes(image) }
-        });
-        Ok(treated.collect())
+            f(step, Treated { mix, pixels: apply::bytes(image) })
+        })
     }
 
     /// What z of result `result` is drawn by: the first is the likeliest.
@@ -253,7 +270,8 @@ impl<'a> Treating<'a> {
         let mix: Vec<(&str, f32)> = treated.mix.iter().map(|(l, w)| (names[*l as usize].as_str(), *w)).collect();
         let image = picture(treated.pixels, self.networks.image_size(), self.output_side(), d.extension())?;
         // By its name somebody finds the result of a file.
-        let stem: String = group[0].stem().chars().filter(char::is_ascii_alphanumeric).take(40).collect();
+        let plain = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+        let stem: String = group[0].stem().chars().filter(plain).take(40).collect();
         let (parameters, result_name) = (self.parameters.to_string(), result.to_string());
         let of_group = group.iter().map(|p| p.name.as_str());
         let parts: Vec<&str> =
