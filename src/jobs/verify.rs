@@ -6,6 +6,7 @@ use super::seen::SEEN;
 use crate::config::RunConfig;
 use crate::error::{Error, Result};
 use crate::nn::sealed;
+use crate::recogniser::judge::JUDGE_FILE;
 use crate::sink::ledger::{self, Damage, Entry, PLAN_FILE, SUCCESS};
 use crate::sink::verify;
 use crate::store;
@@ -35,10 +36,12 @@ impl Kind {
     /// Everything of ours that `dir` holds.
     pub fn all(dir: &Path) -> Vec<Self> {
         let has = |names: &[&str]| names.iter().any(|name| dir.join(name).exists());
+        // A page of this name may be anybody's.
+        let page_of_ours = dir.join(methods::PAGE).exists() && dir.join(JUDGE_FILE).exists();
         let marks: [(Self, &[&str]); 4] = [
             (Self::Dataset, &[PLAN_FILE, SUCCESS]),
             (Self::Evaluation, &[SEEN]),
-            (Self::Comparison, &[methods::PAGE, methods::JSON]),
+            (Self::Comparison, if page_of_ours { &[methods::PAGE] } else { &[methods::JSON] }),
             (Self::Model, &[MODEL_FILE, CHECKPOINT_FILE]),
         ];
         marks.into_iter().filter(|(_, names)| has(names)).map(|(kind, _)| kind).collect()

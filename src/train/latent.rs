@@ -5,6 +5,7 @@ use crate::config::RunConfig;
 use crate::dataset::IdentityDataset;
 use crate::error::{Error, Result};
 use crate::model::encoder::Encoder;
+use crate::progress::Progress;
 use candle_core::{DType, Device, Tensor};
 use rand::{Rng, RngExt};
 use std::collections::BTreeMap;
@@ -12,7 +13,7 @@ use std::collections::BTreeMap;
 /// The tensor of persons' means, in models that keep a part of the posteriors.
 const PERSONS: &str = "latent.person.mean";
 /// Images that are encoded at a time where only sums are kept.
-const AT_A_TIME: usize = 4096;
+const AT_A_TIME: usize = 1024;
 
 /// The posteriors of training images, and their mixture's mean and Cholesky factor.
 #[derive(Clone, Debug)]
@@ -140,13 +141,20 @@ impl Latents {
     /// The same, with the means of persons of all images of `dataset`, whose posteriors it keeps in part.
     ///
     /// # Errors
-    /// Shapes that do not fit together, or too little memory.
-    pub fn of_all(mut self, encoder: &Encoder, dataset: &IdentityDataset, device: &Device) -> Result<Self> {
+    /// `Stopped`; shapes that do not fit together, or too little memory.
+    pub fn of_all(
+        mut self,
+        encoder: &Encoder,
+        dataset: &IdentityDataset,
+        device: &Device,
+        progress: &dyn Progress,
+    ) -> Result<Self> {
         if self.labels.len() == dataset.len() {
             return Ok(self);
         }
         let (mut sums, all) = (Sums::default(), (0..dataset.len()).collect::<Vec<_>>());
         for part in all.chunks(AT_A_TIME) {
+            progress.go_on()?;
             let labels: Vec<u32> = part.iter().map(|i| dataset.labels()[*i]).collect();
             sums.add(&labels, &super::encode(encoder, dataset, part, device)?.0);
         }
@@ -352,7 +360,7 @@ mod tests {
             persons: BTreeMap::new(),
             of_all: false,
         };
-        let latents = kept.of_all(encoder, &dataset, &Device::Cpu).unwrap();
+        let latents = kept.of_all(encoder, &dataset, &Device::Cpu, &crate::progress::Silent).unwrap();
         let mut tensors = BTreeMap::new();
         latents.export(&mut tensors).unwrap();
         let latents = Latents::import(&mut tensors, z, classes).unwrap();

@@ -265,10 +265,14 @@ pub fn fit(
         let png = grid::render(encoder.map(|e| &e.net), &generator.net, dataset, config, device)?;
         store::write_atomic(&grid_path(state.step), &png)
     };
-    let unsaved = |state: &State, finished: bool| -> Result<_> {
+    // Of everybody where the training is finished, and somebody may stop it.
+    let unsaved = |state: &State, finished: Option<&dyn Progress>| -> Result<_> {
         let fitted = |e: &Network<Encoder>| {
             let latents = latent::fit_latents(&e.net, dataset, config, LATENT_IMAGES, device)?;
-            if finished { latents.of_all(&e.net, dataset, device) } else { Ok(latents) }
+            match finished {
+                Some(progress) => latents.of_all(&e.net, dataset, device, progress),
+                None => Ok(latents),
+            }
         };
         let networks = state.networks(config, device)?;
         let latents = networks.encoder.as_ref().map(fitted).transpose()?;
@@ -293,7 +297,7 @@ pub fn fit(
         let seconds = progress.elapsed().saturating_sub(began).as_secs_f64();
         metrics.add(step, step * batch, seconds, &losses);
         if let Some(watch) = watch.as_mut().filter(|_| patience > 0.0 && step.is_multiple_of(look_every)) {
-            let figures = watch(&unsaved(&state, false)?.1.in_memory()?)?;
+            let figures = watch(&unsaved(&state, None)?.1.in_memory()?)?;
             metrics.add_figures(step, step * batch, &figures);
             state.figures.push(figures);
         }
@@ -322,7 +326,7 @@ pub fn fit(
             config.train.duration_kimg
         ));
     }
-    let (networks, model) = unsaved(&state, true)?;
+    let (networks, model) = unsaved(&state, Some(&*progress))?;
     model.with_reconstruction(&networks, dataset)?.save(dir)
 }
 
