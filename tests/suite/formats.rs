@@ -4,6 +4,7 @@ use crate::common::program::{DEMO, augment, base, fails, model_dir, ok, records,
 use augment::formats::{FORMATS, Sample};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 #[test]
 fn image_folders_sort_by_label_and_tell_the_same() {
@@ -31,7 +32,9 @@ fn a_killed_run_goes_on_and_ends_with_the_same_bytes() {
         while !first.exists() {
             std::thread::sleep(std::time::Duration::from_millis(1));
         }
-        // SIGKILL; meanwhile nobody else may write here.
+        // It stands still, alive: nobody else may write here. Then SIGKILL.
+        let stood = Command::new("kill").args(["-STOP", &child.id().to_string()]).status().unwrap();
+        assert!(stood.success());
         assert!(fails(75, &args).contains("another augment works in this folder"));
         child.kill().unwrap();
         child.wait().unwrap();

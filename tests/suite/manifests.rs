@@ -220,7 +220,7 @@ fn pictures_that_cannot_be_used_are_named() {
     put(&source.join("Ann/0.gif"), b"GIF89a");
     let said = make(&source, &out, |_| {}).unwrap_err();
     assert!(
-        said.contains("holds no image that can be used; the first: ") && said.contains("Ann/0.gif row 0: "),
+        said.contains("holds no image that can be used; the first: ") && said.contains("Ann/0.gif: it is a .gif file"),
         "{said}"
     );
     assert!(said.contains("convert it to JPEG or PNG"), "{said}");

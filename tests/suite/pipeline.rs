@@ -264,7 +264,7 @@ fn a_folder_of_somebody_else_is_not_forgotten() {
     std::fs::create_dir(dir.path().join("runs")).unwrap();
     std::fs::write(&log, "{}").unwrap();
     let text = fails(2, &["forget", "--identity", "person-05", dir.path().to_str().unwrap()]);
-    assert!(text.contains("no dataset, model or evaluation") && log.exists(), "{text}");
+    assert!(text.contains("no dataset, model, evaluation or comparison") && log.exists(), "{text}");
 }
 
 #[test]
@@ -1247,7 +1247,7 @@ fn images_are_inpainted_upscaled_and_morphed_with_provenance() {
     let done = filled(&["--mask-from", "mouth,eyes", "--identity", "auto"]);
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     let one = records(Path::new(&at("one"))).remove(0);
-    assert!(one.sample_id.starts_with("face0x") && one.extension == "png", "{}", one.sample_id);
+    assert!(one.sample_id.starts_with("face-0x") && one.extension == "png", "{}", one.sample_id);
     let (before, after) =
         (image::open(&files[0]).unwrap().into_rgb8(), image::load_from_memory(&one.image).unwrap().into_rgb8());
     let changed = before.pixels().zip(after.pixels()).filter(|(a, b)| a != b).count();
