@@ -4,7 +4,7 @@ use super::gates::Gates;
 use super::input::{Input, Source};
 use super::material::{Reading, listed, material};
 use super::seen::{SEEN, Seen};
-use super::splits::{Splits, check_split};
+use super::splits::{Splits, check_split, unseen};
 use super::verify::whole_dataset;
 use super::{Context, Rejected, models, place};
 use crate::config::{EvaluationConfig, EvaluationSettings};
@@ -22,7 +22,6 @@ use crate::recogniser::outside::Outside;
 pub use crate::recogniser::outside::Placement;
 use crate::report::{self, Report};
 use crate::sink::ledger::{self, Entry};
-use crate::sink::order::Order;
 use crate::store;
 use crate::train::TrainedModel;
 use serde_json::json;
@@ -280,7 +279,7 @@ fn prepare(request: &Request, context: &Context, progress: &mut dyn Progress) ->
     })?;
     check(request, &source, &set, held_out.as_ref(), &test)?;
     let held_out = match made {
-        Some(made) => unseen(held_out, &made, request, &source, progress)?,
+        Some(made) => unseen(held_out, request.held_out.is_some(), &made, &source, progress)?,
         None => held_out,
     };
     if let Some(dataset) = &request.synthetic {
@@ -292,47 +291,6 @@ fn prepare(request: &Request, context: &Context, progress: &mut dyn Progress) ->
     }
     let model = request.model.as_ref().map(|spec| models::load(spec, context)).transpose()?.map(|(_, model)| model);
     Ok(Prepared { source, set, config, held_out, test, model })
-}
-
-/// The split `held_out`, unless the generator of `made` learned from it: then these images measure nothing. Says so where the generator
-/// learned from other rows of the manifest than the recognisers are to.
-///
-/// # Errors
-/// It did, and is asked for by name.
-fn unseen(
-    held_out: Option<String>,
-    made: &Order,
-    request: &Request,
-    source: &Source,
-    progress: &mut dyn Progress,
-) -> Result<Option<String>> {
-    if made.manifest_hash != source.manifest.hash() {
-        if let Some(name) = &held_out {
-            progress.note(&format!(
-                "the synthetic images were not made from {}: nobody knows whether their generator learned from split {name}",
-                source.named()
-            ));
-        }
-        return Ok(held_out);
-    }
-    if made.split == source.split {
-        return Ok(held_out);
-    }
-    let (whole, part) = ("all rows".to_owned(), |name: &String| format!("split {name}"));
-    let learned = made.split.as_ref().map_or_else(|| whole.clone(), part);
-    let seen = held_out.as_ref().filter(|name| made.split.as_ref().is_none_or(|split| split == *name));
-    if let (Some(name), Some(_)) = (seen, &request.held_out) {
-        return Err(Error::Usage(format!(
-            "option `held_out` {name}: the generator of the synthetic images learned from {learned}, these among them; choose other rows, or \
-             make the images from the rows that option `split` chooses"
-        )));
-    }
-    progress.warn(&format!(
-        "the generator of the synthetic images learned from {learned}, the recognisers learn from {}: what is measured is what other rows show, too{}",
-        source.split.as_ref().map_or(whole, part),
-        seen.map_or(String::new(), |name| format!("; split {name} is not taken for held-out images"))
-    ));
-    Ok(held_out.clone().filter(|_| seen.is_none()))
 }
 
 /// Refuses a folder with files of somebody else alone.

@@ -3,6 +3,8 @@
 
 use super::input::Source;
 use crate::error::{Error, Result};
+use crate::progress::Progress;
+use crate::sink::order::Order;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Names that splits for testing have, the one that is to be looked at first before the others.
@@ -64,6 +66,47 @@ pub(super) fn check_split(source: &Source, set: &str, option: &str, name: &str, 
         )));
     }
     Ok(())
+}
+
+/// The split `held_out`, which an option names where it is `named`, unless the generator of `made` learned from it: then its images measure
+/// nothing. Says so where the generator learned from other rows of the manifest than the recognisers are to.
+///
+/// # Errors
+/// It did, and the split is named.
+pub(super) fn unseen(
+    held_out: Option<String>,
+    named: bool,
+    made: &Order,
+    source: &Source,
+    progress: &mut dyn Progress,
+) -> Result<Option<String>> {
+    if made.manifest_hash != source.manifest.hash() {
+        if let Some(name) = &held_out {
+            progress.note(&format!(
+                "the synthetic images were not made from {}: nobody knows whether their generator learned from split {name}",
+                source.named()
+            ));
+        }
+        return Ok(held_out);
+    }
+    if made.split == source.split {
+        return Ok(held_out);
+    }
+    let (whole, part) = ("all rows".to_owned(), |name: &String| format!("split {name}"));
+    let learned = made.split.as_ref().map_or_else(|| whole.clone(), part);
+    let seen = held_out.as_ref().filter(|name| made.split.as_ref().is_none_or(|split| split == *name));
+    if let (Some(name), true) = (seen, named) {
+        return Err(Error::Usage(format!(
+            "option `held_out` {name}: the generator of the synthetic images learned from {learned}, these among them; choose other rows, or \
+             make the images from the rows that option `split` chooses"
+        )));
+    }
+    progress.warn(&format!(
+        "the generator of the synthetic images learned from {learned}, the recognisers learn from {}: what is measured is what other rows show, too{}",
+        source.split.as_ref().map_or(whole, part),
+        seen.map_or(String::new(), |name| format!("; split {name} is not taken for held-out images"))
+    ));
+    Ok(held_out.clone().filter(|_| seen.is_none()))
 }
 
 /// The split among `splits` that `wanted` means: a name as it is, or up to case and blanks; without one what is called `train`, if anything
