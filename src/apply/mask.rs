@@ -94,23 +94,18 @@ impl Hole {
     /// # Errors
     /// `Usage`: it cannot be read, has another size, or is all white or black.
     pub fn read(path: &Path, size: usize) -> Result<Self> {
-        let image = read_file(path).and_then(|bytes| decode_bytes(&bytes));
-        let image = image.map_err(|e| Error::Usage(format!("option `mask` {}: {e}", path.display())))?;
+        let wrong = |what: &str| Error::Usage(format!("option `mask` {}: {what}", path.display()));
+        let image = read_file(path).and_then(|bytes| decode_bytes(&bytes)).map_err(|e| wrong(&e))?;
         if image.dimensions() != (size as u32, size as u32) {
-            return Err(Error::Usage(format!(
-                "{}: the mask is {} x {} px, the model sees images at {size} x {size} px; scale it to that",
-                path.display(),
+            return Err(wrong(&format!(
+                "the mask is {} x {} px, the model sees images at {size} x {size} px; scale it to that",
                 image.width(),
                 image.height()
             )));
         }
         let within = image.pixels().map(|p| p.0.iter().map(|v| u32::from(*v)).sum::<u32>() >= 3 * 128).collect();
-        Self::new(size, within).map_err(|e| {
-            Error::Usage(format!(
-                "option `mask` {}: {e}; white is filled, black stays, and transparency does not count",
-                path.display()
-            ))
-        })
+        Self::new(size, within)
+            .map_err(|e| wrong(&format!("{e}; white is filled, black stays, and transparency does not count")))
     }
 
     /// Side of the image.

@@ -161,12 +161,18 @@ fn groups(text: &str) -> Result<[String; 2], String> {
 
 /// A number of frames.
 fn steps(text: &str) -> Result<usize, String> {
-    text.parse().ok().filter(|n| (2..=1000).contains(n)).ok_or_else(|| "expected a whole number from 2 to 1000".into())
+    up_to_1000(2, text)
 }
 
 /// A number of results.
 fn samples(text: &str) -> Result<usize, String> {
-    text.parse().ok().filter(|n| (1..=1000).contains(n)).ok_or_else(|| "expected a whole number from 1 to 1000".into())
+    up_to_1000(1, text)
+}
+
+/// A whole number from `least` to 1000.
+fn up_to_1000(least: usize, text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|n| (least..=1000).contains(n));
+    number.ok_or_else(|| format!("expected a whole number from {least} to 1000"))
 }
 
 /// A number of steps of 255.

@@ -1,5 +1,6 @@
 //! Lists of image pairs for verification: from Parquet, LFW's pairs.txt, insightface's .bin, or drawn from labelled images.
 
+mod genuine;
 mod list;
 
 use super::bin;
@@ -7,6 +8,7 @@ use crate::dataset::{IdentityDataset, View};
 use crate::error::{Error, Result};
 use crate::manifest::{Columns, Manifest, Policy};
 use crate::seeds::Seeds;
+use genuine::Genuine;
 use rand::RngExt;
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -171,38 +173,6 @@ impl PairSet {
     }
 }
 
-/// The pairs of images of one person, by their number.
-struct Genuine<'a> {
-    images: &'a IdentityDataset,
-    /// Number of the first pair after those of each label.
-    ends: Vec<usize>,
-}
-
-impl<'a> Genuine<'a> {
-    fn of(images: &'a IdentityDataset) -> Self {
-        let mut end = 0;
-        let ends = (0..images.identities().len() as u32).map(|label| {
-            let n = images.images_of(label).len();
-            end += n * n.saturating_sub(1) / 2;
-            end
-        });
-        Self { images, ends: ends.collect() }
-    }
-
-    fn len(&self) -> usize {
-        self.ends.last().copied().unwrap_or(0)
-    }
-
-    /// Pair `number`: (0, 1), (0, 2), (1, 2), (0, 3) and so on of the images of each label.
-    fn pair(&self, number: usize) -> (usize, usize) {
-        let label = self.ends.partition_point(|end| *end <= number);
-        let within = number - label.checked_sub(1).map_or(0, |before| self.ends[before]);
-        let right = usize::midpoint(1, (1 + 8 * within).isqrt());
-        let own = self.images.images_of(label as u32);
-        (own[within - right * (right - 1) / 2], own[right])
-    }
-}
-
 /// Left and right image, whether they show one person, and a fold if the list names it.
 type Listed = (usize, usize, bool, Option<usize>);
 
@@ -320,22 +290,6 @@ mod tests {
         fails("10 300\nAnn_A 1 9\n", "Ann_A_0009.jpg");
         fails("10 300\n../Ann_A 1 2\n", "no name of a person");
         fails("10 300\nAnn_A 1 2\nBob_B 1 2\n", "a test needs both");
-    }
-
-    #[test]
-    fn pairs_of_one_person_are_numbered() {
-        // Images of three persons by turns; the first has four, the others three.
-        let images = IdentityDataset::new(
-            2,
-            vec![0; 10 * 12],
-            (0..10).map(|i| i % 3).collect(),
-            (0..3).map(|i| format!("{i}")).collect(),
-        )
-        .unwrap();
-        let genuine = Genuine::of(&images);
-        let pairs: Vec<(usize, usize)> = (0..genuine.len()).map(|n| genuine.pair(n)).collect();
-        let expected = [(0, 3), (0, 6), (3, 6), (0, 9), (3, 9), (6, 9), (1, 4), (1, 7), (4, 7), (2, 5), (2, 8), (5, 8)];
-        assert_eq!(pairs, expected);
     }
 
     #[test]

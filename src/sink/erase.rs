@@ -73,8 +73,11 @@ pub fn forget(out: &Path, identity: &str) -> Result<Erased> {
     }
     let (gone, stays) = erase_units(out, format, &forgotten)?;
     format.erase_rest(out, &forgotten)?;
-    for name in PICTURES.iter().filter(|name| out.join(name).exists()) {
-        store::remove(&out.join(name))?;
+    let task = ledger::order(out)?.and_then(|order| order.task);
+    if task.is_some_and(|task| task["name"] == "morph") {
+        for path in PICTURES.map(|name| out.join(name)).iter().filter(|path| path.exists()) {
+            store::remove(path)?;
+        }
     }
     if let Some(done) = &mut done {
         (done.rows, done.synthetic, done.real) = (stays.count, stays.synthetic, stays.count - stays.synthetic);

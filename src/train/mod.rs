@@ -265,7 +265,7 @@ pub fn fit(
         let png = grid::render(encoder.map(|e| &e.net), &generator.net, dataset, config, device)?;
         store::write_atomic(&grid_path(state.step), &png)
     };
-    // Of everybody where the training is finished, and somebody may stop it.
+    // A finished model knows the latent mean of everybody, which takes longer: it can be stopped.
     let unsaved = |state: &State, finished: Option<&dyn Progress>| -> Result<_> {
         let fitted = |e: &Network<Encoder>| {
             let latents = latent::fit_latents(&e.net, dataset, config, LATENT_IMAGES, device)?;

@@ -1379,8 +1379,8 @@ impl Progress for Impatient {
 fn what_is_treated_has_one_name_and_stops_when_asked() {
     let (dir, model) = (tempfile::tempdir().unwrap(), model_dir());
     let at = |name: &str| dir.path().join(name).display().to_string();
-    let side = augment::train::TrainedModel::load(Path::new(&model), &candle_core::Device::Cpu).unwrap();
-    let files = faces(dir.path(), side.header.config.image_size as u32);
+    let header = augment::train::TrainedModel::load(Path::new(&model), &candle_core::Device::Cpu).unwrap().header;
+    let files = faces(dir.path(), header.config.image_size as u32);
     let fill = ["--model", &model, "--box", "8,8,12,12", "--rounds", "1", "--refine", "0", "-q"];
     // The same file twice, and rows at the same place of two files.
     ok(&[&["inpaint", &files[0], &files[0], "--identity", "auto", "--out", &at("twice")], &fill[..]].concat());

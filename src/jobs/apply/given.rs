@@ -98,7 +98,7 @@ impl<'a> Given<'a> {
     ) -> Result<()> {
         let mut names = BTreeSet::new();
         let f = &mut |picture: std::result::Result<Picture, Reject>| {
-            f(picture.map(|picture| Picture { name: distinct(&mut names, picture.name), ..picture }))
+            f(picture.map(|picture| Picture { name: distinct(&mut names, &picture.name), ..picture }))
         };
         match self {
             Self::Files { paths, labels, side } => {
@@ -148,11 +148,12 @@ impl<'a> Given<'a> {
 }
 
 /// `name` with a number, where it is among `names`, to which it is added.
-fn distinct(names: &mut BTreeSet<String>, name: String) -> String {
-    let numbered = (2..).map(|n| format!("{name} ({n})"));
-    let free = std::iter::once(name.clone()).chain(numbered).find(|name| !names.contains(name));
-    let free = free.unwrap_or(name);
-    names.insert(free.clone());
+fn distinct(names: &mut BTreeSet<String>, name: &str) -> String {
+    let (mut free, mut number) = (name.to_owned(), 1);
+    while !names.insert(free.clone()) {
+        number += 1;
+        free = format!("{name} ({number})");
+    }
     free
 }
 

@@ -15,12 +15,13 @@ const ROWS: usize = 20;
 /// Time that a frame stands, in milliseconds.
 const FRAME: u32 = 120;
 
-/// Writes [`PICTURES`], all frames (a row for each morph) and those of the first morph, there and back, for the dataset in `out`, whose images have this side and stand in morphs of `steps` frames.
+/// Writes [`PICTURES`] for the dataset in `out`, whose images have this side and stand in morphs of `steps` frames: all frames, a row for each
+/// morph, and those of the first one, there and back.
 ///
 /// # Errors
 /// A file cannot be read or written.
 pub(super) fn write(out: &Path, side: usize, steps: usize) -> Result<()> {
-    let [strip_name, animation] = PICTURES;
+    let [all, animation] = PICTURES;
     let (mut frames, side) = (Vec::new(), side as u32);
     Reader::open(out)?.read_all(|sample| {
         if frames.len() < ROWS * steps {
@@ -40,7 +41,7 @@ pub(super) fn write(out: &Path, side: usize, steps: usize) -> Result<()> {
     }
     let (width, height) = (strip.width() as usize, strip.height() as usize);
     let png = encode(strip.as_raw(), width, height, "png", Origin::Synthetic)?;
-    store::write_atomic(&out.join(strip_name), &png)?;
+    store::write_atomic(&out.join(all), &png)?;
     let mut gif = Vec::new();
     let failed = |e: image::ImageError| Error::Model(format!("{animation}: {e}"));
     let mut encoder = GifEncoder::new(&mut gif);

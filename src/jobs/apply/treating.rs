@@ -214,8 +214,8 @@ impl<'a> Treating<'a> {
             }
             (Task::Morph(path, steps), _) => {
                 let z = networks.encode(seen, labels)?.0.to_vec2::<f32>()?;
-                let ends = z.chunks_exact(2).zip(labels.chunks_exact(2)).enumerate();
-                ends.into_iter().try_for_each(|(place, (z, labels))| {
+                let mut ends = z.chunks_exact(2).zip(labels.chunks_exact(2)).enumerate();
+                ends.try_for_each(|(place, (z, labels))| {
                     self.frames([&z[0], &z[1]], [labels[0], labels[1]], *steps, *path, |step, frame| {
                         f(place, step, frame)
                     })
